@@ -1,0 +1,61 @@
+//! Compiles `proto/` without a system `protoc`, and embeds the form sets of `forms/`.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    compile_protos(&out)?;
+    embed_form_sets(&out)?;
+    Ok(())
+}
+
+fn compile_protos(out: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let protos = files_below(Path::new("proto"), "proto")?;
+    let descriptors = protox::compile(&protos, ["proto"])?;
+    fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// Writes a constant with the files of every folder in `forms/`: `&[&[(file name, bytes)]]`.
+fn embed_form_sets(out: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=forms");
+    let root = env::current_dir()?.join("forms");
+    let mut code = String::from("&[\n");
+    for folder in sorted(&root)?.into_iter().filter(|path| path.is_dir()) {
+        code.push_str("    &[\n");
+        for file in
+            sorted(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml" || e == "csv"))
+        {
+            let name = file.file_name().and_then(|name| name.to_str()).ok_or("file name")?;
+            writeln!(code, "        ({name:?}, include_bytes!({:?})),", file.to_str().ok_or("path")?)?;
+        }
+        code.push_str("    ],\n");
+    }
+    code.push(']');
+    fs::write(out.join("form_sets.rs"), code)?;
+    Ok(())
+}
+
+fn files_below(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut found = Vec::new();
+    for path in sorted(folder)? {
+        if path.is_dir() {
+            found.extend(files_below(&path, extension)?);
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn sorted(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,136 @@
+//! Fixed rows: `"key label = what it adds"`.
+
+use compact_str::CompactString;
+
+/// One fixed row of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixedRow {
+    /// Its key, the middle part of a cell's address.
+    pub key: CompactString,
+    /// What is printed.
+    pub label: String,
+    /// The rows that it adds up; none for a row that is filed as it is.
+    pub parts: Vec<Part>,
+}
+
+/// One addend of a fixed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Index of the row that is added.
+    pub row: usize,
+    /// Whether it is taken off instead.
+    pub minus: bool,
+}
+
+/// What is wrong with a list of fixed rows: the row's index, and the offending name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RowFault {
+    /// Not of the form `key label`.
+    Malformed(usize),
+    /// The same key again.
+    Duplicate(usize, String),
+    /// A part that is no row.
+    UnknownPart(usize, String),
+    /// The row adds itself, directly or through others.
+    Cycle(usize, String),
+}
+
+/// Reads a list of fixed rows and resolves what each adds.
+pub(super) fn parse_rows(lines: &[&str]) -> Result<Vec<FixedRow>, RowFault> {
+    let mut rows: Vec<FixedRow> = Vec::with_capacity(lines.len());
+    let mut sums: Vec<Option<&str>> = Vec::with_capacity(lines.len());
+    for (at, line) in lines.iter().enumerate() {
+        let (head, sum) = match line.split_once(" = ") {
+            Some((head, sum)) => (head, Some(sum)),
+            None => (*line, None),
+        };
+        let (key, label) = head.trim().split_once(' ').ok_or(RowFault::Malformed(at))?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if key.is_empty() || !key.chars().all(plain) || label.trim().is_empty() {
+            return Err(RowFault::Malformed(at));
+        }
+        if rows.iter().any(|row| row.key == key) {
+            return Err(RowFault::Duplicate(at, key.to_owned()));
+        }
+        rows.push(FixedRow { key: key.into(), label: label.trim().to_owned(), parts: Vec::new() });
+        sums.push(sum);
+    }
+    for (at, sum) in sums.iter().enumerate() {
+        if let Some(sum) = sum {
+            rows[at].parts = parse_sum(&rows, at, sum)?;
+        }
+    }
+    if let Some(at) = cycle(&rows) {
+        return Err(RowFault::Cycle(at, rows[at].key.to_string()));
+    }
+    Ok(rows)
+}
+
+fn parse_sum(rows: &[FixedRow], at: usize, sum: &str) -> Result<Vec<Part>, RowFault> {
+    let index =
+        |key: &str| rows.iter().position(|row| row.key == key).ok_or_else(|| RowFault::UnknownPart(at, key.to_owned()));
+    let mut parts = Vec::new();
+    let mut minus = false;
+    for word in sum.split_whitespace() {
+        match word {
+            "+" => minus = false,
+            "-" => minus = true,
+            range => {
+                let (from, to) = match range.split_once("..") {
+                    Some((from, to)) => (index(from)?, index(to)?),
+                    None => (index(range)?, index(range)?),
+                };
+                if from > to {
+                    return Err(RowFault::UnknownPart(at, range.to_owned()));
+                }
+                // Within a range, rows that add up others of the range would count twice.
+                let adds_inside =
+                    |row: usize| from != to && rows[row].parts.iter().any(|p| (from..=to).contains(&p.row));
+                parts.extend((from..=to).filter(|row| !adds_inside(*row)).map(|row| Part { row, minus }));
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// The first row found that adds itself, if any: a walk that visits each row once.
+fn cycle(rows: &[FixedRow]) -> Option<usize> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        Not,
+        OnTheWay,
+        Done,
+    }
+    fn visit(rows: &[FixedRow], at: usize, seen: &mut [Seen]) -> Option<usize> {
+        match seen[at] {
+            Seen::Done => return None,
+            Seen::OnTheWay => return Some(at),
+            Seen::Not => seen[at] = Seen::OnTheWay,
+        }
+        let found = rows[at].parts.iter().find_map(|part| visit(rows, part.row, seen));
+        seen[at] = Seen::Done;
+        found
+    }
+    let mut seen = vec![Seen::Not; rows.len()];
+    (0..rows.len()).find_map(|at| visit(rows, at, &mut seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_resolve_their_sums() {
+        let rows = parse_rows(&["a 甲", "b 乙", "c 合计 = a..b", "d 总计 = c - a"]).unwrap();
+        assert_eq!(rows[2].parts, [Part { row: 0, minus: false }, Part { row: 1, minus: false }]);
+        assert_eq!(rows[3].parts, [Part { row: 2, minus: false }, Part { row: 0, minus: true }]);
+    }
+
+    #[test]
+    fn wrong_rows_are_refused() {
+        assert_eq!(parse_rows(&["a"]), Err(RowFault::Malformed(0)));
+        assert_eq!(parse_rows(&["a 甲", "a 乙"]), Err(RowFault::Duplicate(1, "a".to_owned())));
+        assert_eq!(parse_rows(&["a 甲 = x"]), Err(RowFault::UnknownPart(0, "x".to_owned())));
+        assert_eq!(parse_rows(&["a 甲 = b", "b 乙 = a"]), Err(RowFault::Cycle(0, "a".to_owned())));
+    }
+}

@@ -1,0 +1,451 @@
+//! Intake: the texts of a filing become a [`Submission`], with a finding for everything that is wrong with their shape.
+//!
+//! Row by row, so that a stream can be read while it arrives. Nothing is thrown away silently: what can't be placed
+//! is a finding, what can't be read is kept word for word in its cell.
+//! It knows the form set, not the other filings, the ceilings or the rules.
+
+use std::collections::HashMap;
+
+use compact_str::CompactString;
+
+use super::cell::{Cell, RECORD_ROW, RowKey};
+use super::digest::{self, Digest};
+use super::finding::{Finding, Place};
+use super::form_set::{Column, ColumnKind, FormSet, Rows, Table};
+use super::money::{Amount, AmountError, Decimals, Denomination, Money};
+use super::number::Number;
+use super::reason::{Reason, Remark};
+use super::submission::{Content, FiledRow, FiledTable, FormSetVersion, Kind, Slot, Submission};
+use crate::budget::form_set::Catalogue;
+
+/// The longest text of a cell, in bytes.
+pub const TEXT_BYTES_MAX: usize = 8_192;
+/// The most findings about shape that are listed, of those that refuse and of the others each.
+pub const FINDINGS_MAX: usize = 1_000;
+
+/// What a filing states of one table before its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableHeader {
+    /// Table id.
+    pub id: String,
+    /// 本表无数据.
+    pub empty: bool,
+    /// `元`, `万元`, or empty for the form set's default.
+    pub amount_unit: String,
+    /// Decimals, if stated.
+    pub decimals: Option<u32>,
+    /// The columns whose values each row gives, in that order.
+    pub columns: Vec<String>,
+}
+
+/// A whole filing as read.
+#[derive(Debug)]
+pub struct Reading {
+    /// What could be read.
+    pub submission: Submission,
+    /// What is wrong with its shape, in the order of tables and rows.
+    pub findings: Vec<Finding>,
+    /// Its digest; means something only if no finding refuses.
+    pub digest: Digest,
+    /// Its control total.
+    pub control_total: Money,
+    /// Rows received, also those that found no place.
+    pub row_count: u64,
+}
+
+impl Reading {
+    /// Whether its shape alone refuses it.
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(Finding::refuses)
+    }
+}
+
+/// Reads one filing.
+#[derive(Debug)]
+pub struct Intake<'f> {
+    form: &'f FormSet,
+    header: Slot,
+    tables: Vec<Open>,
+    findings: Vec<(usize, u32, Finding)>,
+    row_count: u64,
+}
+
+/// A table being read. `table` is `None` if the form set has none of that id: its rows are counted and passed over.
+#[derive(Debug)]
+struct Open {
+    id: CompactString,
+    table: Option<usize>,
+    empty: bool,
+    denomination: Option<Denomination>,
+    decimals: Option<u8>,
+    /// For each value of a row, the column that it belongs to.
+    columns: Vec<Option<usize>>,
+    rows: Vec<(u32, FiledRow)>,
+    lines: u32,
+}
+
+impl<'f> Intake<'f> {
+    /// Starts reading a filing on `form`.
+    pub fn new(form: &'f FormSet, header: Slot, tables: &[TableHeader]) -> Intake<'f> {
+        let mut intake = Intake { form, header, tables: Vec::new(), findings: Vec::new(), row_count: 0 };
+        for table in tables {
+            intake.open(table);
+        }
+        intake
+    }
+
+    fn open(&mut self, header: &TableHeader) {
+        let at = self.tables.len();
+        let place = Place::table(&header.id);
+        let known = self.form.table(&header.id);
+        let refuse = |remark| Finding::refusing(place.clone(), remark);
+        let mut findings = Vec::new();
+        let mut open = Open {
+            id: header.id.as_str().into(),
+            table: known.map(|(index, _)| index),
+            empty: header.empty,
+            denomination: None,
+            decimals: None,
+            columns: Vec::new(),
+            rows: Vec::new(),
+            lines: 0,
+        };
+        if let Some((index, table)) = known {
+            if self.tables.iter().any(|other| other.table == Some(index)) {
+                findings.push(refuse(Remark::new(Reason::DuplicateTable)));
+                open.table = None;
+            } else if !table.is_filed_by(self.header.kind) {
+                findings.push(refuse(Remark::new(Reason::TableNotOfKind).with("kind", self.header.kind)));
+            }
+            open.denomination = Denomination::parse(&header.amount_unit);
+            let finest = open.denomination.unwrap_or(Denomination::Wan).decimals_max();
+            open.decimals = header.decimals.and_then(|d| u8::try_from(d).ok()).filter(|d| *d <= finest);
+            let bad_unit = open.denomination.is_none() && !header.amount_unit.is_empty();
+            if bad_unit || open.decimals.is_none() && header.decimals.is_some() {
+                let remark = Remark::new(Reason::BadAmountUnit).with(
+                    "found",
+                    format!("{} {}", header.amount_unit, header.decimals.map_or(String::new(), |d| d.to_string()))
+                        .trim(),
+                );
+                findings.push(refuse(remark));
+            }
+            for (value, id) in header.columns.iter().enumerate() {
+                let column = table.column(id);
+                let reason = match column {
+                    None => Some(Reason::UnknownColumn),
+                    Some(_) if header.columns[..value].contains(id) => Some(Reason::DuplicateColumn),
+                    Some(_) => None,
+                };
+                if let Some(reason) = reason {
+                    let known: Vec<&str> = table.columns.iter().map(|c| c.id.as_str()).collect();
+                    let remark = Remark::new(reason).with("found", id).with("expected", known.join(", "));
+                    findings.push(Finding::refusing(Place::cell(&header.id, 0, "", id), remark));
+                }
+                open.columns.push(column.filter(|_| reason.is_none()));
+            }
+        } else {
+            let known: Vec<&str> = self.form.tables.iter().map(|t| t.id.as_str()).collect();
+            findings.push(refuse(
+                Remark::new(Reason::UnknownTable).with("found", &header.id).with("expected", known.join(", ")),
+            ));
+        }
+        self.tables.push(open);
+        findings.into_iter().for_each(|finding| self.note(at, 0, finding));
+    }
+
+    /// Takes one row of the table that was stated as the `table`-th; `values` in the order of its stated columns.
+    ///
+    /// A table index that was never stated is the sender's mistake, not the filing's, and answered by `false`.
+    pub fn row<'v>(&mut self, table: usize, key: &str, values: impl IntoIterator<Item = &'v str>) -> bool {
+        let Some(open) = self.tables.get_mut(table) else { return false };
+        self.row_count += 1;
+        open.lines += 1;
+        let line = open.lines;
+        let Some(index) = open.table else { return true };
+        let form = self.form;
+        let definition = &form.tables[index];
+        let mut findings = Vec::new();
+        let mut cells = vec![Cell::Blank; definition.columns.len()].into_boxed_slice();
+        let mut count = 0;
+        let kind = self.header.kind;
+        for value in values {
+            match open.columns.get(count) {
+                Some(Some(column)) if !value.is_empty() => {
+                    let definition = &definition.columns[*column];
+                    cells[*column] = read_cell(definition, value, open.denomination, open.decimals, kind)
+                        .unwrap_or_else(|remark| {
+                            findings.push(Finding::refusing(Place::cell(&open.id, line, key, &definition.id), remark));
+                            Cell::Unreadable(value.into())
+                        });
+                }
+                Some(_) => {}
+                None => {
+                    let remark = Remark::new(Reason::TooManyValues).with("expected", open.columns.len());
+                    findings.push(Finding::refusing(Place::row(&open.id, line, key), remark));
+                    break;
+                }
+            }
+            count += 1;
+        }
+        for (cell, column) in cells.iter().zip(&definition.columns) {
+            if column.required && cell.is_blank() {
+                let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
+                findings.push(Finding::refusing(Place::cell(&open.id, line, key, &column.id), remark));
+            }
+        }
+        open.rows.push((line, FiledRow { key: key.into(), cells }));
+        findings.into_iter().for_each(|finding| self.note(table, line, finding));
+        true
+    }
+
+    /// Ends the reading: sorts rows, checks keys, codes and names, and computes digest and control total.
+    pub fn finish(mut self) -> Reading {
+        if self.tables.is_empty() {
+            self.note(0, 0, Finding::refusing(Place::default(), Remark::new(Reason::NothingFiled)));
+        }
+        let mut tables = Vec::new();
+        for at in 0..self.tables.len() {
+            let Some(index) = self.tables[at].table else { continue };
+            let rows = std::mem::take(&mut self.tables[at].rows);
+            let rows = self.place_rows(at, index, rows);
+            let open = &self.tables[at];
+            let content = if open.empty { Content::Empty } else { Content::Rows(rows) };
+            tables.push(FiledTable { table: index, denomination: open.denomination, decimals: open.decimals, content });
+        }
+        tables.sort_by_key(|filed| filed.table);
+        let form_set = FormSetVersion { id: self.form.id.clone(), digest: self.form.digest };
+        let submission = Submission { header: self.header, form_set, tables };
+        self.findings.sort_by_key(|(table, line, _)| (*table, *line));
+        let findings: Vec<Finding> = self.findings.into_iter().map(|(_, _, finding)| finding).collect();
+        Reading {
+            digest: digest::digest(&submission, self.form),
+            control_total: digest::control_total(&submission),
+            submission,
+            findings,
+            row_count: self.row_count,
+        }
+    }
+
+    /// Checks the keys of a table's rows against its axes and catalogues; returns them sorted, without duplicates.
+    fn place_rows(&mut self, at: usize, index: usize, rows: Vec<(u32, FiledRow)>) -> Vec<FiledRow> {
+        let form = self.form;
+        let table = &form.tables[index];
+        let id = self.tables[at].id.clone();
+        if self.tables[at].empty && !rows.is_empty() {
+            self.note(
+                at,
+                0,
+                Finding::refusing(Place::table(&id), Remark::new(Reason::EmptyTableHasRows).with("rows", rows.len())),
+            );
+        }
+        let mut first_line: HashMap<RowKey, u32> = HashMap::with_capacity(rows.len());
+        let mut kept: Vec<(u32, FiledRow)> = Vec::with_capacity(rows.len());
+        for (line, row) in rows {
+            if let Some(first) = first_line.get(&row.key) {
+                let remark = Remark::new(Reason::DuplicateRow).with("row", &row.key).with("first_line", first);
+                self.note(at, line, Finding::refusing(Place::row(&id, line, &row.key), remark));
+                continue;
+            }
+            if let Some(remark) = wrong_key(form, table, &row.key) {
+                self.note(at, line, Finding::refusing(Place::row(&id, line, &row.key), remark));
+            }
+            first_line.insert(row.key.clone(), line);
+            kept.push((line, row));
+        }
+        if let Some(axis) = form.code_axis(table) {
+            let name_column = table.columns.iter().position(|column| column.kind == ColumnKind::Name);
+            for (line, row) in &kept {
+                if table.total_row() == Some(&row.key) || form.key_fault(table, &row.key).is_some() {
+                    continue;
+                }
+                if let Some(parent) =
+                    form.parent_code(table, &row.key).filter(|parent| !first_line.contains_key(*parent))
+                {
+                    let remark = Remark::new(Reason::ParentRowAbsent).with("row", &row.key).with("parent", parent);
+                    self.note(at, *line, Finding::refusing(Place::row(&id, *line, &row.key), remark));
+                }
+                if let Some(catalogue) = &form.axes[axis].catalogue {
+                    let name = name_column.map(|column| (&table.columns[column].id, &row.cells[column]));
+                    if let Some(finding) = check_code(catalogue, &id, *line, &row.key, name) {
+                        self.note(at, *line, finding);
+                    }
+                }
+            }
+        }
+        let mut rows: Vec<FiledRow> = kept.into_iter().map(|(_, row)| row).collect();
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        rows
+    }
+
+    fn note(&mut self, table: usize, line: u32, finding: Finding) {
+        // Counted apart, so that many questions can't crowd out the one finding that refuses.
+        let alike = self.findings.iter().filter(|(_, _, other)| other.refuses() == finding.refuses()).count();
+        if alike < FINDINGS_MAX {
+            self.findings.push((table, line, finding));
+        }
+    }
+}
+
+fn wrong_key(form: &FormSet, table: &Table, key: &str) -> Option<Remark> {
+    match &table.rows {
+        Rows::Record if key == RECORD_ROW => None,
+        Rows::Record => Some(Remark::new(Reason::UnknownRow).with("found", key).with("expected", RECORD_ROW)),
+        Rows::Fixed { rows, .. } if rows.iter().any(|row| row.key == key) => None,
+        Rows::Fixed { rows, .. } => {
+            let known: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
+            Some(Remark::new(Reason::UnknownRow).with("found", key).with("expected", known.join(", ")))
+        }
+        Rows::Keyed { total, .. } if total.as_ref().is_some_and(|total| total == key) => None,
+        Rows::Keyed { .. } => {
+            let expected = form.key_fault(table, key)?;
+            Some(Remark::new(Reason::BadRowKey).with("found", key).with("expected", expected))
+        }
+    }
+}
+
+/// Code and name must both agree with the catalogue; an incomplete one can only ask about a code it hasn't.
+fn check_code(
+    catalogue: &Catalogue,
+    table: &str,
+    line: u32,
+    code: &str,
+    name: Option<(&CompactString, &Cell)>,
+) -> Option<Finding> {
+    let place = Place::row(table, line, code);
+    let Some(official) = catalogue.name(code) else {
+        let remark = |reason| Remark::new(reason).with("code", code).with("catalogue", &catalogue.file);
+        return Some(if catalogue.complete {
+            Finding::refusing(place, remark(Reason::UnknownCode))
+        } else {
+            Finding::verify(place, remark(Reason::CodeToVerify))
+        });
+    };
+    let (column, Cell::Text(filed)) = name? else { return None };
+    if same_name(filed, official) {
+        return None;
+    }
+    let remark = Remark::new(Reason::NameDiffers).with("code", code).with("found", filed).with("expected", official);
+    Some(Finding::refusing(Place::cell(table, line, code, column), remark))
+}
+
+fn same_name(filed: &str, official: &str) -> bool {
+    use super::form_set::fold_width;
+    filed == official || fold_width(filed) == fold_width(official)
+}
+
+fn read_cell(
+    column: &Column,
+    value: &str,
+    denomination: Option<Denomination>,
+    decimals: Option<u8>,
+    kind: Kind,
+) -> Result<Cell, Remark> {
+    // Deltas may be negative in every column: that is what a difference form is for.
+    let signed = column.signed || kind == Kind::Difference;
+    match column.kind {
+        ColumnKind::Amount { denomination: default, decimals: default_decimals } => {
+            let denomination = denomination.unwrap_or(default);
+            let decimals = match (decimals, default_decimals) {
+                (Some(stated), _) => Decimals::Fixed(stated.min(denomination.decimals_max())),
+                (None, Decimals::Fixed(fixed)) => Decimals::Fixed(fixed.min(denomination.decimals_max())),
+                (None, Decimals::AsWritten) => Decimals::AsWritten,
+            };
+            let amount =
+                Amount::parse(value, denomination, decimals).map_err(|error| unreadable(error, column, value))?;
+            if amount.value.is_negative() && !signed {
+                return Err(Remark::new(Reason::AmountNegative).with("column", &column.label).with("found", value));
+            }
+            Ok(Cell::Amount(amount))
+        }
+        ColumnKind::Percent { decimals } => {
+            Number::parse(value, decimals).map(Cell::Number).map_err(|error| unreadable(error, column, value))
+        }
+        ColumnKind::Count => {
+            let number = Number::parse(value, Decimals::Fixed(0)).map_err(|error| unreadable(error, column, value))?;
+            if number.mantissa < 0 && !signed {
+                return Err(Remark::new(Reason::AmountNegative).with("column", &column.label).with("found", value));
+            }
+            // Counts add up beside money, so they share its cap.
+            if number.mantissa.abs() > super::money::CELL_FEN_MAX / 100 {
+                return Err(unreadable(AmountError::TooLarge, column, value));
+            }
+            Ok(Cell::Number(number))
+        }
+        ColumnKind::Year => match Number::parse(value, Decimals::Fixed(0)) {
+            Ok(number) if value.len() == 4 => Ok(Cell::Number(number)),
+            Ok(_) => Err(unreadable(AmountError::Malformed, column, value)),
+            Err(error) => Err(unreadable(error, column, value)),
+        },
+        ColumnKind::Time if is_time(value) => Ok(Cell::Text(value.into())),
+        ColumnKind::Time => Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", value)),
+        ColumnKind::Text | ColumnKind::Calculation | ColumnKind::Name => {
+            if value.len() > TEXT_BYTES_MAX {
+                let remark = Remark::new(Reason::TextTooLong).with("column", &column.label);
+                return Err(remark.with("bytes", value.len()).with("allowed", TEXT_BYTES_MAX));
+            }
+            if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+                return Err(Remark::new(Reason::BadText).with("column", &column.label));
+            }
+            Ok(Cell::Text(value.into()))
+        }
+    }
+}
+
+fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
+    let reason = match error {
+        AmountError::Separator => Reason::AmountSeparator,
+        AmountError::Exponent => Reason::AmountExponent,
+        AmountError::TooManyDecimals { .. } => Reason::AmountTooPrecise,
+        AmountError::TooLarge => Reason::AmountTooLarge,
+        AmountError::PlusSign
+        | AmountError::LeadingZero
+        | AmountError::NegativeZero
+        | AmountError::NotADigit(_)
+        | AmountError::Malformed => Reason::AmountMalformed,
+    };
+    let remark =
+        Remark::new(reason).with("column", &column.label).with("found", value.chars().take(80).collect::<String>());
+    match error {
+        AmountError::TooManyDecimals { allowed, .. } => remark.with("decimals", allowed),
+        AmountError::Separator
+        | AmountError::Exponent
+        | AmountError::PlusSign
+        | AmountError::LeadingZero
+        | AmountError::NegativeZero
+        | AmountError::NotADigit(_)
+        | AmountError::Malformed
+        | AmountError::TooLarge => remark,
+    }
+}
+
+/// 14 digits that are a real date and time.
+fn is_time(text: &str) -> bool {
+    if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return false;
+    }
+    let part =
+        |from: usize, to: usize| text.get(from..to).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(u32::MAX);
+    let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u32::from(leap),
+        1..=12 => 31,
+        _ => 0,
+    };
+    (1..=days).contains(&day) && part(8, 10) < 24 && part(10, 12) < 60 && part(12, 14) < 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_must_be_real() {
+        assert!(is_time("20240117171504"));
+        assert!(is_time("20240229000000"));
+        for text in ["20230229000000", "20241301000000", "20240117251504", "2024011717150", "２0240117171504"] {
+            assert!(!is_time(text), "{text}");
+        }
+    }
+}

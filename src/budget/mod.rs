@@ -1,0 +1,20 @@
+//! The budget itself: money, codes, forms, submissions, ceilings, sums. Pure.
+//!
+//! Knows no disk, network, clock, randomness, async, protobuf or float, and nothing of who may do what
+//! (that is [`crate::ledger`]) or in which language something is said (that is [`crate::wording`]).
+//!
+//! Reading order: `money` → `cell` → `form_set` → `submission` → `intake` (texts become a submission,
+//! with findings) → `digest` → `roll_up`. Beside them `unit_tree` and `control_figure`.
+
+pub mod cell;
+pub mod control_figure;
+pub mod digest;
+pub mod finding;
+pub mod form_set;
+pub mod intake;
+pub mod money;
+pub mod number;
+pub mod reason;
+pub mod roll_up;
+pub mod submission;
+pub mod unit_tree;

@@ -1,0 +1,433 @@
+//! Exact money.
+//!
+//! [`Money`] is an exact number of 元 with two decimals; [`Amount`] is money as somebody reported it,
+//! with the [`Scale`] (元 or 万元, and how many decimals) that says how precisely it is known.
+//! This file alone names `rust_decimal`; it knows nothing of tables, units or rules.
+//! Next: `number.rs` (counts and percentages), `cell.rs` (what can stand in a cell).
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
+
+use rust_decimal::{Decimal, RoundingStrategy};
+
+/// The largest magnitude that one cell may hold: below ten trillion 元 (10^15 分).
+///
+/// A hundred times the budget of the whole country; a million million such cells still add up exactly.
+pub const CELL_FEN_MAX: i64 = 999_999_999_999_999;
+
+/// An exact sum of money in 元, always with two decimals. May be negative.
+///
+/// ```
+/// use budget_consolidator::budget::money::Money;
+/// let half = Money::from_fen(50);
+/// assert_eq!((half + half).to_string(), "1.00");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Money(Decimal);
+
+impl Money {
+    /// Nothing: `0.00`.
+    pub const ZERO: Money = Money(Decimal::from_parts(0, 0, 0, false, 2));
+
+    /// Money from whole 分.
+    pub fn from_fen(fen: i64) -> Money {
+        Money(Decimal::new(fen, 2))
+    }
+
+    /// The same money in whole 分.
+    pub fn fen(self) -> i128 {
+        // Scale is 2 by construction and addition keeps it, so the mantissa is the 分.
+        self.0.mantissa()
+    }
+
+    /// Whether it is exactly nothing.
+    pub fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+
+    /// Whether it is below nothing.
+    pub fn is_negative(self) -> bool {
+        self.0.is_sign_negative() && !self.0.is_zero()
+    }
+
+    /// The magnitude.
+    pub fn abs(self) -> Money {
+        Money(self.0.abs())
+    }
+
+    /// Prints at `scale`, rounded once, half away from zero: `416709200.00` at 万元.2 is `41670.92`.
+    pub fn print(self, scale: Scale) -> String {
+        self.rounded(scale).to_string()
+    }
+
+    /// The nearest value that `scale` can print, back in 元: what a ceiling issued in 万元 is compared with.
+    pub fn round_to(self, scale: Scale) -> Money {
+        let mut value = self.rounded(scale) * scale.denomination.in_yuan();
+        value.rescale(2);
+        Money(value)
+    }
+
+    fn rounded(self, scale: Scale) -> Decimal {
+        // Moving the point of a mantissa far below 28 digits is exact.
+        let shifted = Decimal::from_i128_with_scale(self.fen(), 2 + scale.denomination.shift());
+        let mut printed =
+            shifted.round_dp_with_strategy(u32::from(scale.decimals), RoundingStrategy::MidpointAwayFromZero);
+        printed.rescale(u32::from(scale.decimals));
+        if printed.is_zero() {
+            // A negative sum that rounds to nothing prints as 0.00, not as -0.00.
+            printed.set_sign_positive(true);
+        }
+        printed
+    }
+
+    /// Reads `text` in whole 元 or 分, the form used on the wire: [`Amount::parse`] at 元.2.
+    pub fn parse_yuan(text: &str) -> Result<Money, AmountError> {
+        Amount::parse(text, Denomination::Yuan, Decimals::Fixed(2)).map(|amount| amount.value)
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} 元")
+    }
+}
+
+// The cell cap keeps every sum that can occur some ten decimal digits below `Decimal`'s limit,
+// so these operators neither round nor overflow.
+impl Add for Money {
+    type Output = Money;
+    fn add(self, other: Money) -> Money {
+        Money(self.0 + other.0)
+    }
+}
+
+impl Sub for Money {
+    type Output = Money;
+    fn sub(self, other: Money) -> Money {
+        Money(self.0 - other.0)
+    }
+}
+
+impl Neg for Money {
+    type Output = Money;
+    fn neg(self) -> Money {
+        if self.is_zero() { Money::ZERO } else { Money(-self.0) }
+    }
+}
+
+impl AddAssign for Money {
+    fn add_assign(&mut self, other: Money) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Money {
+    fn sub_assign(&mut self, other: Money) {
+        *self = *self - other;
+    }
+}
+
+impl Sum for Money {
+    fn sum<I: Iterator<Item = Money>>(parts: I) -> Money {
+        parts.fold(Money::ZERO, Add::add)
+    }
+}
+
+/// What an amount is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Denomination {
+    /// 元.
+    Yuan,
+    /// 万元, ten thousand 元.
+    Wan,
+}
+
+impl Denomination {
+    /// Reads `元` or `万元`.
+    pub fn parse(text: &str) -> Option<Denomination> {
+        match text {
+            "元" => Some(Denomination::Yuan),
+            "万元" => Some(Denomination::Wan),
+            _ => None,
+        }
+    }
+
+    /// `元` or `万元`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Denomination::Yuan => "元",
+            Denomination::Wan => "万元",
+        }
+    }
+
+    /// The most decimals that still mean whole 分: 2 in 元, 6 in 万元.
+    pub fn decimals_max(self) -> u8 {
+        2 + u8::try_from(self.shift()).unwrap_or(0)
+    }
+
+    fn shift(self) -> u32 {
+        match self {
+            Denomination::Yuan => 0,
+            Denomination::Wan => 4,
+        }
+    }
+
+    fn in_yuan(self) -> Decimal {
+        match self {
+            Denomination::Yuan => Decimal::ONE,
+            Denomination::Wan => Decimal::from_parts(10_000, 0, 0, false, 0),
+        }
+    }
+}
+
+/// How an amount is printed: its denomination and number of decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scale {
+    /// 元 or 万元.
+    pub denomination: Denomination,
+    /// Digits after the point, at most [`Denomination::decimals_max`].
+    pub decimals: u8,
+}
+
+impl Scale {
+    /// Exact to the 分: 元 with two decimals.
+    pub const FEN: Scale = Scale { denomination: Denomination::Yuan, decimals: 2 };
+
+    /// Half of the last printed digit, in 元; nothing if the scale reaches the 分.
+    ///
+    /// A printed amount stands for everything within this of it (DOMAIN: rounding).
+    pub fn half_quantum(self) -> Money {
+        let finer = u32::from(self.denomination.decimals_max().saturating_sub(self.decimals));
+        let quantum_fen = 10_i64.pow(finer.min(6));
+        if quantum_fen == 1 { Money::ZERO } else { Money::from_fen(quantum_fen / 2) }
+    }
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.denomination.as_str(), self.decimals)
+    }
+}
+
+/// How many decimals a column expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decimals {
+    /// At most this many; fewer are filled up with zeros (`18` at two decimals is `18.00`).
+    Fixed(u8),
+    /// As each figure writes them.
+    AsWritten,
+}
+
+/// Money as reported: its value and the scale that it was printed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount {
+    /// The exact value in 元.
+    pub value: Money,
+    /// How it was written.
+    pub scale: Scale,
+}
+
+impl Amount {
+    /// Reads an amount by the one strict grammar of wire and files:
+    /// `-? (0 | [1-9][0-9]*) ( "." [0-9]+ )?`, ASCII only.
+    ///
+    /// Separators, exponents, a plus sign and leading zeros are refused, each by name.
+    ///
+    /// ```
+    /// use budget_consolidator::budget::money::*;
+    /// let a = Amount::parse("41670.92", Denomination::Wan, Decimals::Fixed(2)).unwrap();
+    /// assert_eq!(a.value, Money::from_fen(41_670_920_000));
+    /// assert_eq!(a.to_string(), "41670.92");
+    /// assert_eq!(Amount::parse("1,234.5", Denomination::Wan, Decimals::Fixed(2)), Err(AmountError::Separator));
+    /// ```
+    pub fn parse(text: &str, denomination: Denomination, decimals: Decimals) -> Result<Amount, AmountError> {
+        let digits = Digits::parse(text)?;
+        let written = digits.decimals;
+        let allowed = match decimals {
+            Decimals::Fixed(fixed) => fixed,
+            Decimals::AsWritten => denomination.decimals_max(),
+        };
+        if written > allowed {
+            return Err(AmountError::TooManyDecimals { written, allowed });
+        }
+        let finer = u32::from(denomination.decimals_max().saturating_sub(written));
+        let fen = digits.mantissa.checked_mul(10_i64.pow(finer.min(6))).ok_or(AmountError::TooLarge)?;
+        if fen.abs() > CELL_FEN_MAX {
+            return Err(AmountError::TooLarge);
+        }
+        let decimals = match decimals {
+            Decimals::Fixed(fixed) => fixed,
+            Decimals::AsWritten => written,
+        };
+        Ok(Amount { value: Money::from_fen(fen), scale: Scale { denomination, decimals } })
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.value.print(self.scale))
+    }
+}
+
+/// A decimal as its digits: `-12.50` is mantissa −1250 with 2 decimals.
+pub(crate) struct Digits {
+    pub(crate) mantissa: i64,
+    pub(crate) decimals: u8,
+}
+
+impl Digits {
+    /// The strict grammar of [`Amount::parse`]; the one place where digits are read.
+    pub(crate) fn parse(text: &str) -> Result<Digits, AmountError> {
+        let (negative, body) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        if let Some(wrong) = body.chars().find(|c| !c.is_ascii_digit() && *c != '.') {
+            return Err(match wrong {
+                ',' | '_' | '，' | ' ' | '\'' => AmountError::Separator,
+                'e' | 'E' => AmountError::Exponent,
+                '+' => AmountError::PlusSign,
+                other => AmountError::NotADigit(other),
+            });
+        }
+        let (whole, fraction) = match body.split_once('.') {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (body, None),
+        };
+        if whole.is_empty() || fraction.is_some_and(|f| f.is_empty() || f.contains('.')) {
+            return Err(AmountError::Malformed);
+        }
+        if whole.len() > 1 && whole.starts_with('0') {
+            return Err(AmountError::LeadingZero);
+        }
+        let fraction = fraction.unwrap_or("");
+        if whole.len() + fraction.len() > 18 {
+            return Err(if whole.len() > 15 {
+                AmountError::TooLarge
+            } else {
+                let written = u8::try_from(fraction.len()).unwrap_or(u8::MAX);
+                AmountError::TooManyDecimals { written, allowed: 6 }
+            });
+        }
+        let mut mantissa: i64 = 0;
+        for digit in whole.bytes().chain(fraction.bytes()) {
+            mantissa = mantissa * 10 + i64::from(digit - b'0');
+        }
+        if negative && mantissa == 0 {
+            return Err(AmountError::NegativeZero);
+        }
+        let decimals = u8::try_from(fraction.len()).unwrap_or(u8::MAX);
+        Ok(Digits { mantissa: if negative { -mantissa } else { mantissa }, decimals })
+    }
+}
+
+/// Why a text is not an amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AmountError {
+    /// A thousands separator: `1,234.5`, `1_000`.
+    Separator,
+    /// Scientific notation: `1e3`.
+    Exponent,
+    /// `+5`.
+    PlusSign,
+    /// `007`.
+    LeadingZero,
+    /// `-0`, `-0.00`: a blank, `0` or a negative amount must be meant.
+    NegativeZero,
+    /// A character that no amount has, such as a full-width digit or a letter.
+    NotADigit(char),
+    /// A point without digits on both sides, two points, or nothing at all.
+    Malformed,
+    /// More decimals than the column's precision, or than a 分 has.
+    TooManyDecimals {
+        /// Decimals found.
+        written: u8,
+        /// Decimals allowed.
+        allowed: u8,
+    },
+    /// Beyond [`CELL_FEN_MAX`].
+    TooLarge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wan(text: &str) -> Result<Amount, AmountError> {
+        Amount::parse(text, Denomination::Wan, Decimals::Fixed(2))
+    }
+
+    #[test]
+    fn amounts_keep_value_and_print() {
+        for (text, fen, print) in [
+            ("0", 0, "0.00"),
+            ("18", 18_000_000, "18.00"),
+            ("-0.01", -10_000, "-0.01"),
+            ("41670.92", 41_670_920_000, "41670.92"),
+        ] {
+            let amount = wan(text).unwrap();
+            assert_eq!(amount.value.fen(), fen, "{text}");
+            assert_eq!(amount.to_string(), print);
+        }
+    }
+
+    #[test]
+    fn bad_amounts_are_refused_by_name() {
+        use AmountError::*;
+        for (text, error) in [
+            ("1,234.5", Separator),
+            ("1_000", Separator),
+            ("1e3", Exponent),
+            ("+5", PlusSign),
+            ("007", LeadingZero),
+            ("-0.00", NegativeZero),
+            ("NaN", NotADigit('N')),
+            ("１２", NotADigit('１')),
+            ("5.", Malformed),
+            (".5", Malformed),
+            ("", Malformed),
+            ("-", Malformed),
+            ("1.2.3", Malformed),
+            ("1.234", TooManyDecimals { written: 3, allowed: 2 }),
+            ("1000000000.00", TooLarge),
+            ("99999999999999999999999999999999", TooLarge),
+        ] {
+            assert_eq!(wan(text), Err(error), "{text}");
+        }
+        let fen = Amount::parse("1.005", Denomination::Yuan, Decimals::AsWritten);
+        assert_eq!(fen, Err(TooManyDecimals { written: 3, allowed: 2 }));
+    }
+
+    #[test]
+    fn printing_rounds_once_and_half_up() {
+        let scale = Scale { denomination: Denomination::Wan, decimals: 2 };
+        for (fen, print) in [
+            (406_000, "0.41"),
+            (405_000, "0.41"),
+            (404_900, "0.40"),
+            (499_999, "0.50"),
+            (-5_000, "-0.01"),
+            (-4_999, "0.00"),
+        ] {
+            assert_eq!(Money::from_fen(fen).print(scale), print, "{fen}");
+        }
+        assert_eq!(Money::from_fen(406_000).round_to(scale), Money::from_fen(410_000));
+    }
+
+    #[test]
+    fn half_a_quantum_is_the_reach_of_a_print() {
+        let half = |denomination, decimals| Scale { denomination, decimals }.half_quantum().fen();
+        assert_eq!(half(Denomination::Wan, 2), 5_000);
+        assert_eq!(half(Denomination::Wan, 6), 0);
+        assert_eq!(half(Denomination::Yuan, 0), 50);
+        assert_eq!(half(Denomination::Yuan, 1), 5);
+        assert_eq!(half(Denomination::Yuan, 2), 0);
+    }
+}

@@ -1,0 +1,231 @@
+//! Every reason for which something is found, refused or not done: a closed list of stable codes.
+//!
+//! The codes go over the wire, into the journal and into other people's programs: they are never renamed
+//! or reused. What they say to a person, in Chinese and English, stands in `src/wording/catalogue.toml`;
+//! which gRPC status they travel as, in `src/grpc/status.rs`.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($( $(#[doc = $doc:expr])+ $name:ident = $code:literal, )+) => {
+        /// Why something was found, refused or not done.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $( $(#[doc = $doc])+ $name, )+ }
+
+        impl Reason {
+            /// All reasons, in the order of this file.
+            pub const ALL: &'static [Reason] = &[ $( Reason::$name, )+ ];
+
+            /// The stable code, `UPPER_SNAKE`.
+            pub fn code(self) -> &'static str {
+                match self { $( Reason::$name => $code, )+ }
+            }
+
+            /// The reason with this code.
+            pub fn from_code(code: &str) -> Option<Reason> {
+                match code { $( $code => Some(Reason::$name), )+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Findings about the shape of a submission.
+    /// The form set has no such table.
+    UnknownTable = "UNKNOWN_TABLE",
+    /// One table is given twice.
+    DuplicateTable = "DUPLICATE_TABLE",
+    /// This kind of submission doesn't have this table.
+    TableNotOfKind = "TABLE_NOT_OF_KIND",
+    /// A table is marked as empty on purpose and has rows all the same.
+    EmptyTableHasRows = "EMPTY_TABLE_HAS_ROWS",
+    /// A table states an amount unit or decimals that don't exist.
+    BadAmountUnit = "BAD_AMOUNT_UNIT",
+    /// The table has no such column.
+    UnknownColumn = "UNKNOWN_COLUMN",
+    /// One column is given twice.
+    DuplicateColumn = "DUPLICATE_COLUMN",
+    /// A row has more values than the table has stated columns.
+    TooManyValues = "TOO_MANY_VALUES",
+    /// The table has fixed rows, and this is none of them.
+    UnknownRow = "UNKNOWN_ROW",
+    /// A row key that is not of the form that the table's axis asks for.
+    BadRowKey = "BAD_ROW_KEY",
+    /// One row is given twice.
+    DuplicateRow = "DUPLICATE_ROW",
+    /// A coded row whose parent code has no row.
+    ParentRowAbsent = "PARENT_ROW_ABSENT",
+    /// A code that a complete catalogue doesn't have.
+    UnknownCode = "UNKNOWN_CODE",
+    /// A code that an incomplete catalogue doesn't have: a question, not an error.
+    CodeToVerify = "CODE_TO_VERIFY",
+    /// A known code with another name than the catalogue's.
+    NameDiffers = "NAME_DIFFERS",
+    /// An amount with a thousands separator.
+    AmountSeparator = "AMOUNT_SEPARATOR",
+    /// An amount in scientific notation.
+    AmountExponent = "AMOUNT_EXPONENT",
+    /// A text that is not an amount or number at all.
+    AmountMalformed = "AMOUNT_MALFORMED",
+    /// More decimals than stated.
+    AmountTooPrecise = "AMOUNT_TOO_PRECISE",
+    /// Beyond the largest amount of a cell.
+    AmountTooLarge = "AMOUNT_TOO_LARGE",
+    /// Below nothing where that is not allowed.
+    AmountNegative = "AMOUNT_NEGATIVE",
+    /// Not a time of 14 digits, or not a real one.
+    BadTime = "BAD_TIME",
+    /// A text that is too long for a cell.
+    TextTooLong = "TEXT_TOO_LONG",
+    /// A text with control characters.
+    BadText = "BAD_TEXT",
+    /// A required cell is blank.
+    RequiredBlank = "REQUIRED_BLANK",
+    /// Nothing was filed at all.
+    NothingFiled = "NOTHING_FILED",
+
+    // Findings against control figures.
+    /// Above a ceiling that is hard.
+    OverCeiling = "OVER_CEILING",
+    /// Above a ceiling that is advisory.
+    OverAdvisoryCeiling = "OVER_ADVISORY_CEILING",
+
+    // Refusals of requests.
+    /// The request doesn't say who is asking, or says it wrongly.
+    UnknownActor = "UNKNOWN_ACTOR",
+    /// This actor may not do this.
+    NotPermitted = "NOT_PERMITTED",
+    /// A required part of the request is absent or can't be read.
+    BadRequest = "BAD_REQUEST",
+    /// The unit tree of the year has no such unit.
+    UnknownUnit = "UNKNOWN_UNIT",
+    /// The unit files no budget of its own.
+    UnitNotBudgeted = "UNIT_NOT_BUDGETED",
+    /// There is no unit tree for the year.
+    UnknownYear = "UNKNOWN_YEAR",
+    /// The form set is for another year.
+    YearDiffers = "YEAR_DIFFERS",
+    /// No such form set is published.
+    UnknownFormSet = "UNKNOWN_FORM_SET",
+    /// A version of the form set that is not the one in force.
+    FormSetOutdated = "FORM_SET_OUTDATED",
+    /// The form set doesn't take this kind of submission.
+    KindNotTaken = "KIND_NOT_TAKEN",
+    /// The round is not open.
+    RoundClosed = "ROUND_CLOSED",
+    /// Another version of the same submission was filed at the same moment.
+    VersionConflict = "VERSION_CONFLICT",
+    /// The idempotency key was used for other content.
+    KeyReused = "KEY_REUSED",
+    /// The cell can't carry a ceiling.
+    NotControllable = "NOT_CONTROLLABLE",
+    /// There is no such cell.
+    UnknownCell = "UNKNOWN_CELL",
+    /// Filings under different layouts can't be added up in one view.
+    MixedFormSets = "MIXED_FORM_SETS",
+    /// No such submission.
+    UnknownSubmission = "UNKNOWN_SUBMISSION",
+    /// The journal has no such position.
+    UnknownPosition = "UNKNOWN_POSITION",
+    /// A form set that can't be used; the places follow.
+    FormSetInvalid = "FORM_SET_INVALID",
+    /// A unit tree that can't be used.
+    UnitTreeInvalid = "UNIT_TREE_INVALID",
+    /// A unit with submissions would vanish from the tree.
+    UnitHasSubmissions = "UNIT_HAS_SUBMISSIONS",
+    /// A list of control figures that can't be used.
+    ControlInvalid = "CONTROL_INVALID",
+
+    // Refusals of streams.
+    /// Messages of a stream in the wrong order.
+    StreamOrder = "STREAM_ORDER",
+    /// The stream ended without a seal.
+    StreamUnsealed = "STREAM_UNSEALED",
+    /// A chunk with too many rows.
+    ChunkTooLarge = "CHUNK_TOO_LARGE",
+    /// More rows than a submission may have.
+    SubmissionTooLarge = "SUBMISSION_TOO_LARGE",
+    /// The seal counts other rows than arrived.
+    SealCountDiffers = "SEAL_COUNT_DIFFERS",
+    /// The seal's control total differs.
+    SealTotalDiffers = "SEAL_TOTAL_DIFFERS",
+    /// The seal's digest differs.
+    SealDigestDiffers = "SEAL_DIGEST_DIFFERS",
+
+    // Faults of form sets, with file, line and column.
+    /// A file of the form set that can't be parsed.
+    FormSyntax = "FORM_SYNTAX",
+    /// A file that is needed is not there.
+    FormFileAbsent = "FORM_FILE_ABSENT",
+    /// A key that no form set has.
+    FormUnknownKey = "FORM_UNKNOWN_KEY",
+    /// A key that is needed is not there.
+    FormMissingKey = "FORM_MISSING_KEY",
+    /// A value of the wrong kind.
+    FormWrongValue = "FORM_WRONG_VALUE",
+    /// One id, name or row given twice.
+    FormDuplicate = "FORM_DUPLICATE",
+    /// Something is named that is not there.
+    FormUnknownName = "FORM_UNKNOWN_NAME",
+    /// A row that adds itself up.
+    FormCycle = "FORM_CYCLE",
+
+    // Faults: the service, not the request.
+    /// The disk is (almost) full: nothing was applied.
+    StoreFull = "STORE_FULL",
+    /// The store has stopped accepting: nothing was applied.
+    StoreStopped = "STORE_STOPPED",
+    /// Too much is waiting: nothing was applied, try again.
+    Busy = "BUSY",
+    /// It is not known whether this was applied: ask again with the same key.
+    OutcomeUnknown = "OUTCOME_UNKNOWN",
+    /// A stored record can't be read.
+    JournalDamaged = "JOURNAL_DAMAGED",
+    /// The journal was written by a newer program.
+    JournalNewer = "JOURNAL_NEWER",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// A reason with the facts that belong to it: what `wording` turns into a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The stable code.
+    pub reason: Reason,
+    /// Named facts, in the order in which they are said; names are stable like codes.
+    pub facts: Vec<(String, String)>,
+}
+
+impl Remark {
+    /// A remark without facts yet.
+    pub fn new(reason: Reason) -> Remark {
+        Remark { reason, facts: Vec::new() }
+    }
+
+    /// The same remark with one more fact.
+    pub fn with(mut self, name: &str, fact: impl fmt::Display) -> Remark {
+        self.facts.push((name.to_owned(), fact.to_string()));
+        self
+    }
+
+    /// The fact of that name.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.iter().find(|(n, _)| n == name).map(|(_, fact)| fact.as_str())
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.code())?;
+        for (name, fact) in &self.facts {
+            write!(f, " {name}={fact:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Remark {}

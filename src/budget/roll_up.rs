@@ -1,0 +1,207 @@
+//! The roll-up: sums per cell over many submissions, kept by difference.
+//!
+//! A [`Totals`] is what a node of the unit tree adds up. Posting a submission and taking it off again leaves exactly
+//! what was there before, so by-difference always equals a full recompute (invariant 2).
+//! It knows nothing of the tree: which node a submission is posted to is the ledger's business.
+
+use std::sync::Arc;
+
+use super::cell::{Cell, RowKey};
+use super::form_set::{FormSet, RollUp, Table};
+use super::money::{CELL_FEN_MAX, Money};
+use super::submission::{Content, FiledTable, Submission};
+
+/// The row key under which a list table without a total row shows the sum of its rows.
+pub const SUBTOTAL_ROW: &str = "Σ";
+
+/// The sum of one cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// The exact sum of what was reported, in 元 (whole pieces for a column of counts).
+    pub value: Money,
+    /// How far the true sum may be from it: half a printed digit for each part that was rounded.
+    pub slack: Money,
+    /// How many cells with a figure were added. None means blank, which is not 0.
+    pub parts: u32,
+}
+
+impl Sum {
+    /// Nothing added yet.
+    pub const BLANK: Sum = Sum { value: Money::ZERO, slack: Money::ZERO, parts: 0 };
+
+    /// The sum of a single cell; `None` if nothing in it adds up.
+    pub fn of(cell: &Cell) -> Option<Sum> {
+        match cell {
+            Cell::Amount(amount) => Some(Sum { value: amount.value, slack: amount.scale.half_quantum(), parts: 1 }),
+            Cell::Number(number) if number.decimals == 0 && number.mantissa.abs() <= CELL_FEN_MAX / 100 => {
+                Some(Sum { value: Money::from_fen(number.mantissa * 100), slack: Money::ZERO, parts: 1 })
+            }
+            Cell::Blank | Cell::Number(_) | Cell::Text(_) | Cell::Unreadable(_) => None,
+        }
+    }
+
+    fn post(&mut self, other: Sum, direction: Direction) {
+        match direction {
+            Direction::Add => {
+                self.value += other.value;
+                self.slack += other.slack;
+                self.parts += other.parts;
+            }
+            Direction::Remove => {
+                self.value -= other.value;
+                self.slack -= other.slack;
+                self.parts = self.parts.saturating_sub(other.parts);
+            }
+        }
+    }
+}
+
+/// Whether something is posted or taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Posted.
+    Add,
+    /// Taken off again.
+    Remove,
+}
+
+/// The sums of one table.
+///
+/// Row-major and flat, so that a copy for the readers is two block copies and no walk over rows.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TableTotals {
+    /// How many submissions filed it.
+    pub filings: u32,
+    /// How many of those filed it as empty on purpose.
+    pub empty: u32,
+    /// How many rows of list tables stand behind it.
+    pub listed: u64,
+    rows: Vec<(RowKey, u32)>,
+    sums: Vec<Sum>,
+}
+
+/// All sums of one node under one layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// How many submissions are posted.
+    pub filings: u32,
+    tables: Vec<Option<Arc<TableTotals>>>,
+}
+
+impl Totals {
+    /// Nothing posted yet, for a form set of so many tables.
+    pub fn new(form: &FormSet) -> Totals {
+        Totals { filings: 0, tables: vec![None; form.tables.len()] }
+    }
+
+    /// The totals of a few submissions.
+    pub fn of<'s>(form: &FormSet, submissions: impl IntoIterator<Item = &'s Submission>) -> Totals {
+        let mut totals = Totals::new(form);
+        submissions.into_iter().for_each(|submission| totals.post(form, submission, Direction::Add));
+        totals
+    }
+
+    /// The sums of the table of that index, if any submission filed it.
+    pub fn table(&self, table: usize) -> Option<&TableTotals> {
+        self.tables.get(table).and_then(Option::as_deref)
+    }
+
+    /// Posts a submission, or takes off one that was posted.
+    pub fn post(&mut self, form: &FormSet, submission: &Submission, direction: Direction) {
+        count(&mut self.filings, direction);
+        for filed in &submission.tables {
+            let table = &form.tables[filed.table];
+            let slot = &mut self.tables[filed.table];
+            let totals = Arc::make_mut(slot.get_or_insert_with(Arc::default));
+            totals.post(table, filed, direction);
+            if totals.filings == 0 {
+                *slot = None;
+            }
+        }
+    }
+}
+
+impl TableTotals {
+    /// Row keys, sorted, each with how many submissions have it, and the sums of its columns.
+    pub fn rows(&self) -> impl Iterator<Item = (&RowKey, u32, &[Sum])> {
+        let width = self.sums.len() / self.rows.len().max(1);
+        self.rows.iter().zip(self.sums.chunks(width.max(1))).map(|((key, filings), sums)| (key, *filings, sums))
+    }
+
+    /// The sums of the row of that key.
+    pub fn row(&self, key: &str) -> Option<&[Sum]> {
+        let at = self.rows.binary_search_by(|(row, _)| row.as_str().cmp(key)).ok()?;
+        let width = self.sums.len() / self.rows.len();
+        self.sums.get(at * width..(at + 1) * width)
+    }
+
+    fn post(&mut self, table: &Table, filed: &FiledTable, direction: Direction) {
+        count(&mut self.filings, direction);
+        if filed.content == Content::Empty {
+            count(&mut self.empty, direction);
+        }
+        let width = table.columns.len();
+        let cells = |row: &[Cell]| -> Vec<Sum> {
+            let adds_up = |(at, cell): (usize, &Cell)| {
+                Some(cell).filter(|_| table.columns[at].kind.adds_up()).and_then(Sum::of).unwrap_or(Sum::BLANK)
+            };
+            row.iter().enumerate().map(adds_up).collect()
+        };
+        match table.roll_up {
+            RollUp::None => {}
+            RollUp::Sum => {
+                for row in filed.rows() {
+                    self.post_row(&row.key, &cells(&row.cells), width, direction);
+                }
+            }
+            RollUp::List => {
+                let mut subtotal = vec![Sum::BLANK; width];
+                let mut listed = 0;
+                for row in filed.rows() {
+                    let sums = cells(&row.cells);
+                    if table.total_row() == Some(&row.key) {
+                        self.post_row(&row.key, &sums, width, direction);
+                    } else {
+                        listed += 1;
+                        subtotal.iter_mut().zip(sums).for_each(|(sum, cell)| sum.post(cell, Direction::Add));
+                    }
+                }
+                match direction {
+                    Direction::Add => self.listed += listed,
+                    Direction::Remove => self.listed = self.listed.saturating_sub(listed),
+                }
+                if listed > 0 && table.total_row().is_none() {
+                    self.post_row(SUBTOTAL_ROW, &subtotal, width, direction);
+                }
+            }
+        }
+    }
+
+    fn post_row(&mut self, key: &str, sums: &[Sum], width: usize, direction: Direction) {
+        let at = match self.rows.binary_search_by(|(row, _)| row.as_str().cmp(key)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.rows.insert(at, (key.into(), 0));
+                self.sums.splice(at * width..at * width, std::iter::repeat_n(Sum::BLANK, width));
+                at
+            }
+        };
+        count(&mut self.rows[at].1, direction);
+        for (sum, part) in self.sums[at * width..(at + 1) * width].iter_mut().zip(sums) {
+            if part.parts > 0 {
+                sum.post(*part, direction);
+            }
+        }
+        if self.rows[at].1 == 0 {
+            self.rows.remove(at);
+            self.sums.drain(at * width..(at + 1) * width);
+        }
+    }
+}
+
+fn count(counter: &mut u32, direction: Direction) {
+    *counter = match direction {
+        Direction::Add => *counter + 1,
+        Direction::Remove => counter.saturating_sub(1),
+    };
+}

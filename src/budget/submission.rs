@@ -1,0 +1,190 @@
+//! A submission: the cells that one unit files for one year and round. Immutable once read.
+//!
+//! Missing, blank, 0 and *empty on purpose* are four different things: a table or row that is not there,
+//! [`Cell::Blank`], an amount of zero, and [`Content::Empty`].
+//! How texts become one: `intake.rs`. What names its content: `digest.rs`.
+
+use std::fmt;
+
+use compact_str::CompactString;
+
+use super::cell::{Cell, CellAddress, RowKey};
+use super::digest::Digest;
+use super::form_set::FormSet;
+use super::money::Denomination;
+
+/// The code of a node in the unit tree, such as `407` or `407002`. Text: leading zeros count.
+pub type UnitCode = CompactString;
+
+/// The round of a budget year (DOMAIN: 两上两下).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Round {
+    /// 一上, the proposal.
+    First,
+    /// 二上, the budget within the control figures.
+    Second,
+}
+
+impl Round {
+    /// The name used in files and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Round::First => "first",
+            Round::Second => "second",
+        }
+    }
+
+    /// Reads that name.
+    pub fn parse(text: &str) -> Option<Round> {
+        [Round::First, Round::Second].into_iter().find(|round| round.as_str() == text)
+    }
+}
+
+/// What kind of submission it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A unit's own budget: what is rolled up.
+    Unit,
+    /// A department's own printed budget: kept and compared, never rolled up.
+    Department,
+    /// 差额表: deltas that the parent posts on top of its units.
+    Difference,
+}
+
+impl Kind {
+    /// The name used in files and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Unit => "unit",
+            Kind::Department => "department",
+            Kind::Difference => "difference",
+        }
+    }
+
+    /// Reads that name.
+    pub fn parse(text: &str) -> Option<Kind> {
+        [Kind::Unit, Kind::Department, Kind::Difference].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a submission is of: versions count per this.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// Who files it.
+    pub unit: UnitCode,
+    /// Budget year.
+    pub year: u16,
+    /// Round of that year.
+    pub round: Round,
+    /// Kind of submission.
+    pub kind: Kind,
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {}", self.unit, self.year, self.round, self.kind)
+    }
+}
+
+/// An exact version of a form set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FormSetVersion {
+    /// Its id.
+    pub id: CompactString,
+    /// The digest of its files.
+    pub digest: Digest,
+}
+
+/// The cells of one submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Whose, of when and of what kind.
+    pub header: Slot,
+    /// What it was filed on.
+    pub form_set: FormSetVersion,
+    /// The tables that were filed, in the order of the form set.
+    pub tables: Vec<FiledTable>,
+}
+
+/// One table as filed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiledTable {
+    /// Index into [`FormSet::tables`].
+    pub table: usize,
+    /// The denomination that the table states over its columns' default.
+    pub denomination: Option<Denomination>,
+    /// The decimals that the table states over its columns' default.
+    pub decimals: Option<u8>,
+    /// Its rows, or that it is empty on purpose.
+    pub content: Content,
+}
+
+/// What a filed table holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// 本表无数据: there is nothing, and that is meant.
+    Empty,
+    /// Rows, sorted by key.
+    Rows(Vec<FiledRow>),
+}
+
+/// One row as filed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiledRow {
+    /// Its key.
+    pub key: RowKey,
+    /// A cell for each column of the form set's table.
+    pub cells: Box<[Cell]>,
+}
+
+impl Submission {
+    /// The filed table of that index.
+    pub fn table(&self, table: usize) -> Option<&FiledTable> {
+        self.tables.iter().find(|filed| filed.table == table)
+    }
+
+    /// All rows with the index of their table.
+    pub fn rows(&self) -> impl Iterator<Item = (usize, &FiledRow)> {
+        self.tables.iter().flat_map(|filed| filed.rows().iter().map(move |row| (filed.table, row)))
+    }
+
+    /// How many rows it has.
+    pub fn row_count(&self) -> usize {
+        self.tables.iter().map(|filed| filed.rows().len()).sum()
+    }
+
+    /// The cell at an address. `None`: no such table or row was filed, which is *missing*.
+    pub fn cell(&self, form: &FormSet, address: &CellAddress) -> Option<&Cell> {
+        let (index, table) = form.table(&address.table)?;
+        let column = table.column(&address.column)?;
+        self.table(index)?.row(&address.row).and_then(|row| row.cells.get(column))
+    }
+}
+
+impl FiledTable {
+    /// Its rows; none if it is empty on purpose.
+    pub fn rows(&self) -> &[FiledRow] {
+        match &self.content {
+            Content::Empty => &[],
+            Content::Rows(rows) => rows,
+        }
+    }
+
+    /// The row of that key.
+    pub fn row(&self, key: &str) -> Option<&FiledRow> {
+        let rows = self.rows();
+        rows.binary_search_by(|row| row.key.as_str().cmp(key)).ok().and_then(|at| rows.get(at))
+    }
+}

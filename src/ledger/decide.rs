@@ -1,0 +1,356 @@
+//! Decide: a command, looked at in the light of the state, becomes an event, a repeat or a refusal.
+//!
+//! Nothing changes here. The writer applies what was decided before it decides the next command,
+//! so two commands of one group can't both use the same headroom or version.
+
+use std::sync::Arc;
+
+use super::Position;
+use super::actor::{Actor, Operation, may};
+use super::event::{
+    Attempt, ControlIssued, Event, FormSetPublished, IdempotencyKey, Refused, Submitted, Timestamp, UnitsImported,
+};
+use super::state::State;
+use crate::budget::cell::CellAddress;
+use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
+use crate::budget::digest::Digest;
+use crate::budget::finding::{Finding, Place};
+use crate::budget::form_set::{FormFiles, FormSet};
+use crate::budget::intake::Reading;
+use crate::budget::money::{Money, Scale};
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, UnitCode};
+use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
+
+/// A command with all that decides it besides the state.
+#[derive(Debug)]
+pub struct Command {
+    /// Who asks.
+    pub actor: Actor,
+    /// The key of the request.
+    pub key: IdempotencyKey,
+    /// What the request says, as a digest.
+    pub fingerprint: Digest,
+    /// The server's clock.
+    pub time: Timestamp,
+    /// What is asked for.
+    pub action: Action,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Action {
+    /// Put a form set in force.
+    PublishFormSet {
+        /// Its files, loaded already.
+        form: Arc<FormSet>,
+    },
+    /// Put a year's unit tree in force.
+    ImportUnits {
+        /// Budget year.
+        year: u16,
+        /// All nodes.
+        nodes: Vec<Node>,
+    },
+    /// Issue control figures.
+    IssueControl {
+        /// Budget year.
+        year: u16,
+        /// Round.
+        round: Round,
+        /// The form set on whose cells they stand.
+        form_set: String,
+        /// The figures.
+        figures: Vec<FigureOrder>,
+    },
+    /// File a submission.
+    Submit(Box<Filing>),
+}
+
+impl Action {
+    /// The operation that it is.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Action::PublishFormSet { .. } => Operation::PublishFormSet,
+            Action::ImportUnits { .. } => Operation::ImportUnits,
+            Action::IssueControl { .. } => Operation::IssueControl,
+            Action::Submit(_) => Operation::Submit,
+        }
+    }
+}
+
+/// A control figure as ordered: the strength may be left to the form set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FigureOrder {
+    /// The unit.
+    pub unit: UnitCode,
+    /// The cell.
+    pub cell: CellAddress,
+    /// The ceiling.
+    pub ceiling: Money,
+    /// The scale that it is issued in.
+    pub scale: Scale,
+    /// Its strength, or the form set's default.
+    pub strength: Option<CeilingStrength>,
+}
+
+/// A filing that was read, ready to be decided.
+#[derive(Debug)]
+pub struct Filing {
+    /// What was read.
+    pub reading: Reading,
+    /// The version that the sender means it to be; `None` for the next one, whichever that is.
+    pub version: Option<u32>,
+}
+
+/// What became of a command.
+#[derive(Debug, PartialEq)]
+pub enum Decision {
+    /// This happens.
+    Record(Box<Event>),
+    /// It happened before, at that position: the same answer again.
+    Repeat(Position),
+}
+
+/// Decides a command.
+///
+/// # Errors
+/// The refusal, if it can't be done. Findings are no errors: a filing with refusing findings is a `Refused` event.
+pub fn decide(state: &State, command: Command) -> Result<Decision, Remark> {
+    let Command { actor, key, fingerprint, time: _, action } = command;
+    if key.is_empty() || key.len() > 64 {
+        return Err(Remark::new(Reason::BadRequest).with("field", "idempotency_key").with("expected", "1–64"));
+    }
+    if let Some(used) = state.key_use(&actor, action.operation(), &key) {
+        if used.fingerprint == fingerprint {
+            return Ok(Decision::Repeat(used.position));
+        }
+        return Err(Remark::new(Reason::KeyReused).with("key", &key).with("position", used.position));
+    }
+    let event = match action {
+        Action::PublishFormSet { form } => {
+            permit(&actor, Operation::PublishFormSet, BUREAU, None)?;
+            let form_set = FormSetVersion { id: form.id.clone(), digest: form.digest };
+            let files: Arc<FormFiles> = form.files.clone();
+            Event::FormSetPublished(FormSetPublished { form_set, files })
+        }
+        Action::ImportUnits { year, nodes } => {
+            permit(&actor, Operation::ImportUnits, BUREAU, None)?;
+            import_units(state, year, nodes)?
+        }
+        Action::IssueControl { year, round, form_set, figures } => {
+            permit(&actor, Operation::IssueControl, BUREAU, None)?;
+            issue_control(state, year, round, &form_set, figures)?
+        }
+        Action::Submit(filing) => {
+            let judged = judge(state, &actor, &filing)?;
+            record(*filing, judged)
+        }
+    };
+    Ok(Decision::Record(Box::new(event)))
+}
+
+fn permit(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTree>) -> Result<(), Remark> {
+    if may(actor, operation, node, tree) {
+        return Ok(());
+    }
+    Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node))
+}
+
+fn import_units(state: &State, year: u16, nodes: Vec<Node>) -> Result<Event, Remark> {
+    if !(1949..=2999).contains(&year) {
+        return Err(Remark::new(Reason::BadRequest).with("field", "year").with("expected", "2024"));
+    }
+    let version = state.tree(year).map_or(1, |tree| tree.version + 1);
+    let tree = UnitTree::new(version, nodes.clone())?;
+    for (slot, filings) in state.slots().filter(|(slot, _)| slot.year == year) {
+        let stays = match slot.kind {
+            Kind::Unit => tree.node(&slot.unit).is_some_and(|node| node.budgeted),
+            Kind::Department | Kind::Difference => tree.node(&slot.unit).is_some(),
+        };
+        if filings.latest().is_some() && !stays {
+            return Err(Remark::new(Reason::UnitHasSubmissions).with("unit", &slot.unit).with("year", year));
+        }
+    }
+    Ok(Event::UnitsImported(UnitsImported { year, version, nodes }))
+}
+
+fn issue_control(
+    state: &State,
+    year: u16,
+    round: Round,
+    form_set: &str,
+    orders: Vec<FigureOrder>,
+) -> Result<Event, Remark> {
+    let tree = state.tree(year).ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", year))?;
+    let form = current_form(state, form_set, year)?;
+    if orders.is_empty() {
+        return Err(Remark::new(Reason::ControlInvalid).with("problem", "empty"));
+    }
+    let mut figures: Vec<ControlFigure> = Vec::with_capacity(orders.len());
+    for order in orders {
+        let node = tree
+            .node(&order.unit)
+            .ok_or_else(|| Remark::new(Reason::UnknownUnit).with("unit", &order.unit).with("year", year))?;
+        if !node.budgeted {
+            return Err(Remark::new(Reason::UnitNotBudgeted).with("unit", &order.unit));
+        }
+        if form.cell(&order.cell).is_none() {
+            return Err(Remark::new(Reason::UnknownCell).with("cell", &order.cell).with("form_set", &form.id));
+        }
+        let default = ControlFigure::default_strength(form, &order.cell)
+            .ok_or_else(|| Remark::new(Reason::NotControllable).with("cell", &order.cell))?;
+        if order.ceiling.is_negative() {
+            return Err(Remark::new(Reason::ControlInvalid).with("problem", "negative").with("cell", &order.cell));
+        }
+        figures.push(ControlFigure {
+            unit: order.unit,
+            cell: order.cell,
+            ceiling: order.ceiling,
+            scale: order.scale,
+            strength: order.strength.unwrap_or(default),
+        });
+    }
+    figures.sort_by(|a, b| (&a.unit, &a.cell).cmp(&(&b.unit, &b.cell)));
+    if let Some(pair) = figures.windows(2).find(|pair| (&pair[0].unit, &pair[0].cell) == (&pair[1].unit, &pair[1].cell))
+    {
+        let remark = Remark::new(Reason::ControlInvalid).with("problem", "duplicate");
+        return Err(remark.with("unit", &pair[0].unit).with("cell", &pair[0].cell));
+    }
+    let version = state.control(year, round).map_or(0, |book| book.version) + 1;
+    Ok(Event::ControlIssued(ControlIssued { year, round, version, figures }))
+}
+
+fn current_form<'s>(state: &'s State, id: &str, year: u16) -> Result<&'s Arc<FormSet>, Remark> {
+    let form = state.form_set(id).ok_or_else(|| {
+        let known: Vec<&str> = state.form_sets().map(|form| form.id.as_str()).collect();
+        Remark::new(Reason::UnknownFormSet).with("found", id).with("expected", known.join(", "))
+    })?;
+    if form.year != year {
+        return Err(Remark::new(Reason::YearDiffers)
+            .with("year", year)
+            .with("form_set", id)
+            .with("expected", form.year));
+    }
+    Ok(form)
+}
+
+/// Whether a filing for `slot` can be taken at all, on the form set of that id.
+///
+/// Asked before the first row is read, so that a hopeless stream is answered early, and again when it is decided.
+///
+/// # Errors
+/// The refusal.
+pub fn admit<'s>(state: &'s State, actor: &Actor, slot: &Slot, form_set: &str) -> Result<&'s Arc<FormSet>, Remark> {
+    let tree = state.tree(slot.year);
+    permit(actor, Operation::Submit, &slot.unit, tree.map(Arc::as_ref))?;
+    let tree = tree.ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", slot.year))?;
+    let node = tree
+        .node(&slot.unit)
+        .ok_or_else(|| Remark::new(Reason::UnknownUnit).with("unit", &slot.unit).with("year", slot.year))?;
+    match slot.kind {
+        Kind::Unit if !node.budgeted => return Err(Remark::new(Reason::UnitNotBudgeted).with("unit", &slot.unit)),
+        Kind::Unit => {}
+        // Only who has units below has a department budget, or something to adjust.
+        Kind::Department | Kind::Difference if tree.children(&slot.unit).is_empty() => {
+            return Err(Remark::new(Reason::KindNotTaken).with("kind", slot.kind).with("unit", &slot.unit));
+        }
+        Kind::Department | Kind::Difference => {}
+    }
+    let form = current_form(state, form_set, slot.year)?;
+    if !form.kinds.contains(&slot.kind) {
+        return Err(Remark::new(Reason::KindNotTaken).with("kind", slot.kind).with("form_set", form_set));
+    }
+    // Until rounds can be opened and closed, the second one counts as open.
+    if slot.round != Round::Second {
+        return Err(Remark::new(Reason::RoundClosed).with("round", slot.round).with("expected", Round::Second));
+    }
+    Ok(form)
+}
+
+/// A filing with everything that was found about it: what a dry run answers, and what an event records.
+#[derive(Debug)]
+pub struct Judged {
+    /// Shape and ceilings, in a stable order.
+    pub findings: Vec<Finding>,
+    /// Each control figure of the unit.
+    pub judgements: Vec<Judgement>,
+    /// The version of the control figures.
+    pub control_version: u32,
+    /// The version that it would be.
+    pub version: u32,
+}
+
+impl Judged {
+    /// Whether the filing is refused.
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(Finding::refuses)
+    }
+}
+
+/// Judges a filing against the state, without changing anything.
+///
+/// # Errors
+/// The refusal, if it can't be taken at all.
+pub fn judge(state: &State, actor: &Actor, filing: &Filing) -> Result<Judged, Remark> {
+    let reading = &filing.reading;
+    let slot = &reading.submission.header;
+    let read_on = &reading.submission.form_set;
+    let form = admit(state, actor, slot, &read_on.id)?;
+    if form.digest != read_on.digest {
+        let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);
+        return Err(remark.with("found", read_on.digest.short()).with("expected", form.digest.short()));
+    }
+    let version = state.filings(slot).and_then(|filings| filings.latest()).map_or(1, |latest| latest.version + 1);
+    if let Some(meant) = filing.version.filter(|meant| *meant != version) {
+        return Err(Remark::new(Reason::VersionConflict).with("found", meant).with("expected", version));
+    }
+    let mut findings = reading.findings.clone();
+    let control = state.control(slot.year, slot.round);
+    let mut judgements = Vec::new();
+    // Ceilings cap what a unit spends; a department's own print and deltas have none.
+    if slot.kind == Kind::Unit
+        && let Some(book) = control
+    {
+        judgements.extend(book.of_unit(&slot.unit).map(|figure| figure.judge(&reading.submission, form)));
+    }
+    findings.extend(judgements.iter().filter_map(over_ceiling));
+    Ok(Judged { findings, judgements, control_version: control.map_or(0, |book| book.version), version })
+}
+
+fn over_ceiling(judgement: &Judgement) -> Option<Finding> {
+    if !judgement.is_over() {
+        return None;
+    }
+    let figure = &judgement.figure;
+    let reason = if judgement.refuses() { Reason::OverCeiling } else { Reason::OverAdvisoryCeiling };
+    let remark = Remark::new(reason)
+        .with("cell", &figure.cell)
+        .with("ceiling", figure.ceiling.print(figure.scale))
+        .with("filed", judgement.filed.print(figure.scale))
+        .with("over", judgement.headroom.abs().print(figure.scale))
+        .with("amount_unit", figure.scale.denomination.as_str());
+    let place = Place::address(&figure.cell);
+    Some(if judgement.refuses() { Finding::refusing(place, remark) } else { Finding::verify(place, remark) })
+}
+
+fn record(filing: Filing, judged: Judged) -> Event {
+    let refused = judged.is_refused();
+    let Reading { submission, digest, control_total, row_count, .. } = filing.reading;
+    let attempt = Attempt {
+        slot: submission.header.clone(),
+        form_set: submission.form_set.clone(),
+        digest,
+        control_total,
+        row_count,
+        findings: judged.findings,
+        judgements: judged.judgements,
+        control_version: judged.control_version,
+    };
+    if refused {
+        Event::Refused(Box::new(Refused { attempt }))
+    } else {
+        let submission = Arc::new(submission);
+        Event::Submitted(Box::new(Submitted { attempt, version: judged.version, submission }))
+    }
+}

@@ -1,0 +1,310 @@
+//! The state: what the journal adds up to. A value: a clone costs nothing and never changes.
+//!
+//! The writer folds into a clone and publishes it when the batch is durable, so readers share no lock with it
+//! and a failed batch is simply dropped. Cells of past submissions are not in here, only their positions.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use imbl::{OrdMap, Vector};
+
+use super::actor::{Actor, Operation};
+use super::control::ControlBook;
+use super::event::{Envelope, Event, IdempotencyKey, Submitted, Timestamp};
+use super::{Contents, Position};
+use crate::budget::digest::Digest;
+use crate::budget::form_set::FormSet;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::roll_up::{Direction, Totals};
+use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
+use crate::budget::unit_tree::UnitTree;
+
+/// Everything that follows from the journal up to a position.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Position of the last event folded in.
+    pub position: Position,
+    /// Its time.
+    pub time: Timestamp,
+    pub(super) form_sets: OrdMap<CompactString, Arc<FormSet>>,
+    pub(super) form_set_versions: OrdMap<Digest, Arc<FormSet>>,
+    pub(super) trees: OrdMap<u16, Arc<UnitTree>>,
+    pub(super) controls: OrdMap<(u16, Round), ControlBook>,
+    pub(super) slots: OrdMap<Slot, Filings>,
+    pub(super) books: OrdMap<BookKey, Book>,
+    keys: OrdMap<(Actor, Operation, IdempotencyKey), KeyUse>,
+    history: OrdMap<UnitCode, Vector<Position>>,
+}
+
+/// What was filed into one slot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filings {
+    /// The versions taken, oldest first. The last one counts.
+    pub versions: Vector<Version>,
+    /// Positions and times of refused attempts.
+    pub refused: Vector<(Position, Timestamp)>,
+}
+
+/// One version of a submission.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Version {
+    /// 1, 2, 3…
+    pub version: u32,
+    /// Where its event stands.
+    pub position: Position,
+    /// When it was taken.
+    pub time: Timestamp,
+    /// Its digest.
+    pub digest: Digest,
+    /// The version of the form set that it was filed on.
+    pub form_set: Digest,
+    /// How many findings it carries.
+    pub findings: u32,
+}
+
+impl Filings {
+    /// The version that counts.
+    pub fn latest(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+}
+
+/// Sums that belong together: one year and round, under one layout.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BookKey {
+    pub(super) year: u16,
+    pub(super) round: Round,
+    pub(super) layout: Digest,
+}
+
+/// The sums of one book: for each node that has others below it.
+#[derive(Clone, Debug)]
+pub(super) struct Book {
+    pub(super) form: Arc<FormSet>,
+    pub(super) reported: OrdMap<UnitCode, Arc<Totals>>,
+    pub(super) adjusted: OrdMap<UnitCode, Arc<Totals>>,
+}
+
+/// What a key was used for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KeyUse {
+    pub(super) fingerprint: Digest,
+    pub(super) position: Position,
+}
+
+impl State {
+    /// Folds one event in.
+    ///
+    /// # Errors
+    /// `JOURNAL_DAMAGED` if the event doesn't follow on this state, or what it builds on can't be read.
+    /// The state is then of no more use: a caller folds into a clone.
+    pub fn apply(&mut self, envelope: &Envelope, contents: &dyn Contents) -> Result<(), Remark> {
+        let damaged =
+            |what: &str| Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", what);
+        if envelope.position != self.position + 1 {
+            return Err(damaged("sequence"));
+        }
+        if envelope.time < self.time {
+            return Err(damaged("time"));
+        }
+        self.position = envelope.position;
+        self.time = envelope.time;
+        let key = (envelope.actor.clone(), envelope.event.operation(), envelope.key.clone());
+        self.keys.insert(key, KeyUse { fingerprint: envelope.fingerprint, position: envelope.position });
+        match &envelope.event {
+            Event::FormSetPublished(published) => {
+                let form = match self.form_set_versions.get(&published.form_set.digest) {
+                    Some(form) => form.clone(),
+                    None => Arc::new(FormSet::load((*published.files).clone()).map_err(|_| damaged("form set"))?),
+                };
+                if form.digest != published.form_set.digest {
+                    return Err(damaged("form set digest"));
+                }
+                self.form_set_versions.insert(form.digest, form.clone());
+                self.form_sets.insert(form.id.clone(), form);
+            }
+            Event::UnitsImported(imported) => {
+                let tree = UnitTree::new(imported.version, imported.nodes.clone()).map_err(|_| damaged("unit tree"))?;
+                self.replace_tree(imported.year, Arc::new(tree), contents)?;
+            }
+            Event::ControlIssued(issued) => {
+                let book = self.controls.entry((issued.year, issued.round)).or_default();
+                book.issue(issued.version, &issued.figures);
+                let mut units: Vec<&UnitCode> = issued.figures.iter().map(|figure| &figure.unit).collect();
+                units.dedup();
+                units.into_iter().for_each(|unit| self.note(unit, envelope.position));
+            }
+            Event::Submitted(submitted) => self.submitted(envelope, submitted, contents)?,
+            Event::Refused(refused) => {
+                let slot = &refused.attempt.slot;
+                self.slots.entry(slot.clone()).or_default().refused.push_back((envelope.position, envelope.time));
+                self.note(&slot.unit, envelope.position);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, unit: &UnitCode, position: Position) {
+        self.history.entry(unit.clone()).or_default().push_back(position);
+    }
+
+    fn submitted(&mut self, envelope: &Envelope, submitted: &Submitted, contents: &dyn Contents) -> Result<(), Remark> {
+        let slot = &submitted.attempt.slot;
+        let damaged =
+            |what: &str| Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", what);
+        let tree = self.trees.get(&slot.year).cloned().ok_or_else(|| damaged("unit tree"))?;
+        let before = self.slots.get(slot).and_then(Filings::latest).cloned();
+        if let Some(before) = before {
+            let submission = contents.submission(before.position)?;
+            self.post(&tree, slot, before.form_set, &submission, Direction::Remove)?;
+        }
+        self.post(&tree, slot, submitted.attempt.form_set.digest, &submitted.submission, Direction::Add)?;
+        let filings = self.slots.entry(slot.clone()).or_default();
+        filings.versions.push_back(Version {
+            version: submitted.version,
+            position: envelope.position,
+            time: envelope.time,
+            digest: submitted.attempt.digest,
+            form_set: submitted.attempt.form_set.digest,
+            findings: u32::try_from(submitted.attempt.findings.len()).unwrap_or(u32::MAX),
+        });
+        self.note(&slot.unit, envelope.position);
+        Ok(())
+    }
+
+    /// Posts a submission to every node above it, or takes it off.
+    fn post(
+        &mut self,
+        tree: &UnitTree,
+        slot: &Slot,
+        form_set: Digest,
+        submission: &Submission,
+        direction: Direction,
+    ) -> Result<(), Remark> {
+        let nodes: Vec<UnitCode> = posting_nodes(tree, slot).into_iter().map(UnitCode::from).collect();
+        self.post_to(&nodes, slot, form_set, submission, direction)
+    }
+
+    fn post_to(
+        &mut self,
+        nodes: &[UnitCode],
+        slot: &Slot,
+        form_set: Digest,
+        submission: &Submission,
+        direction: Direction,
+    ) -> Result<(), Remark> {
+        let Some(form) = self.form_set_versions.get(&form_set).cloned() else {
+            return Err(Remark::new(Reason::JournalDamaged).with("position", self.position).with("what", "form set"));
+        };
+        let key = BookKey { year: slot.year, round: slot.round, layout: form.layout };
+        let book = self.books.entry(key).or_insert_with(|| Book {
+            form: form.clone(),
+            reported: OrdMap::new(),
+            adjusted: OrdMap::new(),
+        });
+        let side = match slot.kind {
+            Kind::Unit => &mut book.reported,
+            Kind::Difference => &mut book.adjusted,
+            Kind::Department => return Ok(()),
+        };
+        for node in nodes {
+            let totals = side.entry(node.clone()).or_insert_with(|| Arc::new(Totals::new(&form)));
+            let totals = Arc::make_mut(totals);
+            totals.post(&form, submission, direction);
+            if totals.filings == 0 {
+                side.remove(node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a new tree in force and moves the postings of every submission whose way to the bureau changed.
+    fn replace_tree(&mut self, year: u16, tree: Arc<UnitTree>, contents: &dyn Contents) -> Result<(), Remark> {
+        if let Some(old) = self.trees.get(&year).cloned() {
+            let filed: Vec<(Slot, Version)> = self
+                .slots
+                .iter()
+                .filter(|(slot, _)| slot.year == year)
+                .filter_map(|(slot, filings)| Some((slot.clone(), filings.latest()?.clone())))
+                .collect();
+            for (slot, version) in filed {
+                let (before, after) = (posting_nodes(&old, &slot), posting_nodes(&tree, &slot));
+                if before == after {
+                    continue;
+                }
+                let submission = contents.submission(version.position)?;
+                let only = |a: &[&str], b: &[&str]| -> Vec<UnitCode> {
+                    a.iter().filter(|node| !b.contains(node)).map(|node| UnitCode::from(*node)).collect()
+                };
+                self.post_to(&only(&before, &after), &slot, version.form_set, &submission, Direction::Remove)?;
+                self.post_to(&only(&after, &before), &slot, version.form_set, &submission, Direction::Add)?;
+            }
+        }
+        self.trees.insert(year, tree);
+        Ok(())
+    }
+
+    /// What a key was used for before.
+    pub(super) fn key_use(&self, actor: &Actor, operation: Operation, key: &IdempotencyKey) -> Option<&KeyUse> {
+        self.keys.get(&(actor.clone(), operation, key.clone()))
+    }
+
+    /// The form set of that id that is in force.
+    pub fn form_set(&self, id: &str) -> Option<&Arc<FormSet>> {
+        self.form_sets.get(id)
+    }
+
+    /// The form set version of that digest.
+    pub fn form_set_version(&self, digest: &Digest) -> Option<&Arc<FormSet>> {
+        self.form_set_versions.get(digest)
+    }
+
+    /// All form sets in force, sorted by id.
+    pub fn form_sets(&self) -> impl Iterator<Item = &Arc<FormSet>> {
+        self.form_sets.values()
+    }
+
+    /// The unit tree of a year.
+    pub fn tree(&self, year: u16) -> Option<&Arc<UnitTree>> {
+        self.trees.get(&year)
+    }
+
+    /// The latest year that has a unit tree.
+    pub fn latest_year(&self) -> Option<u16> {
+        self.trees.get_max().map(|(year, _)| *year)
+    }
+
+    /// The control figures of a year and round.
+    pub fn control(&self, year: u16, round: Round) -> Option<&ControlBook> {
+        self.controls.get(&(year, round))
+    }
+
+    /// What was filed into a slot.
+    pub fn filings(&self, slot: &Slot) -> Option<&Filings> {
+        self.slots.get(slot)
+    }
+
+    /// All slots in which something was filed, sorted.
+    pub fn slots(&self) -> impl Iterator<Item = (&Slot, &Filings)> {
+        self.slots.iter()
+    }
+
+    /// The positions of all events that concern a unit, in order.
+    pub fn history(&self, unit: &str) -> Vector<Position> {
+        self.history.get(unit).cloned().unwrap_or_default()
+    }
+}
+
+/// The nodes whose sums a submission belongs to: all above it, and its own where others stand below it.
+///
+/// A unit without units below it has no sums of its own: its submission is all there is, and is read from the journal.
+fn posting_nodes<'t>(tree: &'t UnitTree, slot: &'t Slot) -> Vec<&'t str> {
+    if slot.kind == Kind::Department || !tree.contains(&slot.unit) {
+        return Vec::new();
+    }
+    let mut path = tree.path(&slot.unit);
+    if tree.children(&slot.unit).is_empty() {
+        path.remove(0);
+    }
+    path
+}

@@ -1,0 +1,386 @@
+//! What readers ask of a state: sums of a node, where a figure comes from, who has filed.
+//!
+//! All of it is looked up or derived on the spot; nothing here changes anything.
+
+use std::sync::Arc;
+
+use super::event::Timestamp;
+use super::state::{Filings, State, Version};
+use super::{Contents, Position};
+use crate::budget::cell::{Cell, CellAddress, RowKey};
+use crate::budget::form_set::{FormSet, Rows, Table};
+use crate::budget::money::Money;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::roll_up::{Sum, Totals};
+use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitCode};
+use crate::budget::unit_tree::{Node, UnitTree};
+
+/// The figures of one node: its own filing, or the sums of those below it.
+#[derive(Debug)]
+pub struct NodeView {
+    /// The form set that it is shown on.
+    pub form: Arc<FormSet>,
+    /// The version of the unit tree that it was summed by.
+    pub tree_version: u32,
+    /// What was reported, summed.
+    pub reported: Arc<Totals>,
+    /// What difference forms add, summed.
+    pub adjusted: Option<Arc<Totals>>,
+    /// For a node without units below it: its filing, as it was filed.
+    pub filing: Option<(Version, Arc<Submission>)>,
+}
+
+/// One cell of a node by posting level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// As reported.
+    pub reported: Sum,
+    /// Added by difference forms.
+    pub adjusted: Sum,
+}
+
+impl Posted {
+    /// Reported plus adjusted.
+    pub fn consolidated(&self) -> Sum {
+        Sum {
+            value: self.reported.value + self.adjusted.value,
+            slack: self.reported.slack + self.adjusted.slack,
+            parts: self.reported.parts + self.adjusted.parts,
+        }
+    }
+}
+
+impl NodeView {
+    /// The keys of a table's rows in print order.
+    pub fn row_keys(&self, table: usize) -> Vec<RowKey> {
+        let sides = [Some(&self.reported), self.adjusted.as_ref()];
+        let mut keys: Vec<RowKey> = sides
+            .into_iter()
+            .flatten()
+            .filter_map(|totals| totals.table(table))
+            .flat_map(|totals| totals.rows().map(|(key, _, _)| key.clone()))
+            .collect();
+        let definition = &self.form.tables[table];
+        if let Rows::Fixed { rows, .. } = &definition.rows {
+            // Fixed rows are in print order already, and a look at each is cheaper than sorting by place.
+            keys.sort();
+            keys.dedup();
+            return rows.iter().map(|row| &row.key).filter(|key| keys.binary_search(key).is_ok()).cloned().collect();
+        }
+        keys.sort_by_cached_key(|key| self.form.print_position(definition, key));
+        keys.dedup();
+        keys
+    }
+
+    /// The cells of one row, by column.
+    pub fn row(&self, table: usize, key: &str) -> Vec<Posted> {
+        let width = self.form.tables[table].columns.len();
+        let reported = self.reported.table(table).and_then(|totals| totals.row(key));
+        let adjusted = self.adjusted.as_ref().and_then(|totals| totals.table(table)).and_then(|totals| totals.row(key));
+        let side = |sums: Option<&[Sum]>, at: usize| sums.and_then(|sums| sums.get(at)).copied().unwrap_or(Sum::BLANK);
+        (0..width).map(|at| Posted { reported: side(reported, at), adjusted: side(adjusted, at) }).collect()
+    }
+}
+
+/// Where in the years and rounds a reader looks.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The node.
+    pub node: UnitCode,
+    /// Budget year.
+    pub year: u16,
+    /// Round.
+    pub round: Round,
+    /// The form set, where submissions on more than one are there.
+    pub form_set: Option<String>,
+}
+
+impl Scope {
+    fn slot(&self, unit: &str, kind: Kind) -> Slot {
+        Slot { unit: unit.into(), year: self.year, round: self.round, kind }
+    }
+}
+
+/// The tree of a scope, if its node is in it.
+///
+/// # Errors
+/// `UNKNOWN_YEAR` or `UNKNOWN_UNIT`.
+pub fn tree<'s>(state: &'s State, scope: &Scope) -> Result<&'s Arc<UnitTree>, Remark> {
+    let tree = state.tree(scope.year).ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", scope.year))?;
+    if tree.contains(&scope.node) {
+        return Ok(tree);
+    }
+    Err(Remark::new(Reason::UnknownUnit).with("unit", &scope.node).with("year", scope.year))
+}
+
+/// The figures of a node.
+///
+/// # Errors
+/// `UNKNOWN_YEAR`, `UNKNOWN_UNIT`, `MIXED_FORM_SETS` if submissions under more than one layout stand below it and the
+/// scope names none, `UNKNOWN_FORM_SET`; or a fault of the journal.
+pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<NodeView, Remark> {
+    let tree = tree(state, scope)?;
+    let tree_version = tree.version;
+    if tree.children(&scope.node).is_empty() {
+        if let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? {
+            let form = form_of(state, &version)?;
+            let reported = Arc::new(Totals::of(&form, [submission.as_ref()]));
+            return Ok(NodeView { form, tree_version, reported, adjusted: None, filing: Some((version, submission)) });
+        }
+        let form = default_form(state, scope)?;
+        let reported = Arc::new(Totals::new(&form));
+        return Ok(NodeView { form, tree_version, reported, adjusted: None, filing: None });
+    }
+    let books: Vec<_> = state
+        .books
+        .iter()
+        .filter(|(key, _)| key.year == scope.year && key.round == scope.round)
+        .map(|(_, book)| book)
+        .filter(|book| book.reported.contains_key(&scope.node) || book.adjusted.contains_key(&scope.node))
+        .filter(|book| scope.form_set.as_ref().is_none_or(|id| book.form.id == id))
+        .collect();
+    match books.as_slice() {
+        [] => {
+            let form = default_form(state, scope)?;
+            let reported = Arc::new(Totals::new(&form));
+            Ok(NodeView { form, tree_version, reported, adjusted: None, filing: None })
+        }
+        [book] => {
+            let reported = book.reported.get(&scope.node).cloned().unwrap_or_else(|| Arc::new(Totals::new(&book.form)));
+            let adjusted = book.adjusted.get(&scope.node).cloned();
+            Ok(NodeView { form: book.form.clone(), tree_version, reported, adjusted, filing: None })
+        }
+        several => {
+            let filings = |node: &UnitCode, book: &super::state::Book| book.reported.get(node).map_or(0, |t| t.filings);
+            let names: Vec<String> = several
+                .iter()
+                .map(|book| format!("{} {} ({})", book.form.id, book.form.layout.short(), filings(&scope.node, book)))
+                .collect();
+            Err(Remark::new(Reason::MixedFormSets).with("node", &scope.node).with("found", names.join(", ")))
+        }
+    }
+}
+
+/// The form set to show a node on where nothing was filed: the named one, or the year's only one.
+fn default_form(state: &State, scope: &Scope) -> Result<Arc<FormSet>, Remark> {
+    let of_year: Vec<&Arc<FormSet>> = state
+        .form_sets()
+        .filter(|form| form.year == scope.year)
+        .filter(|form| scope.form_set.as_ref().is_none_or(|id| form.id == id))
+        .collect();
+    match of_year.as_slice() {
+        [form] => Ok(Arc::clone(form)),
+        several => {
+            let known: Vec<&str> = several.iter().map(|form| form.id.as_str()).collect();
+            let found = scope.form_set.as_deref().unwrap_or("");
+            Err(Remark::new(Reason::UnknownFormSet).with("found", found).with("expected", known.join(", ")))
+        }
+    }
+}
+
+fn form_of(state: &State, version: &Version) -> Result<Arc<FormSet>, Remark> {
+    state
+        .form_set_version(&version.form_set)
+        .cloned()
+        .ok_or_else(|| Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set"))
+}
+
+/// The submission of a slot that counts.
+///
+/// # Errors
+/// A fault of the journal.
+pub fn filing(
+    state: &State,
+    slot: &Slot,
+    contents: &dyn Contents,
+) -> Result<Option<(Version, Arc<Submission>)>, Remark> {
+    let Some(version) = state.filings(slot).and_then(Filings::latest) else { return Ok(None) };
+    Ok(Some((version.clone(), contents.submission(version.position)?)))
+}
+
+/// One submission's share of a figure.
+#[derive(Debug)]
+pub struct Share {
+    /// Who filed it.
+    pub unit: Node,
+    /// Unit or difference form.
+    pub kind: Kind,
+    /// The version that counts.
+    pub version: Version,
+    /// What stands in the cell; `None` if its row or table was not filed.
+    pub cell: Option<Cell>,
+    /// The lines below the cell, down to the ones that add up no others.
+    pub lines: Vec<Line>,
+}
+
+/// A line of a filing behind a figure.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Row key.
+    pub row: RowKey,
+    /// Its label.
+    pub label: String,
+    /// What stands in the column.
+    pub cell: Cell,
+    /// Whether it is taken off.
+    pub minus: bool,
+}
+
+/// Where the figure of a cell comes from: the share of each submission below the node, sorted by unit,
+/// from the first unit after `after`, at most `limit`. Also says whether there are more.
+///
+/// # Errors
+/// As [`view`], and `UNKNOWN_CELL`.
+pub fn trace(
+    state: &State,
+    scope: &Scope,
+    address: &CellAddress,
+    after: &str,
+    limit: usize,
+    contents: &dyn Contents,
+) -> Result<(Vec<Share>, bool), Remark> {
+    let tree = tree(state, scope)?;
+    let mut shares = Vec::new();
+    let mut codes: Vec<&str> =
+        tree.nodes().map(|node| node.code.as_str()).filter(|code| tree.is_within(code, &scope.node)).collect();
+    codes.retain(|code| *code > after);
+    for code in codes {
+        let Some(node) = tree.node(code) else { continue };
+        for kind in [Kind::Unit, Kind::Difference] {
+            let Some(version) = state.filings(&scope.slot(code, kind)).and_then(Filings::latest) else { continue };
+            let form = form_of(state, version)?;
+            if scope.form_set.as_ref().is_some_and(|id| form.id != id) {
+                continue;
+            }
+            if shares.len() == limit {
+                return Ok((shares, true));
+            }
+            let (table_index, table, column) = form
+                .table(&address.table)
+                .and_then(|(index, table)| Some((index, table, table.column(&address.column)?)))
+                .ok_or_else(|| Remark::new(Reason::UnknownCell).with("cell", address).with("form_set", &form.id))?;
+            let submission = contents.submission(version.position)?;
+            let filed = submission.table(table_index);
+            let cell = filed.and_then(|filed| filed.row(&address.row)).and_then(|row| row.cells.get(column)).cloned();
+            let lines = filed.map_or_else(Vec::new, |filed| lines_below(&form, table, filed, &address.row, column));
+            shares.push(Share { unit: node.clone(), kind, version: version.clone(), cell, lines });
+        }
+    }
+    Ok((shares, false))
+}
+
+/// The lines below a row, down to those that add up no others; those with nothing in the column are left out.
+fn lines_below(form: &FormSet, table: &Table, filed: &FiledTable, row: &str, column: usize) -> Vec<Line> {
+    let mut found: Vec<(&str, bool)> = Vec::new();
+    match &table.rows {
+        Rows::Record => {}
+        Rows::Fixed { rows, .. } => {
+            let mut open: Vec<(usize, bool)> =
+                rows.iter().position(|r| r.key == row).map(|at| (at, false)).into_iter().collect();
+            // A form set has no cycles, so this ends; the bound is for sums that name one row many times.
+            while let Some((at, minus)) = open.pop() {
+                if found.len() > rows.len() {
+                    break;
+                }
+                if rows[at].parts.is_empty() && rows[at].key != row {
+                    found.push((&rows[at].key, minus));
+                }
+                open.extend(rows[at].parts.iter().rev().map(|part| (part.row, minus != part.minus)));
+            }
+        }
+        Rows::Keyed { .. } => {
+            let is_total = table.total_row() == Some(row);
+            let keys: Vec<&str> =
+                filed.rows().iter().map(|r| r.key.as_str()).filter(|key| table.total_row() != Some(key)).collect();
+            let coded = form.code_axis(table).is_some();
+            let below = |key: &str, above: &str| coded && key.len() > above.len() && key.starts_with(above);
+            found.extend(
+                keys.iter()
+                    .filter(|key| is_total || below(key, row))
+                    .filter(|key| !keys.iter().any(|other| below(other, key)))
+                    .map(|key| (*key, false)),
+            );
+        }
+    }
+    let line = |(key, minus): (&str, bool)| {
+        let cells = &filed.row(key)?.cells;
+        let cell = cells.get(column)?.clone();
+        let named =
+            cells.iter().zip(&table.columns).find(|(c, _)| matches!(c, Cell::Text(_))).map(|(c, _)| c.to_string());
+        let label = match form.row_label(table, key) {
+            "" => named.unwrap_or_default(),
+            label => label.to_owned(),
+        };
+        (!cell.is_blank()).then(|| Line { row: key.into(), label, cell, minus })
+    };
+    found.into_iter().filter_map(line).collect()
+}
+
+/// Where one expected unit stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing came.
+    Missing,
+    /// Something came and was refused; nothing counts.
+    Refused,
+    /// A version counts.
+    Submitted,
+}
+
+impl Standing {
+    /// The name used in answers.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Standing::Missing => "missing",
+            Standing::Refused => "refused",
+            Standing::Submitted => "submitted",
+        }
+    }
+}
+
+/// One line of the status board.
+#[derive(Clone, Debug)]
+pub struct StatusLine {
+    /// The unit.
+    pub unit: Node,
+    /// Where it stands.
+    pub standing: Standing,
+    /// The version that counts.
+    pub latest: Option<Version>,
+    /// How many attempts were refused.
+    pub refused: usize,
+    /// Position and time of the last refused attempt, if it came after the version that counts.
+    pub refused_since: Option<(Position, Timestamp)>,
+}
+
+/// Who below a node was expected to file, and where each stands. Units not separately budgeted are not expected.
+///
+/// # Errors
+/// `UNKNOWN_YEAR` or `UNKNOWN_UNIT`.
+pub fn status(state: &State, scope: &Scope) -> Result<Vec<StatusLine>, Remark> {
+    let tree = tree(state, scope)?;
+    let line = |unit: &Node| {
+        let filings = state.filings(&scope.slot(&unit.code, Kind::Unit)).cloned().unwrap_or_default();
+        let latest = filings.latest().cloned();
+        let last_refused = filings.refused.last().copied();
+        let standing = match (&latest, &last_refused) {
+            (Some(_), _) => Standing::Submitted,
+            (None, Some(_)) => Standing::Refused,
+            (None, None) => Standing::Missing,
+        };
+        let counts_from = latest.as_ref().map_or(0, |latest| latest.position);
+        StatusLine {
+            unit: unit.clone(),
+            standing,
+            refused: filings.refused.len(),
+            refused_since: last_refused.filter(|(position, _)| *position > counts_from),
+            latest,
+        }
+    };
+    Ok(tree.budgeted_below(&scope.node).into_iter().map(line).collect())
+}
+
+/// The sum of all shares, for a reader to follow: what [`view`] shows for the same cell.
+pub fn sum_of(shares: &[Share]) -> Money {
+    shares.iter().filter_map(|share| share.cell.as_ref()).filter_map(Sum::of).map(|sum| sum.value).sum()
+}

@@ -1,0 +1,16 @@
+//! The generated messages and services of `proto/`. Named only by `grpc/`, `cli/` and `consolidator/record.rs`.
+
+/// The API, `proto/budget/consolidation/v1`.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod api {
+    tonic::include_proto!("budget.consolidation.v1");
+}
+
+/// The stored records, `proto/budget/storage/v1`.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod storage {
+    tonic::include_proto!("budget.storage.v1");
+}
+
+/// Descriptors of all of them, comments included: for reflection, and for the test that pins them.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,109 @@
+//! The journal: an ordered, durable list of records, and the only truth the
+//! program keeps.
+//!
+//! **What it is.** A record is bytes under a position; positions are 1, 2, 3…
+//! without a gap. A batch becomes durable as a whole or not at all, and only
+//! after it is durable does [`Journal::append`] return.
+//!
+//! **What it does not know.** Budgets, events, clocks, the network. It never
+//! looks inside a record and never repairs one: damage is named by position,
+//! and the remedy is a copy kept elsewhere.
+//!
+//! **Where to go next.** `sled` is the engine in use (its opening steps are in
+//! `sled/open.rs`), `record` is how a record becomes checked pieces, `disk` is
+//! the seam through which tests see and disturb the disk, `memory` is the
+//! journal for tests and simulations, `error` every way to say no. The rules
+//! that all engines share are in `tests/it/journal_contract.rs`.
+
+mod disk;
+mod error;
+mod memory;
+mod record;
+mod sled;
+
+use std::sync::Arc;
+
+pub use self::disk::{Disk, Observer, RealDisk, Step};
+pub use self::error::JournalError;
+pub use self::memory::MemoryJournal;
+pub use self::sled::{STORE_FORMAT, SledJournal, SledOptions};
+
+/// The most bytes that several records may have together in one batch.
+///
+/// sled rewrites pages while it takes a batch, about five times its bytes, and
+/// moves a page of more than 128 KiB into a file that it never syncs. Up to this
+/// size, about 64 filings, neither losses at a simulated power cut nor such
+/// files were ever seen. A single record may be larger: [`RECORD_BYTES_MAX`].
+pub const BATCH_BYTES_MAX: usize = 400 * 1024;
+
+/// The most records in one batch: memory in sled grows with the entries of a
+/// batch, not only with its bytes.
+pub const BATCH_RECORDS_MAX: usize = 256;
+
+/// The most bytes of one record; above [`BATCH_BYTES_MAX`] it must be a batch
+/// of its own.
+pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(BATCH_BYTES_MAX < RECORD_BYTES_MAX);
+
+/// Records read in order, each with its position.
+pub type Records<'a> = Box<dyn Iterator<Item = Result<(u64, Vec<u8>), JournalError>> + Send + 'a>;
+
+/// An ordered list of records that only grows, durable on return.
+///
+/// Kept small on purpose, so that another engine can take its place.
+pub trait Journal: Send + Sync + 'static {
+    /// The position of the last acknowledged record; 0 if there is none.
+    fn head(&self) -> Result<u64, JournalError>;
+
+    /// Appends `batch` at `expected_head + 1` and on, all of it or nothing, and
+    /// returns the new head once it is durable. An empty batch only compares
+    /// the head.
+    ///
+    /// # Errors
+    /// [`JournalError::Conflict`] if the head is not `expected_head`. After an
+    /// error for which [`JournalError::outcome_unknown`] is true the batch may
+    /// be found after a restart, whole or not at all.
+    fn append(&self, expected_head: u64, batch: &[Vec<u8>]) -> Result<u64, JournalError>;
+
+    /// The record at `position`, checked; none if it is 0 or beyond the head.
+    fn read(&self, position: u64) -> Result<Option<Vec<u8>>, JournalError>;
+
+    /// The records from `from` to the head as it is now, in order and checked.
+    /// Ends after the first error.
+    fn scan(&self, from: u64) -> Records<'_>;
+}
+
+impl<J: Journal + ?Sized> Journal for Arc<J> {
+    fn head(&self) -> Result<u64, JournalError> {
+        (**self).head()
+    }
+
+    fn append(&self, expected_head: u64, batch: &[Vec<u8>]) -> Result<u64, JournalError> {
+        (**self).append(expected_head, batch)
+    }
+
+    fn read(&self, position: u64) -> Result<Option<Vec<u8>>, JournalError> {
+        (**self).read(position)
+    }
+
+    fn scan(&self, from: u64) -> Records<'_> {
+        (**self).scan(from)
+    }
+}
+
+/// What every engine checks before it touches a batch, so that a batch that
+/// memory takes in a test is one that the disk takes as well.
+fn check_batch(head: u64, expected_head: u64, batch: &[Vec<u8>]) -> Result<(), JournalError> {
+    if head != expected_head {
+        return Err(JournalError::Conflict { expected: expected_head, actual: head });
+    }
+    if let Some(record) = batch.iter().find(|record| record.len() > RECORD_BYTES_MAX) {
+        return Err(JournalError::RecordTooLarge { bytes: record.len() });
+    }
+    let bytes = batch.iter().map(Vec::len).sum();
+    if batch.len() > BATCH_RECORDS_MAX || (batch.len() > 1 && bytes > BATCH_BYTES_MAX) {
+        return Err(JournalError::BatchTooLarge { records: batch.len(), bytes });
+    }
+    Ok(())
+}
