@@ -34,7 +34,7 @@ impl CeilingStrength {
 /// One ceiling: on one cell of one unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlFigure {
-    /// The unit whose filing it caps.
+    /// The unit whose filing it caps, or the node above whose units it caps together.
     pub unit: UnitCode,
     /// The cell that it caps. A group of figures is capped by the row that adds it up.
     pub cell: CellAddress,
@@ -62,9 +62,18 @@ impl ControlFigure {
         Scale { denomination, decimals: 2 }
     }
 
-    /// Judges a filing. A cell that is missing or blank counts as nothing.
+    /// What a filing has in the capped cell. Missing or blank counts as nothing.
+    pub fn filed(&self, submission: &Submission, form: &FormSet) -> Money {
+        submission.cell(form, &self.cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |amount| amount.value)
+    }
+
+    /// Judges a filing.
     pub fn judge(&self, submission: &Submission, form: &FormSet) -> Judgement {
-        let filed = submission.cell(form, &self.cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |a| a.value);
+        self.judge_filed(self.filed(submission, form))
+    }
+
+    /// Judges a figure. A printed amount meets a ceiling as a point.
+    pub fn judge_filed(&self, filed: Money) -> Judgement {
         let compared = match self.scale.denomination {
             Denomination::Yuan => filed,
             Denomination::Wan => filed.round_to(self.scale),

@@ -5,6 +5,7 @@
 //! It knows the form set, not the other filings, the ceilings or the rules.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
@@ -41,8 +42,8 @@ pub struct TableHeader {
 /// A whole filing as read.
 #[derive(Debug)]
 pub struct Reading {
-    /// What could be read.
-    pub submission: Submission,
+    /// What could be read; shared, so that nobody on its way copies the rows.
+    pub submission: Arc<Submission>,
     /// What is wrong with its shape, in the order of tables and rows.
     pub findings: Vec<Finding>,
     /// Its digest; means something only if no finding refuses.
@@ -220,7 +221,7 @@ impl<'f> Intake<'f> {
         Reading {
             digest: digest::digest(&submission, self.form),
             control_total: digest::control_total(&submission),
-            submission,
+            submission: Arc::new(submission),
             findings,
             row_count: self.row_count,
         }

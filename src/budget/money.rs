@@ -35,6 +35,11 @@ impl Money {
         Money(Decimal::new(fen, 2))
     }
 
+    /// A sum in whole 分, if it is one that can occur: below 10^27 分.
+    pub fn from_total_fen(fen: i128) -> Option<Money> {
+        (fen.unsigned_abs() < 10_u128.pow(27)).then(|| Money(Decimal::from_i128_with_scale(fen, 2)))
+    }
+
     /// The same money in whole 分.
     pub fn fen(self) -> i128 {
         // Scale is 2 by construction and addition keeps it, so the mantissa is the 分.

@@ -1,1 +1,241 @@
-//! The writer.
+//! The consolidator: one writer, many readers, and the journal below them.
+//!
+//! The only place with policy about time and concurrency. A [`Consolidator`] is opened on a journal, folds it,
+//! and starts the one writer thread (`writer.rs`). Readers take a [`snapshot`](Consolidator::snapshot): a value that
+//! shares no lock with the writer. Events become bytes in `record.rs`; past submissions are found by `past.rs`.
+//! It knows nothing of gRPC, and of budgets only what [`crate::ledger`] tells it.
+
+mod past;
+pub mod record;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::budget::form_set::{FormFiles, FormSet};
+use crate::budget::intake::Reading;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::Submission;
+use crate::ledger::actor::Actor;
+use crate::ledger::decide::{Action, Command, Filing};
+use crate::ledger::event::{Envelope, IdempotencyKey, Timestamp};
+use crate::ledger::state::State;
+use crate::ledger::{Contents, Position};
+use crate::budget::digest::Digest;
+use crate::store::{Journal, JournalError};
+use past::Past;
+use record::{Packed, Record};
+use writer::{Job, Writer};
+
+/// The most commands that wait for the writer; further ones wait in their own streams.
+///
+/// Each may hold a whole filing, so this bounds the memory of a deadline night.
+const QUEUE_MAX: usize = 64;
+
+/// The server's clock, handed in so that tests can turn it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The form sets in `forms/`, embedded when the program was built.
+pub fn embedded_form_sets() -> Vec<FormFiles> {
+    const EMBEDDED: &[&[(&str, &[u8])]] = include!(concat!(env!("OUT_DIR"), "/form_sets.rs"));
+    let file = |(name, bytes): &(&str, &[u8])| ((*name).to_owned(), bytes.to_vec());
+    EMBEDDED.iter().map(|files| files.iter().map(file).collect()).collect()
+}
+
+/// A command that was carried out (or had been, under the same key).
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Its event, durable in the journal.
+    pub envelope: Arc<Envelope>,
+    /// Whether it is the first answer given again.
+    pub repeated: bool,
+}
+
+/// A handle on the writer and the readers' snapshot. Clones share them.
+#[derive(Clone)]
+pub struct Consolidator {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Job>,
+}
+
+/// What the handle shares with the writer.
+struct Shared {
+    journal: Arc<dyn Journal>,
+    published: ArcSwap<State>,
+    accepting: AtomicBool,
+}
+
+/// Waits for the writer to end, which it does when the last [`Consolidator`] is gone.
+pub struct WriterThread(JoinHandle<()>);
+
+impl WriterThread {
+    /// Blocks until the writer has ended and everything it took is answered.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the writer thread ended by a panic");
+        }
+    }
+}
+
+impl Consolidator {
+    /// Folds the journal and starts the writer. Form sets of `form_sets` whose id the journal doesn't know yet are
+    /// published first; one that it knows stays as it is, so that an upgrade of the program changes no rules.
+    ///
+    /// # Errors
+    /// `JOURNAL_NEWER`, `JOURNAL_DAMAGED`, or what the store says.
+    pub fn open(
+        journal: Arc<dyn Journal>,
+        clock: Clock,
+        form_sets: Vec<FormFiles>,
+    ) -> Result<(Consolidator, WriterThread), Remark> {
+        let state = fold(journal.as_ref())?;
+        tracing::info!(position = state.position, "journal folded");
+        let shared = Arc::new(Shared { journal, published: ArcSwap::from_pointee(state), accepting: AtomicBool::new(true) });
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let mut writer = Writer::new(shared.clone(), clock);
+        for files in form_sets {
+            writer.publish_embedded(files)?;
+        }
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || writer.run(jobs))
+            .map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))?;
+        Ok((Consolidator { shared, queue }, WriterThread(thread)))
+    }
+
+    /// The state that readers see: everything acknowledged, nothing else.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { state: self.shared.published.load_full(), journal: self.shared.journal.clone() }
+    }
+
+    /// Whether the writer still accepts commands.
+    pub fn is_accepting(&self) -> bool {
+        self.shared.accepting.load(Ordering::Acquire)
+    }
+
+    /// Packs a filing for the journal: the costly part, done before it waits for the writer.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn prepare(&self, reading: Reading, form: &FormSet, version: Option<u32>) -> Result<PreparedFiling, Remark> {
+        let packed = Packed::new(&reading.submission, form)?;
+        Ok(PreparedFiling { filing: Filing { reading: Arc::new(reading), version }, packed })
+    }
+
+    /// Files a prepared filing; its digest is its fingerprint.
+    ///
+    /// # Errors
+    /// The refusal, or a fault.
+    pub async fn submit(&self, actor: Actor, key: IdempotencyKey, prepared: PreparedFiling) -> Result<Done, Remark> {
+        let PreparedFiling { filing, packed } = prepared;
+        let fingerprint = filing.reading.digest;
+        let command = Command { actor, key, fingerprint, action: Action::Submit(filing) };
+        self.send(command, Some(packed)).await
+    }
+
+    /// Carries out any other command.
+    ///
+    /// # Errors
+    /// The refusal, or a fault.
+    pub async fn carry_out(
+        &self,
+        actor: Actor,
+        key: IdempotencyKey,
+        fingerprint: Digest,
+        action: Action,
+    ) -> Result<Done, Remark> {
+        self.send(Command { actor, key, fingerprint, action }, None).await
+    }
+
+    async fn send(&self, command: Command, packed: Option<Packed>) -> Result<Done, Remark> {
+        let stopped = || Remark::new(Reason::StoreStopped).with("what", "writer");
+        if !self.is_accepting() {
+            return Err(stopped());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Job { command, packed, reply }).await.map_err(|_| stopped())?;
+        // A writer that ends without an answer may have appended before: the client must ask again.
+        answer.await.unwrap_or_else(|_| Err(Remark::new(Reason::OutcomeUnknown)))
+    }
+}
+
+/// A filing that is read and packed.
+#[derive(Debug)]
+pub struct PreparedFiling {
+    filing: Filing,
+    packed: Packed,
+}
+
+/// What readers look at: one position, and the past behind it.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The state at that position.
+    pub state: Arc<State>,
+    journal: Arc<dyn Journal>,
+}
+
+impl Snapshot {
+    /// The event at a position.
+    ///
+    /// # Errors
+    /// `UNKNOWN_POSITION`, or a fault.
+    pub fn event(&self, position: Position) -> Result<Envelope, Remark> {
+        Ok(self.record(position)?.envelope)
+    }
+
+    fn record(&self, position: Position) -> Result<Record, Remark> {
+        let unknown = || Remark::new(Reason::UnknownPosition).with("position", position).with("head", self.state.position);
+        if position == 0 || position > self.state.position {
+            return Err(unknown());
+        }
+        let bytes = self.journal.read(position).map_err(store_fault)?.ok_or_else(unknown)?;
+        Record::decode(position, &bytes)
+    }
+}
+
+impl Contents for Snapshot {
+    fn submission(&self, position: Position) -> Result<Arc<Submission>, Remark> {
+        Past::new(self.journal.as_ref(), self.state.as_ref()).submission(position)
+    }
+}
+
+/// Folds a whole journal.
+///
+/// # Errors
+/// `JOURNAL_NEWER`, `JOURNAL_DAMAGED`, or what the store says.
+pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
+    let mut state = State::default();
+    for record in journal.scan(1) {
+        let (position, bytes) = record.map_err(store_fault)?;
+        let record = Record::decode(position, &bytes)?;
+        let before = state.clone();
+        let mut past = Past::new(journal, &before);
+        if let Some(form) = record.form_set().and_then(|digest| before.form_set_version(&digest)) {
+            past.hold(position, Arc::new(record.submission(form)?));
+        }
+        state.apply(&record.envelope, &past)?;
+    }
+    Ok(state)
+}
+
+/// What a failure of the store means to a client: certainly not applied, or unknown.
+fn store_fault(error: JournalError) -> Remark {
+    let reason = match &error {
+        JournalError::Full { .. } => Reason::StoreFull,
+        JournalError::Damaged { .. } | JournalError::BlobsPresent { .. } => Reason::JournalDamaged,
+        JournalError::NewerFormat { .. } => Reason::JournalNewer,
+        JournalError::SyncFailed { .. } => Reason::OutcomeUnknown,
+        JournalError::BatchTooLarge { .. } | JournalError::RecordTooLarge { .. } => Reason::SubmissionTooLarge,
+        JournalError::Conflict { .. }
+        | JournalError::InUse { .. }
+        | JournalError::OpenFailed { .. }
+        | JournalError::Stopped
+        | JournalError::Io { .. } => Reason::StoreStopped,
+    };
+    tracing::error!(%error, reason = reason.code(), "the store failed");
+    Remark::new(reason).with("what", error)
+}

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use super::Position;
+use super::control::ControlBook;
+use super::{Contents, Position, view};
 use super::actor::{Actor, Operation, may};
 use super::event::{
-    Attempt, ControlIssued, Event, FormSetPublished, IdempotencyKey, Refused, Submitted, Timestamp, UnitsImported,
+    Attempt, ControlIssued, Event, FormSetPublished, IdempotencyKey, Refused, Submitted, UnitsImported,
 };
 use super::state::State;
 use crate::budget::cell::CellAddress;
@@ -19,7 +20,7 @@ use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::intake::Reading;
 use crate::budget::money::{Money, Scale};
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, UnitCode};
+use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
 
 /// A command with all that decides it besides the state.
@@ -31,8 +32,6 @@ pub struct Command {
     pub key: IdempotencyKey,
     /// What the request says, as a digest.
     pub fingerprint: Digest,
-    /// The server's clock.
-    pub time: Timestamp,
     /// What is asked for.
     pub action: Action,
 }
@@ -64,7 +63,7 @@ pub enum Action {
         figures: Vec<FigureOrder>,
     },
     /// File a submission.
-    Submit(Box<Filing>),
+    Submit(Filing),
 }
 
 impl Action {
@@ -98,7 +97,7 @@ pub struct FigureOrder {
 #[derive(Debug)]
 pub struct Filing {
     /// What was read.
-    pub reading: Reading,
+    pub reading: Arc<Reading>,
     /// The version that the sender means it to be; `None` for the next one, whichever that is.
     pub version: Option<u32>,
 }
@@ -116,35 +115,35 @@ pub enum Decision {
 ///
 /// # Errors
 /// The refusal, if it can't be done. Findings are no errors: a filing with refusing findings is a `Refused` event.
-pub fn decide(state: &State, command: Command) -> Result<Decision, Remark> {
-    let Command { actor, key, fingerprint, time: _, action } = command;
+pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Result<Decision, Remark> {
+    let Command { actor, key, fingerprint, action } = command;
     if key.is_empty() || key.len() > 64 {
         return Err(Remark::new(Reason::BadRequest).with("field", "idempotency_key").with("expected", "1–64"));
     }
-    if let Some(used) = state.key_use(&actor, action.operation(), &key) {
-        if used.fingerprint == fingerprint {
+    if let Some(used) = state.key_use(actor, action.operation(), key) {
+        if used.fingerprint == *fingerprint {
             return Ok(Decision::Repeat(used.position));
         }
-        return Err(Remark::new(Reason::KeyReused).with("key", &key).with("position", used.position));
+        return Err(Remark::new(Reason::KeyReused).with("key", key).with("position", used.position));
     }
     let event = match action {
         Action::PublishFormSet { form } => {
-            permit(&actor, Operation::PublishFormSet, BUREAU, None)?;
+            permit(actor, Operation::PublishFormSet, BUREAU, None)?;
             let form_set = FormSetVersion { id: form.id.clone(), digest: form.digest };
             let files: Arc<FormFiles> = form.files.clone();
             Event::FormSetPublished(FormSetPublished { form_set, files })
         }
         Action::ImportUnits { year, nodes } => {
-            permit(&actor, Operation::ImportUnits, BUREAU, None)?;
-            import_units(state, year, nodes)?
+            permit(actor, Operation::ImportUnits, BUREAU, None)?;
+            import_units(state, *year, nodes)?
         }
         Action::IssueControl { year, round, form_set, figures } => {
-            permit(&actor, Operation::IssueControl, BUREAU, None)?;
-            issue_control(state, year, round, &form_set, figures)?
+            permit(actor, Operation::IssueControl, BUREAU, None)?;
+            issue_control(state, *year, *round, form_set, figures)?
         }
         Action::Submit(filing) => {
-            let judged = judge(state, &actor, &filing)?;
-            record(*filing, judged)
+            let judged = judge(state, actor, filing, contents)?;
+            record(&filing.reading, judged)
         }
     };
     Ok(Decision::Record(Box::new(event)))
@@ -157,12 +156,12 @@ fn permit(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTre
     Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node))
 }
 
-fn import_units(state: &State, year: u16, nodes: Vec<Node>) -> Result<Event, Remark> {
+fn import_units(state: &State, year: u16, nodes: &[Node]) -> Result<Event, Remark> {
     if !(1949..=2999).contains(&year) {
         return Err(Remark::new(Reason::BadRequest).with("field", "year").with("expected", "2024"));
     }
     let version = state.tree(year).map_or(1, |tree| tree.version + 1);
-    let tree = UnitTree::new(version, nodes.clone())?;
+    let tree = UnitTree::new(version, nodes.to_vec())?;
     for (slot, filings) in state.slots().filter(|(slot, _)| slot.year == year) {
         let stays = match slot.kind {
             Kind::Unit => tree.node(&slot.unit).is_some_and(|node| node.budgeted),
@@ -172,7 +171,7 @@ fn import_units(state: &State, year: u16, nodes: Vec<Node>) -> Result<Event, Rem
             return Err(Remark::new(Reason::UnitHasSubmissions).with("unit", &slot.unit).with("year", year));
         }
     }
-    Ok(Event::UnitsImported(UnitsImported { year, version, nodes }))
+    Ok(Event::UnitsImported(UnitsImported { year, version, nodes: nodes.to_vec() }))
 }
 
 fn issue_control(
@@ -180,7 +179,7 @@ fn issue_control(
     year: u16,
     round: Round,
     form_set: &str,
-    orders: Vec<FigureOrder>,
+    orders: &[FigureOrder],
 ) -> Result<Event, Remark> {
     let tree = state.tree(year).ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", year))?;
     let form = current_form(state, form_set, year)?;
@@ -192,7 +191,7 @@ fn issue_control(
         let node = tree
             .node(&order.unit)
             .ok_or_else(|| Remark::new(Reason::UnknownUnit).with("unit", &order.unit).with("year", year))?;
-        if !node.budgeted {
+        if !node.budgeted && tree.children(&node.code).is_empty() {
             return Err(Remark::new(Reason::UnitNotBudgeted).with("unit", &order.unit));
         }
         if form.cell(&order.cell).is_none() {
@@ -204,8 +203,8 @@ fn issue_control(
             return Err(Remark::new(Reason::ControlInvalid).with("problem", "negative").with("cell", &order.cell));
         }
         figures.push(ControlFigure {
-            unit: order.unit,
-            cell: order.cell,
+            unit: order.unit.clone(),
+            cell: order.cell.clone(),
             ceiling: order.ceiling,
             scale: order.scale,
             strength: order.strength.unwrap_or(default),
@@ -292,7 +291,7 @@ impl Judged {
 ///
 /// # Errors
 /// The refusal, if it can't be taken at all.
-pub fn judge(state: &State, actor: &Actor, filing: &Filing) -> Result<Judged, Remark> {
+pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Contents) -> Result<Judged, Remark> {
     let reading = &filing.reading;
     let slot = &reading.submission.header;
     let read_on = &reading.submission.form_set;
@@ -308,14 +307,42 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing) -> Result<Judged, Re
     let mut findings = reading.findings.clone();
     let control = state.control(slot.year, slot.round);
     let mut judgements = Vec::new();
-    // Ceilings cap what a unit spends; a department's own print and deltas have none.
+    // Ceilings cap what units spend; a department's own print and deltas have none.
     if slot.kind == Kind::Unit
         && let Some(book) = control
     {
         judgements.extend(book.of_unit(&slot.unit).map(|figure| figure.judge(&reading.submission, form)));
+        judgements.extend(judge_pools(state, slot, book, reading, form, contents)?);
     }
     findings.extend(judgements.iter().filter_map(over_ceiling));
     Ok(Judged { findings, judgements, control_version: control.map_or(0, |book| book.version), version })
+}
+
+/// Judges the ceilings of the nodes above: what all their units have filed, with this filing in place of its forerunner.
+fn judge_pools(
+    state: &State,
+    slot: &Slot,
+    book: &ControlBook,
+    reading: &Reading,
+    form: &FormSet,
+    contents: &dyn Contents,
+) -> Result<Vec<Judgement>, Remark> {
+    let Some(tree) = state.tree(slot.year) else { return Ok(Vec::new()) };
+    let above: Vec<&str> = tree.path(&slot.unit).into_iter().skip(1).collect();
+    if above.iter().all(|node| book.of_unit(node).next().is_none()) {
+        return Ok(Vec::new());
+    }
+    let before = view::filing(state, slot, contents)?.map(|(_, submission)| submission);
+    let mut judgements = Vec::new();
+    for node in above {
+        for figure in book.of_unit(node) {
+            let others = state.reported(slot.year, slot.round, form.layout, node, &figure.cell);
+            let own = |submission: &Submission| figure.filed(submission, form);
+            let filed = others - before.as_deref().map_or(Money::ZERO, own) + own(&reading.submission);
+            judgements.push(figure.judge_filed(filed));
+        }
+    }
+    Ok(judgements)
 }
 
 fn over_ceiling(judgement: &Judgement) -> Option<Finding> {
@@ -325,6 +352,7 @@ fn over_ceiling(judgement: &Judgement) -> Option<Finding> {
     let figure = &judgement.figure;
     let reason = if judgement.refuses() { Reason::OverCeiling } else { Reason::OverAdvisoryCeiling };
     let remark = Remark::new(reason)
+        .with("unit", &figure.unit)
         .with("cell", &figure.cell)
         .with("ceiling", figure.ceiling.print(figure.scale))
         .with("filed", judgement.filed.print(figure.scale))
@@ -334,15 +362,14 @@ fn over_ceiling(judgement: &Judgement) -> Option<Finding> {
     Some(if judgement.refuses() { Finding::refusing(place, remark) } else { Finding::verify(place, remark) })
 }
 
-fn record(filing: Filing, judged: Judged) -> Event {
+fn record(reading: &Reading, judged: Judged) -> Event {
     let refused = judged.is_refused();
-    let Reading { submission, digest, control_total, row_count, .. } = filing.reading;
     let attempt = Attempt {
-        slot: submission.header.clone(),
-        form_set: submission.form_set.clone(),
-        digest,
-        control_total,
-        row_count,
+        slot: reading.submission.header.clone(),
+        form_set: reading.submission.form_set.clone(),
+        digest: reading.digest,
+        control_total: reading.control_total,
+        row_count: reading.row_count,
         findings: judged.findings,
         judgements: judged.judgements,
         control_version: judged.control_version,
@@ -350,7 +377,6 @@ fn record(filing: Filing, judged: Judged) -> Event {
     if refused {
         Event::Refused(Box::new(Refused { attempt }))
     } else {
-        let submission = Arc::new(submission);
-        Event::Submitted(Box::new(Submitted { attempt, version: judged.version, submission }))
+        Event::Submitted(Box::new(Submitted { attempt, version: judged.version }))
     }
 }

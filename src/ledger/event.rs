@@ -14,7 +14,7 @@ use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormFiles;
 use crate::budget::money::Money;
-use crate::budget::submission::{FormSetVersion, Round, Slot, Submission};
+use crate::budget::submission::{FormSetVersion, Round, Slot};
 use crate::budget::unit_tree::Node;
 
 /// Milliseconds since 1970-01-01 UTC, as the server's clock had them.
@@ -127,10 +127,8 @@ pub struct Attempt {
 pub struct Submitted {
     /// How it was judged.
     pub attempt: Attempt,
-    /// Its version: 1, 2, 3… of its slot.
+    /// Its version: 1, 2, 3… of its slot. Its cells are in the same record; the fold asks [`super::Contents`] for them.
     pub version: u32,
-    /// Its cells.
-    pub submission: Arc<Submission>,
 }
 
 /// A sealed filing was refused.

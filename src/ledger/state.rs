@@ -12,8 +12,10 @@ use super::actor::{Actor, Operation};
 use super::control::ControlBook;
 use super::event::{Envelope, Event, IdempotencyKey, Submitted, Timestamp};
 use super::{Contents, Position};
+use crate::budget::cell::CellAddress;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
+use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::{Direction, Totals};
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
@@ -158,7 +160,8 @@ impl State {
             let submission = contents.submission(before.position)?;
             self.post(&tree, slot, before.form_set, &submission, Direction::Remove)?;
         }
-        self.post(&tree, slot, submitted.attempt.form_set.digest, &submitted.submission, Direction::Add)?;
+        let submission = contents.submission(envelope.position)?;
+        self.post(&tree, slot, submitted.attempt.form_set.digest, &submission, Direction::Add)?;
         let filings = self.slots.entry(slot.clone()).or_default();
         filings.versions.push_back(Version {
             version: submitted.version,
@@ -277,6 +280,17 @@ impl State {
     /// The control figures of a year and round.
     pub fn control(&self, year: u16, round: Round) -> Option<&ControlBook> {
         self.controls.get(&(year, round))
+    }
+
+    /// What units at or below a node have reported in a cell, under one layout.
+    pub fn reported(&self, year: u16, round: Round, layout: Digest, node: &str, cell: &CellAddress) -> Money {
+        let sum = || {
+            let book = self.books.get(&BookKey { year, round, layout })?;
+            let (index, table) = book.form.table(&cell.table)?;
+            let column = table.column(&cell.column)?;
+            book.reported.get(node)?.table(index)?.row(&cell.row)?.get(column).map(|sum| sum.value)
+        };
+        sum().unwrap_or(Money::ZERO)
     }
 
     /// What was filed into a slot.

@@ -1,0 +1,472 @@
+//! Events ⇄ bytes: what is on disk. The only place that knows both the ledger's events and the storage protos.
+//!
+//! The bytes of an event never change once written; a later program reads every older format.
+//! Format 1: a `budget.storage.v1.Envelope`, the cells of a submission inside it as zstd (RFC 8878) of a `Content`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use prost::Message;
+
+use crate::budget::cell::{Cell, CellAddress};
+use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
+use crate::budget::digest::Digest;
+use crate::budget::finding::{Finding, Place, Strength};
+use crate::budget::form_set::{FormFiles, FormSet};
+use crate::budget::money::{Amount, Denomination, Money, Scale};
+use crate::budget::number::Number;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::{
+    Content, FiledRow, FiledTable, FormSetVersion, Kind, Round, Slot, Submission,
+};
+use crate::budget::unit_tree::{Node, NodeRole};
+use crate::ledger::Position;
+use crate::ledger::actor::Actor;
+use crate::ledger::event::{
+    Attempt, ControlIssued, Envelope, Event, FormSetPublished, Refused, Submitted, Timestamp, UnitsImported,
+};
+use crate::proto::storage;
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// zstd's level: 3 is the knee of its curve; higher ones cost the filing more time than they save disk.
+const ZSTD_LEVEL: i32 = 3;
+/// What one submission's cells may unpack to: far above the limits of a filing, so that damage can't fill the memory.
+const UNPACKED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The cells of a submission as they are stored.
+#[derive(Clone, Debug)]
+pub struct Packed(Vec<u8>);
+
+impl Packed {
+    /// Packs the cells of a submission.
+    ///
+    /// # Errors
+    /// A fault if zstd fails, which it has no reason to.
+    pub fn new(submission: &Submission, form: &FormSet) -> Result<Packed, Remark> {
+        let content = storage::Content { tables: submission.tables.iter().map(|filed| pack_table(filed, form)).collect() };
+        compress(&content.encode_to_vec()).map(Packed)
+    }
+}
+
+/// Encodes an event. `packed` are the cells of a `Submitted` one.
+///
+/// # Errors
+/// A fault if zstd fails.
+pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, Remark> {
+    use storage::envelope::Event as Stored;
+    let event = match &envelope.event {
+        Event::FormSetPublished(published) => {
+            let file = |(name, content): (&String, &Vec<u8>)| {
+                Ok(storage::File { name: name.clone(), content_zstd: compress(content)? })
+            };
+            Stored::FormSetPublished(storage::FormSetPublished {
+                id: published.form_set.id.to_string(),
+                digest: published.form_set.digest.0.to_vec(),
+                files: published.files.iter().map(file).collect::<Result<_, Remark>>()?,
+            })
+        }
+        Event::UnitsImported(imported) => Stored::UnitsImported(storage::UnitsImported {
+            year: imported.year.into(),
+            version: imported.version,
+            nodes: imported.nodes.iter().map(pack_node).collect(),
+        }),
+        Event::ControlIssued(issued) => Stored::ControlIssued(storage::ControlIssued {
+            year: issued.year.into(),
+            round: issued.round.as_str().to_owned(),
+            version: issued.version,
+            figures: issued.figures.iter().map(pack_figure).collect(),
+        }),
+        Event::Submitted(submitted) => Stored::Submitted(storage::Submitted {
+            attempt: Some(pack_attempt(&submitted.attempt)),
+            version: submitted.version,
+            content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
+        }),
+        Event::Refused(refused) => {
+            Stored::Refused(storage::Refused { attempt: Some(pack_attempt(&refused.attempt)) })
+        }
+    };
+    let stored = storage::Envelope {
+        format: FORMAT,
+        position: envelope.position,
+        time_ms: envelope.time.0,
+        actor: envelope.actor.to_string(),
+        key: envelope.key.to_string(),
+        fingerprint: envelope.fingerprint.0.to_vec(),
+        event: Some(event),
+    };
+    Ok(stored.encode_to_vec())
+}
+
+/// A record as read: the event, and the packed cells if it is a submission.
+#[derive(Debug)]
+pub struct Record {
+    /// The event.
+    pub envelope: Envelope,
+    content_zstd: Vec<u8>,
+}
+
+impl Record {
+    /// Decodes the bytes at a position of the journal.
+    ///
+    /// # Errors
+    /// `JOURNAL_NEWER` for a format that this program doesn't know, `JOURNAL_DAMAGED` for anything it can't read.
+    pub fn decode(position: Position, bytes: &[u8]) -> Result<Record, Remark> {
+        let damaged = |what: &str| Remark::new(Reason::JournalDamaged).with("position", position).with("what", what);
+        let stored = storage::Envelope::decode(bytes).map_err(|_| damaged("record"))?;
+        if stored.format > FORMAT {
+            let remark = Remark::new(Reason::JournalNewer).with("position", position);
+            return Err(remark.with("found", stored.format).with("known", FORMAT));
+        }
+        if stored.format == 0 || stored.position != position {
+            return Err(damaged("record header"));
+        }
+        let mut content_zstd = Vec::new();
+        let event = match stored.event {
+            Some(storage::envelope::Event::Submitted(mut submitted)) => {
+                content_zstd = std::mem::take(&mut submitted.content_zstd);
+                let attempt = submitted.attempt.and_then(unpack_attempt);
+                attempt.map(|attempt| Event::Submitted(Box::new(Submitted { attempt, version: submitted.version })))
+            }
+            Some(storage::envelope::Event::Refused(refused)) => {
+                refused.attempt.and_then(unpack_attempt).map(|attempt| Event::Refused(Box::new(Refused { attempt })))
+            }
+            Some(storage::envelope::Event::ControlIssued(issued)) => unpack_control(issued),
+            Some(storage::envelope::Event::UnitsImported(imported)) => unpack_units(imported),
+            Some(storage::envelope::Event::FormSetPublished(published)) => unpack_form_set(published),
+            None => None,
+        };
+        let envelope = Envelope {
+            position,
+            time: Timestamp(stored.time_ms),
+            actor: Actor::parse(&stored.actor).ok_or_else(|| damaged("actor"))?,
+            key: stored.key.into(),
+            fingerprint: Digest::from_bytes(&stored.fingerprint).ok_or_else(|| damaged("fingerprint"))?,
+            event: event.ok_or_else(|| damaged("event"))?,
+        };
+        Ok(Record { envelope, content_zstd })
+    }
+
+    /// The version of the form set that is needed to unpack the cells; `None` if the event has none.
+    pub fn form_set(&self) -> Option<Digest> {
+        match &self.envelope.event {
+            Event::Submitted(submitted) => Some(submitted.attempt.form_set.digest),
+            Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) | Event::Refused(_) => None,
+        }
+    }
+
+    /// Unpacks the cells of a `Submitted` event.
+    ///
+    /// # Errors
+    /// `JOURNAL_DAMAGED` if they can't be read, or the event has none.
+    pub fn submission(&self, form: &FormSet) -> Result<Submission, Remark> {
+        let position = self.envelope.position;
+        let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "cells");
+        let Event::Submitted(submitted) = &self.envelope.event else { return Err(damaged()) };
+        let bytes = decompress(&self.content_zstd).ok_or_else(damaged)?;
+        let content = storage::Content::decode(bytes.as_slice()).map_err(|_| damaged())?;
+        let tables = content.tables.into_iter().map(|table| unpack_table(table, form)).collect::<Option<Vec<_>>>();
+        Ok(Submission {
+            header: submitted.attempt.slot.clone(),
+            form_set: submitted.attempt.form_set.clone(),
+            tables: tables.ok_or_else(damaged)?,
+        })
+    }
+}
+
+fn compress(bytes: &[u8]) -> Result<Vec<u8>, Remark> {
+    zstd::bulk::compress(bytes, ZSTD_LEVEL)
+        .map_err(|error| Remark::new(Reason::StoreStopped).with("what", format!("zstd: {error}")))
+}
+
+fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
+    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten()?;
+    let size = usize::try_from(size).ok().filter(|size| *size <= UNPACKED_BYTES_MAX)?;
+    zstd::bulk::decompress(bytes, size).ok()
+}
+
+// ── cells ────────────────────────────────────────────────────────────────────────────────
+
+const BLANK: u8 = 0;
+const AMOUNT: u8 = 1;
+const NUMBER: u8 = 2;
+const TEXT: u8 = 3;
+const UNREADABLE: u8 = 4;
+/// Added to the decimals of an amount in 万元.
+const WAN: u8 = 16;
+
+fn pack_table(filed: &FiledTable, form: &FormSet) -> storage::Table {
+    let definition = &form.tables[filed.table];
+    let rows = filed.rows();
+    let column = |at: usize| -> Option<storage::Column> {
+        let cells = || rows.iter().map(move |row| &row.cells[at]);
+        if cells().all(Cell::is_blank) {
+            return None;
+        }
+        let mut packed = storage::Column { id: definition.columns[at].id.to_string(), ..storage::Column::default() };
+        for cell in cells() {
+            let state = match cell {
+                Cell::Blank => BLANK,
+                Cell::Amount(amount) => {
+                    // A cell's amount is below 10^15 分.
+                    packed.values.push(i64::try_from(amount.value.fen()).unwrap_or_default());
+                    let wan = if amount.scale.denomination == Denomination::Wan { WAN } else { 0 };
+                    packed.scales.push(amount.scale.decimals + wan);
+                    AMOUNT
+                }
+                Cell::Number(number) => {
+                    packed.values.push(number.mantissa);
+                    packed.scales.push(number.decimals);
+                    NUMBER
+                }
+                Cell::Text(text) => {
+                    packed.texts.push(text.to_string());
+                    TEXT
+                }
+                Cell::Unreadable(text) => {
+                    packed.texts.push(text.to_string());
+                    UNREADABLE
+                }
+            };
+            packed.states.push(state);
+        }
+        if packed.scales.iter().all(|scale| Some(scale) == packed.scales.first()) {
+            packed.scales.truncate(1);
+        }
+        Some(packed)
+    };
+    storage::Table {
+        id: definition.id.to_string(),
+        empty: filed.content == Content::Empty,
+        amount_unit: filed.denomination.map_or("", Denomination::as_str).to_owned(),
+        decimals_plus_one: filed.decimals.map_or(0, |decimals| u32::from(decimals) + 1),
+        keys: rows.iter().map(|row| row.key.to_string()).collect(),
+        columns: (0..definition.columns.len()).filter_map(column).collect(),
+    }
+}
+
+fn unpack_table(packed: storage::Table, form: &FormSet) -> Option<FiledTable> {
+    let (table, definition) = form.table(&packed.id)?;
+    let denomination = match packed.amount_unit.as_str() {
+        "" => None,
+        unit => Some(Denomination::parse(unit)?),
+    };
+    let decimals = match packed.decimals_plus_one {
+        0 => None,
+        more => Some(u8::try_from(more - 1).ok()?),
+    };
+    let width = definition.columns.len();
+    let blank = || vec![Cell::Blank; width].into_boxed_slice();
+    let mut rows: Vec<FiledRow> =
+        packed.keys.into_iter().map(|key| FiledRow { key: key.into(), cells: blank() }).collect();
+    for column in packed.columns {
+        let at = definition.column(&column.id)?;
+        unpack_column(column, at, &mut rows)?;
+    }
+    let content = if packed.empty { Content::Empty } else { Content::Rows(rows) };
+    Some(FiledTable { table, denomination, decimals, content })
+}
+
+fn unpack_column(column: storage::Column, at: usize, rows: &mut [FiledRow]) -> Option<()> {
+    if column.states.len() != rows.len() {
+        return None;
+    }
+    let alike = column.scales.len() == 1;
+    let mut scales = column.scales.iter().copied();
+    let first = column.scales.first().copied();
+    let mut values = column.values.into_iter();
+    let mut texts = column.texts.into_iter();
+    for (row, state) in rows.iter_mut().zip(&column.states) {
+        let mut scale = || if alike { first } else { scales.next() };
+        let cell = match *state {
+            BLANK => continue,
+            AMOUNT => {
+                let (value, scale) = (Money::from_fen(values.next()?), scale()?);
+                let denomination = if scale >= WAN { Denomination::Wan } else { Denomination::Yuan };
+                let decimals = scale % WAN;
+                if decimals > denomination.decimals_max() {
+                    return None;
+                }
+                Cell::Amount(Amount { value, scale: Scale { denomination, decimals } })
+            }
+            NUMBER => {
+                let decimals = scale().filter(|decimals| *decimals <= 18)?;
+                Cell::Number(Number { mantissa: values.next()?, decimals })
+            }
+            TEXT => Cell::Text(texts.next()?.into()),
+            UNREADABLE => Cell::Unreadable(texts.next()?.into()),
+            _ => return None,
+        };
+        row.cells[at] = cell;
+    }
+    Some(())
+}
+
+// ── the rest ─────────────────────────────────────────────────────────────────────────────
+
+fn pack_attempt(attempt: &Attempt) -> storage::Attempt {
+    storage::Attempt {
+        unit: attempt.slot.unit.to_string(),
+        year: attempt.slot.year.into(),
+        round: attempt.slot.round.as_str().to_owned(),
+        kind: attempt.slot.kind.as_str().to_owned(),
+        form_set: attempt.form_set.id.to_string(),
+        form_set_digest: attempt.form_set.digest.0.to_vec(),
+        digest: attempt.digest.0.to_vec(),
+        control_total_fen: attempt.control_total.fen().to_string(),
+        row_count: attempt.row_count,
+        findings: attempt.findings.iter().map(pack_finding).collect(),
+        judgements: attempt.judgements.iter().map(pack_judgement).collect(),
+        control_version: attempt.control_version,
+    }
+}
+
+fn unpack_attempt(stored: storage::Attempt) -> Option<Attempt> {
+    Some(Attempt {
+        slot: Slot {
+            unit: stored.unit.into(),
+            year: u16::try_from(stored.year).ok()?,
+            round: Round::parse(&stored.round)?,
+            kind: Kind::parse(&stored.kind)?,
+        },
+        form_set: FormSetVersion {
+            id: stored.form_set.into(),
+            digest: Digest::from_bytes(&stored.form_set_digest)?,
+        },
+        digest: Digest::from_bytes(&stored.digest)?,
+        control_total: Money::from_total_fen(stored.control_total_fen.parse().ok()?)?,
+        row_count: stored.row_count,
+        findings: stored.findings.into_iter().map(unpack_finding).collect::<Option<_>>()?,
+        judgements: stored.judgements.into_iter().map(unpack_judgement).collect::<Option<_>>()?,
+        control_version: stored.control_version,
+    })
+}
+
+fn pack_finding(finding: &Finding) -> storage::Finding {
+    storage::Finding {
+        strength: finding.strength.as_str().to_owned(),
+        reason: finding.remark.reason.code().to_owned(),
+        table: finding.place.table.to_string(),
+        line: finding.place.line,
+        row: finding.place.row.to_string(),
+        column: finding.place.column.to_string(),
+        facts: finding.remark.facts.iter().flat_map(|(name, fact)| [name.clone(), fact.clone()]).collect(),
+    }
+}
+
+fn unpack_finding(stored: storage::Finding) -> Option<Finding> {
+    let strengths = [Strength::Balance, Strength::Logic, Strength::Verify];
+    let mut facts = stored.facts.into_iter();
+    let mut pairs = Vec::new();
+    while let Some(name) = facts.next() {
+        pairs.push((name, facts.next()?));
+    }
+    Some(Finding {
+        strength: strengths.into_iter().find(|strength| strength.as_str() == stored.strength)?,
+        place: Place {
+            table: stored.table.into(),
+            line: stored.line,
+            row: stored.row.into(),
+            column: stored.column.into(),
+        },
+        remark: Remark { reason: Reason::from_code(&stored.reason)?, facts: pairs },
+    })
+}
+
+fn pack_figure(figure: &ControlFigure) -> storage::Figure {
+    storage::Figure {
+        unit: figure.unit.to_string(),
+        table: figure.cell.table.to_string(),
+        row: figure.cell.row.to_string(),
+        column: figure.cell.column.to_string(),
+        ceiling_fen: fen_of(figure.ceiling),
+        amount_unit: figure.scale.denomination.as_str().to_owned(),
+        decimals: figure.scale.decimals.into(),
+        strength: figure.strength.as_str().to_owned(),
+    }
+}
+
+fn unpack_figure(stored: storage::Figure) -> Option<ControlFigure> {
+    let denomination = Denomination::parse(&stored.amount_unit)?;
+    let decimals = u8::try_from(stored.decimals).ok().filter(|decimals| *decimals <= denomination.decimals_max())?;
+    Some(ControlFigure {
+        unit: stored.unit.into(),
+        cell: CellAddress::new(&stored.table, &stored.row, &stored.column),
+        ceiling: Money::from_fen(stored.ceiling_fen),
+        scale: Scale { denomination, decimals },
+        strength: CeilingStrength::parse(&stored.strength)?,
+    })
+}
+
+fn pack_judgement(judgement: &Judgement) -> storage::Judgement {
+    storage::Judgement {
+        figure: Some(pack_figure(&judgement.figure)),
+        filed_fen: fen_of(judgement.filed),
+        headroom_fen: fen_of(judgement.headroom),
+    }
+}
+
+fn unpack_judgement(stored: storage::Judgement) -> Option<Judgement> {
+    Some(Judgement {
+        figure: unpack_figure(stored.figure?)?,
+        filed: Money::from_fen(stored.filed_fen),
+        headroom: Money::from_fen(stored.headroom_fen),
+    })
+}
+
+/// One cell, summed over all units of a tree, fits 64 bits: 10^15 分 times less than 9,000 units at the cap,
+/// and no budget in the world comes near the cap. Saturates rather than wraps.
+fn fen_of(money: Money) -> i64 {
+    i64::try_from(money.fen()).unwrap_or(if money.is_negative() { i64::MIN } else { i64::MAX })
+}
+
+fn unpack_control(stored: storage::ControlIssued) -> Option<Event> {
+    Some(Event::ControlIssued(ControlIssued {
+        year: u16::try_from(stored.year).ok()?,
+        round: Round::parse(&stored.round)?,
+        version: stored.version,
+        figures: stored.figures.into_iter().map(unpack_figure).collect::<Option<_>>()?,
+    }))
+}
+
+fn pack_node(node: &Node) -> storage::Node {
+    storage::Node {
+        code: node.code.to_string(),
+        parent: node.parent.to_string(),
+        name: node.name.clone(),
+        role: node.role.as_str().to_owned(),
+        unit_type: node.unit_type.clone(),
+        funding: node.funding.clone(),
+        division: node.division.clone(),
+        budgeted: node.budgeted,
+    }
+}
+
+fn unpack_units(stored: storage::UnitsImported) -> Option<Event> {
+    let node = |node: storage::Node| {
+        Some(Node {
+            code: node.code.into(),
+            parent: node.parent.into(),
+            name: node.name,
+            role: NodeRole::parse(&node.role)?,
+            unit_type: node.unit_type,
+            funding: node.funding,
+            division: node.division,
+            budgeted: node.budgeted,
+        })
+    };
+    Some(Event::UnitsImported(UnitsImported {
+        year: u16::try_from(stored.year).ok()?,
+        version: stored.version,
+        nodes: stored.nodes.into_iter().map(node).collect::<Option<_>>()?,
+    }))
+}
+
+fn unpack_form_set(stored: storage::FormSetPublished) -> Option<Event> {
+    let file = |file: storage::File| Some((file.name, decompress(&file.content_zstd)?));
+    let files: FormFiles = stored.files.into_iter().map(file).collect::<Option<BTreeMap<_, _>>>()?;
+    let form_set = FormSetVersion { id: CompactString::from(stored.id), digest: Digest::from_bytes(&stored.digest)? };
+    Some(Event::FormSetPublished(FormSetPublished { form_set, files: Arc::new(files) }))
+}

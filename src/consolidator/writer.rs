@@ -1,0 +1,247 @@
+//! The one writer. It takes all waiting commands as a group, decides and applies them one after the other on a state
+//! of its own, appends their events as one batch with one sync, publishes the state to the readers, and then answers.
+//!
+//! Order is everything here: nothing is published or answered before its batch is durable. If the append fails, the
+//! group's state is dropped, so nothing of it was ever visible; if it may have happened, the writer stops for good.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::past::Past;
+use super::record::{self, Packed, Record};
+use super::{Clock, Done, Shared, store_fault};
+use crate::budget::form_set::{FormFiles, FormSet};
+use crate::budget::reason::{Reason, Remark};
+use crate::ledger::Position;
+use crate::ledger::actor::Actor;
+use crate::ledger::decide::{Action, Command, Decision, decide};
+use crate::ledger::event::{Envelope, Event};
+use crate::ledger::state::State;
+use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+
+/// A command on its way to the writer.
+pub(super) struct Job {
+    pub(super) command: Command,
+    pub(super) packed: Option<Packed>,
+    pub(super) reply: oneshot::Sender<Result<Done, Remark>>,
+}
+
+/// A command of the group that is decided: what it will be answered once the batch is durable.
+type Answer = (oneshot::Sender<Result<Done, Remark>>, Result<Done, Remark>);
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    clock: Clock,
+}
+
+/// The group being built.
+struct Group {
+    state: State,
+    batch: Vec<Vec<u8>>,
+    bytes: usize,
+    envelopes: BTreeMap<Position, Arc<Envelope>>,
+    submissions: Vec<(Position, Arc<crate::budget::submission::Submission>)>,
+    answers: Vec<Answer>,
+}
+
+/// What became of one command of a group.
+enum Step {
+    /// Decided; its answer waits for the batch.
+    Taken,
+    /// Its event doesn't fit into this batch any more: the next group starts with it.
+    Full(Job),
+    /// The journal can't be read: the group must not be appended.
+    Broken(Remark),
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, clock: Clock) -> Writer {
+        Writer { shared, clock }
+    }
+
+    /// Runs until every sender is gone.
+    pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting: VecDeque<Job> = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                match jobs.blocking_recv() {
+                    Some(job) => waiting.push_back(job),
+                    None => return,
+                }
+            }
+            while waiting.len() < BATCH_RECORDS_MAX {
+                match jobs.try_recv() {
+                    Ok(job) => waiting.push_back(job),
+                    Err(_) => break,
+                }
+            }
+            self.group(&mut waiting);
+        }
+    }
+
+    /// Takes one group from the front of what is waiting.
+    fn group(&self, waiting: &mut VecDeque<Job>) {
+        let mut group = Group {
+            state: State::clone(&self.shared.published.load()),
+            batch: Vec::new(),
+            bytes: 0,
+            envelopes: BTreeMap::new(),
+            submissions: Vec::new(),
+            answers: Vec::new(),
+        };
+        let head = group.state.position;
+        let mut broken = None;
+        while let Some(job) = waiting.pop_front() {
+            match self.step(&mut group, job) {
+                Step::Taken => {}
+                Step::Full(job) => {
+                    waiting.push_front(job);
+                    break;
+                }
+                Step::Broken(fault) => {
+                    broken = Some(fault);
+                    break;
+                }
+            }
+        }
+        let Group { state, batch, answers, bytes, .. } = group;
+        let outcome = match broken {
+            Some(fault) => {
+                self.stop();
+                Err(fault)
+            }
+            None => self.append(head, &batch),
+        };
+        match outcome {
+            Ok(()) => {
+                tracing::debug!(events = batch.len(), bytes, position = state.position, "group durable");
+                self.shared.published.store(Arc::new(state));
+                answers.into_iter().for_each(|(reply, answer)| respond(reply, answer));
+            }
+            // Decided on a state that never came to be: even a refusal may be wrong now.
+            Err(fault) => answers.into_iter().for_each(|(reply, _)| respond(reply, Err(fault.clone()))),
+        }
+    }
+
+    fn append(&self, head: Position, batch: &[Vec<u8>]) -> Result<(), Remark> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if !self.shared.accepting.load(Ordering::Acquire) {
+            return Err(Remark::new(Reason::StoreStopped).with("what", "writer"));
+        }
+        match self.shared.journal.append(head, batch) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let fault = store_fault(error);
+                // A full disk or an oversized record leaves the journal as it was; anything else ends the writing.
+                if !matches!(fault.reason, Reason::StoreFull | Reason::SubmissionTooLarge) {
+                    self.stop();
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    fn stop(&self) {
+        self.shared.accepting.store(false, Ordering::Release);
+        tracing::error!("the writer has stopped accepting; reads go on");
+    }
+
+    fn step(&self, group: &mut Group, job: Job) -> Step {
+        let before = group.state.clone();
+        let mut past = Past::new(self.shared.journal.as_ref(), &before);
+        group.submissions.iter().for_each(|(position, submission)| past.hold(*position, submission.clone()));
+        let event = match decide(&group.state, &job.command, &past) {
+            Ok(Decision::Record(event)) => *event,
+            Ok(Decision::Repeat(position)) => {
+                let answer = self.first_answer(group, position).map(|envelope| Done { envelope, repeated: true });
+                group.answers.push((job.reply, answer));
+                return Step::Taken;
+            }
+            Err(refusal) => {
+                group.answers.push((job.reply, Err(refusal)));
+                return Step::Taken;
+            }
+        };
+        let envelope = Envelope {
+            position: group.state.position + 1,
+            // A clock that was set back must not turn the order of events around.
+            time: (self.clock)().max(group.state.time),
+            actor: job.command.actor.clone(),
+            key: job.command.key.clone(),
+            fingerprint: job.command.fingerprint,
+            event,
+        };
+        let taken = matches!(envelope.event, Event::Submitted(_));
+        let bytes = match record::encode(&envelope, job.packed.as_ref().filter(|_| taken)) {
+            Ok(bytes) => bytes,
+            Err(fault) => {
+                group.answers.push((job.reply, Err(fault)));
+                return Step::Taken;
+            }
+        };
+        if !group.batch.is_empty() && (group.bytes + bytes.len() > BATCH_BYTES_MAX || group.batch.len() == BATCH_RECORDS_MAX) {
+            return Step::Full(job);
+        }
+        if taken && let Action::Submit(filing) = &job.command.action {
+            // Shared with the reading: no second copy of the rows.
+            let submission = filing.reading.submission.clone();
+            past.hold(envelope.position, submission.clone());
+            group.submissions.push((envelope.position, submission));
+        }
+        if let Err(fault) = group.state.apply(&envelope, &past) {
+            group.answers.push((job.reply, Err(fault.clone())));
+            return Step::Broken(fault);
+        }
+        let envelope = Arc::new(envelope);
+        group.envelopes.insert(envelope.position, envelope.clone());
+        group.bytes += bytes.len();
+        group.batch.push(bytes);
+        group.answers.push((job.reply, Ok(Done { envelope, repeated: false })));
+        Step::Taken
+    }
+
+    /// The event that answered a key before: of this group, or from the journal.
+    fn first_answer(&self, group: &Group, position: Position) -> Result<Arc<Envelope>, Remark> {
+        if let Some(envelope) = group.envelopes.get(&position) {
+            return Ok(envelope.clone());
+        }
+        let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "record");
+        let bytes = self.shared.journal.read(position).map_err(store_fault)?.ok_or_else(damaged)?;
+        Ok(Arc::new(Record::decode(position, &bytes)?.envelope))
+    }
+
+    /// Publishes a form set that the program brings along, unless the journal knows its id already.
+    pub(super) fn publish_embedded(&mut self, files: FormFiles) -> Result<(), Remark> {
+        let form = FormSet::load(files).map_err(|faults| {
+            let first = faults.first().map(|fault| format!("{}:{}:{}", fault.file, fault.line, fault.column));
+            Remark::new(Reason::FormSetInvalid).with("place", first.unwrap_or_default())
+        })?;
+        if self.shared.published.load().form_set(&form.id).is_some() {
+            return Ok(());
+        }
+        let (reply, mut answer) = oneshot::channel();
+        let command = Command {
+            actor: Actor::service(),
+            key: format!("embedded-{}", form.digest.short()).into(),
+            fingerprint: form.digest,
+            action: Action::PublishFormSet { form: Arc::new(form) },
+        };
+        self.group(&mut VecDeque::from([Job { command, packed: None, reply }]));
+        match answer.try_recv() {
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(Remark::new(Reason::OutcomeUnknown)),
+        }
+    }
+}
+
+fn respond(reply: oneshot::Sender<Result<Done, Remark>>, answer: Result<Done, Remark>) {
+    if reply.send(answer).is_err() {
+        // The client is gone; it will ask again with its key.
+        tracing::debug!("nobody waits for this answer any more");
+    }
+}
