@@ -86,9 +86,16 @@ impl Money {
         printed
     }
 
-    /// Reads `text` in whole 元 or 分, the form used on the wire: [`Amount::parse`] at 元.2.
-    pub fn parse_yuan(text: &str) -> Result<Money, AmountError> {
-        Amount::parse(text, Denomination::Yuan, Decimals::Fixed(2)).map(|amount| amount.value)
+    /// Reads a sum as the wire has it: 元 with exactly two decimals, the strict grammar of [`Amount::parse`],
+    /// and no cap of a cell.
+    pub fn parse_total(text: &str) -> Option<Money> {
+        let (whole, cents) = text.split_once('.')?;
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let magnitude = whole.strip_prefix('-').unwrap_or(whole);
+        if !digits(magnitude) || !digits(cents) || cents.len() != 2 {
+            return None;
+        }
+        Money::from_total_fen(format!("{whole}{cents}").parse().ok()?)
     }
 }
 

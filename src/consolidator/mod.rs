@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::intake::Reading;
 use crate::budget::reason::{Reason, Remark};
@@ -25,7 +26,6 @@ use crate::ledger::decide::{Action, Command, Filing};
 use crate::ledger::event::{Envelope, IdempotencyKey, Timestamp};
 use crate::ledger::state::State;
 use crate::ledger::{Contents, Position};
-use crate::budget::digest::Digest;
 use crate::store::{Journal, JournalError};
 use past::Past;
 use record::{Packed, Record};
@@ -94,7 +94,8 @@ impl Consolidator {
     ) -> Result<(Consolidator, WriterThread), Remark> {
         let state = fold(journal.as_ref())?;
         tracing::info!(position = state.position, "journal folded");
-        let shared = Arc::new(Shared { journal, published: ArcSwap::from_pointee(state), accepting: AtomicBool::new(true) });
+        let shared =
+            Arc::new(Shared { journal, published: ArcSwap::from_pointee(state), accepting: AtomicBool::new(true) });
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut writer = Writer::new(shared.clone(), clock);
         for files in form_sets {
@@ -118,23 +119,33 @@ impl Consolidator {
     }
 
     /// Packs a filing for the journal: the costly part, done before it waits for the writer.
+    /// `sealed` is the digest that the sender gave it: what can't be read is told apart by it.
     ///
     /// # Errors
     /// A fault.
-    pub fn prepare(&self, reading: Reading, form: &FormSet, version: Option<u32>) -> Result<PreparedFiling, Remark> {
-        let packed = Packed::new(&reading.submission, form)?;
-        Ok(PreparedFiling { filing: Filing { reading: Arc::new(reading), version }, packed })
+    pub fn prepare(
+        &self,
+        reading: Reading,
+        sealed: Option<Digest>,
+        form: &FormSet,
+        version: Option<u32>,
+    ) -> Result<PreparedFiling, Remark> {
+        let packed = if reading.is_refused() { None } else { Some(Packed::new(&reading.submission, form)?) };
+        let said = [reading.digest.0, sealed.unwrap_or_default().0].concat();
+        Ok(PreparedFiling {
+            fingerprint: Digest::of(&said),
+            filing: Filing { reading: Arc::new(reading), version },
+            packed,
+        })
     }
 
-    /// Files a prepared filing; its digest is its fingerprint.
+    /// Files a prepared filing.
     ///
     /// # Errors
     /// The refusal, or a fault.
     pub async fn submit(&self, actor: Actor, key: IdempotencyKey, prepared: PreparedFiling) -> Result<Done, Remark> {
-        let PreparedFiling { filing, packed } = prepared;
-        let fingerprint = filing.reading.digest;
-        let command = Command { actor, key, fingerprint, action: Action::Submit(filing) };
-        self.send(command, Some(packed)).await
+        let PreparedFiling { filing, fingerprint, packed } = prepared;
+        self.send(Command { actor, key, fingerprint, action: Action::Submit(filing) }, packed).await
     }
 
     /// Carries out any other command.
@@ -167,7 +178,8 @@ impl Consolidator {
 #[derive(Debug)]
 pub struct PreparedFiling {
     filing: Filing,
-    packed: Packed,
+    fingerprint: Digest,
+    packed: Option<Packed>,
 }
 
 /// What readers look at: one position, and the past behind it.
@@ -188,7 +200,8 @@ impl Snapshot {
     }
 
     fn record(&self, position: Position) -> Result<Record, Remark> {
-        let unknown = || Remark::new(Reason::UnknownPosition).with("position", position).with("head", self.state.position);
+        let unknown =
+            || Remark::new(Reason::UnknownPosition).with("position", position).with("head", self.state.position);
         if position == 0 || position > self.state.position {
             return Err(unknown());
         }

@@ -17,9 +17,7 @@ use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::money::{Amount, Denomination, Money, Scale};
 use crate::budget::number::Number;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::{
-    Content, FiledRow, FiledTable, FormSetVersion, Kind, Round, Slot, Submission,
-};
+use crate::budget::submission::{Content, FiledRow, FiledTable, FormSetVersion, Kind, Round, Slot, Submission};
 use crate::budget::unit_tree::{Node, NodeRole};
 use crate::ledger::Position;
 use crate::ledger::actor::Actor;
@@ -46,7 +44,8 @@ impl Packed {
     /// # Errors
     /// A fault if zstd fails, which it has no reason to.
     pub fn new(submission: &Submission, form: &FormSet) -> Result<Packed, Remark> {
-        let content = storage::Content { tables: submission.tables.iter().map(|filed| pack_table(filed, form)).collect() };
+        let content =
+            storage::Content { tables: submission.tables.iter().map(|filed| pack_table(filed, form)).collect() };
         compress(&content.encode_to_vec()).map(Packed)
     }
 }
@@ -84,9 +83,7 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
             version: submitted.version,
             content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
         }),
-        Event::Refused(refused) => {
-            Stored::Refused(storage::Refused { attempt: Some(pack_attempt(&refused.attempt)) })
-        }
+        Event::Refused(refused) => Stored::Refused(storage::Refused { attempt: Some(pack_attempt(&refused.attempt)) }),
     };
     let stored = storage::Envelope {
         format: FORMAT,
@@ -331,10 +328,7 @@ fn unpack_attempt(stored: storage::Attempt) -> Option<Attempt> {
             round: Round::parse(&stored.round)?,
             kind: Kind::parse(&stored.kind)?,
         },
-        form_set: FormSetVersion {
-            id: stored.form_set.into(),
-            digest: Digest::from_bytes(&stored.form_set_digest)?,
-        },
+        form_set: FormSetVersion { id: stored.form_set.into(), digest: Digest::from_bytes(&stored.form_set_digest)? },
         digest: Digest::from_bytes(&stored.digest)?,
         control_total: Money::from_total_fen(stored.control_total_fen.parse().ok()?)?,
         row_count: stored.row_count,

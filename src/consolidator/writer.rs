@@ -184,7 +184,9 @@ impl Writer {
                 return Step::Taken;
             }
         };
-        if !group.batch.is_empty() && (group.bytes + bytes.len() > BATCH_BYTES_MAX || group.batch.len() == BATCH_RECORDS_MAX) {
+        if !group.batch.is_empty()
+            && (group.bytes + bytes.len() > BATCH_BYTES_MAX || group.batch.len() == BATCH_RECORDS_MAX)
+        {
             return Step::Full(job);
         }
         if taken && let Action::Submit(filing) = &job.command.action {

@@ -1,1 +1,126 @@
-//! The service.
+//! The server side of tonic: one file per service, and what they share. Wire types stop here.
+//!
+//! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
+//! Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
+//! Core values to messages and back: `convert.rs`.
+
+mod audit;
+mod consolidation;
+mod control_figure;
+mod convert;
+mod identity;
+pub mod limits;
+mod registry;
+mod status;
+mod submission;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::Router;
+use tonic::transport::{Error, Server};
+
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::{Round, UnitCode};
+use crate::consolidator::{Consolidator, Snapshot};
+use crate::ledger::actor::{Actor, Operation, may};
+use crate::ledger::view::Scope;
+use crate::proto::{DESCRIPTORS, api};
+
+pub use identity::ACTOR_HEADER;
+
+/// Serves on a listener until `shutdown` is done and the open streams have ended, at most `drain` later.
+///
+/// # Errors
+/// What tonic says if it can't serve.
+pub async fn serve(
+    consolidator: Consolidator,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    drain: Duration,
+) -> Result<(), Error> {
+    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        shutdown.await;
+        let _ = stopping.send(());
+    };
+    let serving = router(consolidator).await.serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+    // Graceful shutdown waits for open streams, and a stream may stay open for ever: hence the deadline.
+    let deadline = async {
+        match stopped.await {
+            Ok(()) => tokio::time::sleep(drain).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = serving => ended,
+        () = deadline => {
+            tracing::warn!("streams were still open at the drain deadline; what was not sealed is not filed");
+            Ok(())
+        }
+    }
+}
+
+async fn router(consolidator: Consolidator) -> Router {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<api::submission_service_server::SubmissionServiceServer<submission::Submissions>>().await;
+    let reflection =
+        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let mut server = Server::builder()
+        .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .add_service(health_service);
+    match reflection().build_v1() {
+        Ok(service) => server = server.add_service(service),
+        Err(error) => tracing::error!(%error, "no reflection"),
+    }
+    match reflection().build_v1alpha() {
+        Ok(service) => server = server.add_service(service),
+        Err(error) => tracing::error!(%error, "no reflection v1alpha"),
+    }
+    let services = consolidator;
+    macro_rules! add {
+        ($module:ident, $server:ident, $service:expr) => {
+            server = server.add_service(
+                api::$module::$server::new($service)
+                    .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(limits::ANSWER_BYTES_MAX),
+            );
+        };
+    }
+    add!(submission_service_server, SubmissionServiceServer, submission::Submissions(services.clone()));
+    add!(control_figure_service_server, ControlFigureServiceServer, control_figure::ControlFigures(services.clone()));
+    add!(consolidation_service_server, ConsolidationServiceServer, consolidation::Consolidation(services.clone()));
+    add!(registry_service_server, RegistryServiceServer, registry::Registry(services.clone()));
+    add!(audit_service_server, AuditServiceServer, audit::Audit(services));
+    server
+}
+
+/// What a read request means: its node (the asker's own if not said), year and round, if the asker may see it.
+fn scope(
+    snapshot: &Snapshot,
+    actor: &Actor,
+    node: &str,
+    year: u32,
+    round: i32,
+    form_set: &str,
+) -> Result<Scope, Remark> {
+    let state = &snapshot.state;
+    let year = match year {
+        0 => state.latest_year().ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", ""))?,
+        year => convert::year(year)?,
+    };
+    let round = match api::Round::try_from(round) {
+        Ok(api::Round::First) => Round::First,
+        Ok(api::Round::Second | api::Round::Unspecified) => Round::Second,
+        Err(_) => return Err(convert::bad("round", round)),
+    };
+    let node = if node.is_empty() { actor.node.clone() } else { UnitCode::from(node) };
+    let form_set = (!form_set.is_empty()).then(|| form_set.to_owned());
+    if !may(actor, Operation::Read, &node, state.tree(year).map(AsRef::as_ref)) {
+        return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node));
+    }
+    Ok(Scope { node, year, round, form_set })
+}

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use super::control::ControlBook;
-use super::{Contents, Position, view};
 use super::actor::{Actor, Operation, may};
+use super::control::ControlBook;
 use super::event::{
     Attempt, ControlIssued, Event, FormSetPublished, IdempotencyKey, Refused, Submitted, UnitsImported,
 };
 use super::state::State;
+use super::{Contents, Position, view};
 use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
 use crate::budget::digest::Digest;
@@ -285,6 +285,20 @@ impl Judged {
     pub fn is_refused(&self) -> bool {
         self.findings.iter().any(Finding::refuses)
     }
+
+    /// The filing as judged.
+    pub fn attempt(self, reading: &Reading) -> Attempt {
+        Attempt {
+            slot: reading.submission.header.clone(),
+            form_set: reading.submission.form_set.clone(),
+            digest: reading.digest,
+            control_total: reading.control_total,
+            row_count: reading.row_count,
+            findings: self.findings,
+            judgements: self.judgements,
+            control_version: self.control_version,
+        }
+    }
 }
 
 /// Judges a filing against the state, without changing anything.
@@ -336,7 +350,8 @@ fn judge_pools(
     let mut judgements = Vec::new();
     for node in above {
         for figure in book.of_unit(node) {
-            let others = state.reported(slot.year, slot.round, form.layout, node, &figure.cell);
+            let at = Slot { unit: node.into(), ..slot.clone() };
+            let others = view::reported(state, &at, &figure.cell).unwrap_or(Money::ZERO);
             let own = |submission: &Submission| figure.filed(submission, form);
             let filed = others - before.as_deref().map_or(Money::ZERO, own) + own(&reading.submission);
             judgements.push(figure.judge_filed(filed));
@@ -363,20 +378,11 @@ fn over_ceiling(judgement: &Judgement) -> Option<Finding> {
 }
 
 fn record(reading: &Reading, judged: Judged) -> Event {
-    let refused = judged.is_refused();
-    let attempt = Attempt {
-        slot: reading.submission.header.clone(),
-        form_set: reading.submission.form_set.clone(),
-        digest: reading.digest,
-        control_total: reading.control_total,
-        row_count: reading.row_count,
-        findings: judged.findings,
-        judgements: judged.judgements,
-        control_version: judged.control_version,
-    };
+    let (refused, version) = (judged.is_refused(), judged.version);
+    let attempt = judged.attempt(reading);
     if refused {
         Event::Refused(Box::new(Refused { attempt }))
     } else {
-        Event::Submitted(Box::new(Submitted { attempt, version: judged.version }))
+        Event::Submitted(Box::new(Submitted { attempt, version }))
     }
 }

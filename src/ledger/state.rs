@@ -272,6 +272,11 @@ impl State {
         self.trees.get(&year)
     }
 
+    /// The unit trees of all years, oldest first.
+    pub fn trees(&self) -> impl DoubleEndedIterator<Item = &Arc<UnitTree>> {
+        self.trees.values()
+    }
+
     /// The latest year that has a unit tree.
     pub fn latest_year(&self) -> Option<u16> {
         self.trees.get_max().map(|(year, _)| *year)

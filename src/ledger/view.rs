@@ -198,6 +198,15 @@ pub fn filing(
     Ok(Some((version.clone(), contents.submission(version.position)?)))
 }
 
+/// What units at or below the slot's node have reported in a cell, over all layouts; `None` if nobody has filed.
+pub fn reported(state: &State, slot: &Slot, cell: &CellAddress) -> Option<Money> {
+    let books = state.books.iter().filter(|(key, _)| key.year == slot.year && key.round == slot.round);
+    let sums = books.filter(|(_, book)| book.reported.contains_key(&slot.unit));
+    let mut sums = sums.map(|(key, _)| state.reported(key.year, key.round, key.layout, &slot.unit, cell)).peekable();
+    sums.peek()?;
+    Some(sums.sum())
+}
+
 /// One submission's share of a figure.
 #[derive(Debug)]
 pub struct Share {

@@ -1,0 +1,119 @@
+//! AuditService: what happened.
+
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use super::identity;
+use super::limits;
+use super::status::status;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::unit_tree::BUREAU;
+use crate::consolidator::Consolidator;
+use crate::ledger::actor::{Operation, may};
+use crate::ledger::event::{Envelope, Event};
+use crate::proto::api;
+
+pub(super) struct Audit(pub(super) Consolidator);
+
+/// An event for a reader; `unit` leaves only that unit's figures in an issue of control figures.
+fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
+    use api::journal_event::Event as Wire;
+    let event = match &envelope.event {
+        Event::Submitted(submitted) => Wire::Submitted(api::SubmittedEvent {
+            slot: Some(convert::slot_out(&submitted.attempt.slot)),
+            version: submitted.version,
+            form_set: submitted.attempt.form_set.id.to_string(),
+            verdict: Some(convert::verdict(&submitted.attempt, false)),
+        }),
+        Event::Refused(refused) => Wire::Refused(api::RefusedEvent {
+            slot: Some(convert::slot_out(&refused.attempt.slot)),
+            form_set: refused.attempt.form_set.id.to_string(),
+            verdict: Some(convert::verdict(&refused.attempt, true)),
+        }),
+        Event::ControlIssued(issued) => Wire::ControlIssued(api::ControlIssuedEvent {
+            year: issued.year.into(),
+            round: convert::round_out(issued.round),
+            version: issued.version,
+            figures: issued
+                .figures
+                .iter()
+                .filter(|figure| unit.is_none_or(|unit| figure.unit == unit))
+                .map(convert::figure_out)
+                .collect(),
+        }),
+        Event::UnitsImported(imported) => Wire::UnitsImported(api::UnitsImportedEvent {
+            year: imported.year.into(),
+            version: imported.version,
+            nodes: u32::try_from(imported.nodes.len()).unwrap_or(u32::MAX),
+        }),
+        Event::FormSetPublished(published) => Wire::FormSetPublished(api::FormSetPublishedEvent {
+            id: published.form_set.id.to_string(),
+            digest: published.form_set.digest.0.to_vec(),
+        }),
+    };
+    api::JournalEvent {
+        position: envelope.position,
+        time_ms: envelope.time.0,
+        actor: envelope.actor.to_string(),
+        idempotency_key: envelope.key.to_string(),
+        event: Some(event),
+    }
+}
+
+#[tonic::async_trait]
+impl api::audit_service_server::AuditService for Audit {
+    async fn get_history(
+        &self,
+        request: Request<api::GetHistoryRequest>,
+    ) -> Result<Response<api::GetHistoryResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        let snapshot = self.0.snapshot();
+        let state = &snapshot.state;
+        let unit = if request.unit.is_empty() { actor.node.to_string() } else { request.unit };
+        // The latest tree that has the unit: one that has left the tree keeps its history.
+        let tree = state.trees().rev().find(|tree| tree.node(&unit).is_some());
+        if !may(&actor, Operation::Read, &unit, tree.map(AsRef::as_ref)) {
+            return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", &unit)));
+        }
+        let node = tree.and_then(|tree| tree.node(&unit));
+        let node = node.ok_or_else(|| status(Remark::new(Reason::UnknownUnit).with("unit", &unit).with("year", "")))?;
+        let from = convert::position_token(&request.page_token).map_err(status)?;
+        let positions = state.history(&unit);
+        let mut wanted = positions.iter().copied().filter(|position| *position > from).peekable();
+        let mut events = Vec::new();
+        while events.len() < limits::page_size(request.page_size)
+            && let Some(position) = wanted.next()
+        {
+            events.push(event_out(&snapshot.event(position).map_err(status)?, Some(&unit)));
+        }
+        let last = events.last().map(|event| event.position.to_string());
+        let next_page_token = if wanted.peek().is_some() { last.unwrap_or_default() } else { String::new() };
+        Ok(Response::new(api::GetHistoryResponse {
+            name: node.name.clone(),
+            events,
+            next_page_token,
+            position: state.position,
+        }))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<api::ListEventsRequest>,
+    ) -> Result<Response<api::ListEventsResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        // The whole journal is everybody's business: only who may read the bureau's node sees it.
+        if !may(&actor, Operation::Read, BUREAU, None) {
+            return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", BUREAU)));
+        }
+        let snapshot = self.0.snapshot();
+        let head = snapshot.state.position;
+        let from = request.from_position.max(1);
+        let count = limits::page_size(request.page_size) as u64;
+        let to = from.saturating_add(count).min(head.saturating_add(1));
+        let events = (from..to).map(|position| snapshot.event(position).map(|event| event_out(&event, None)));
+        let events = events.collect::<Result<Vec<_>, _>>().map_err(status)?;
+        Ok(Response::new(api::ListEventsResponse { events, head }))
+    }
+}

@@ -1,0 +1,353 @@
+//! ConsolidationService: sums, where they come from, and who has filed.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use super::limits;
+use super::status::status;
+use super::{identity, scope};
+use crate::budget::cell::{Cell, CellAddress};
+use crate::budget::form_set::{Column, FormSet, RollUp, Table};
+use crate::budget::money::{Money, Scale};
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::roll_up::SUBTOTAL_ROW;
+use crate::budget::submission::{Content, FiledTable, Kind, Slot, UnitCode};
+use crate::budget::unit_tree::{BUREAU, UnitTree};
+use crate::consolidator::{Consolidator, Snapshot};
+use crate::ledger::view::{self, NodeView, Posted, Scope, Standing};
+use crate::proto::api;
+
+pub(super) struct Consolidation(pub(super) Consolidator);
+
+/// A scope of the wire, if the asker may see it, with the state that it is looked up in.
+fn scope_in(snapshot: &Snapshot, request: &Request<impl Sized>, asked: Option<&api::Scope>) -> Result<Scope, Remark> {
+    let actor = identity::actor(request)?;
+    let asked = asked.cloned().unwrap_or_default();
+    scope(snapshot, &actor, &asked.node, asked.year, asked.round, &asked.form_set)
+}
+
+fn node_name(tree: &UnitTree, code: &str) -> String {
+    match tree.node(code) {
+        Some(node) => node.name.clone(),
+        None if code == BUREAU => "财政局".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn head(column: &Column) -> api::ColumnHead {
+    api::ColumnHead {
+        id: column.id.to_string(),
+        label: column.label.clone(),
+        r#type: convert::column_type(column.kind),
+        assigned: column.assigned,
+        grouped: column.grouped,
+    }
+}
+
+fn table_out(table: &Table, rows: Vec<api::ShownRow>) -> api::ShownTable {
+    api::ShownTable {
+        id: table.id.to_string(),
+        name: table.name.clone(),
+        title: table.title.clone(),
+        columns: table.columns.iter().map(head).collect(),
+        rows,
+        roll_up: convert::roll_up_name(table.roll_up),
+        ..api::ShownTable::default()
+    }
+}
+
+/// A cell as it was filed.
+fn filed_cell(cell: &Cell) -> api::ShownCell {
+    let amount = cell.amount();
+    let slack = amount.map_or(Money::ZERO, |amount| amount.scale.half_quantum());
+    api::ShownCell {
+        value: cell.to_string(),
+        exact: amount.map_or_else(String::new, |amount| amount.value.to_string()),
+        slack: some_money(slack),
+        ..api::ShownCell::default()
+    }
+}
+
+/// A cell as it was summed.
+fn summed_cell(column: &Column, posted: &Posted) -> api::ShownCell {
+    let sum = posted.consolidated();
+    if sum.parts == 0 {
+        return api::ShownCell::default();
+    }
+    let Some(scale) = column.kind.print_scale() else {
+        return api::ShownCell { value: (sum.value.fen() / 100).to_string(), ..api::ShownCell::default() };
+    };
+    let differs = posted.adjusted.parts > 0;
+    api::ShownCell {
+        value: sum.value.print(scale),
+        exact: sum.value.to_string(),
+        slack: some_money(sum.slack),
+        reported: if differs { posted.reported.value.to_string() } else { String::new() },
+        adjusted: if differs { posted.adjusted.value.to_string() } else { String::new() },
+    }
+}
+
+fn some_money(money: Money) -> String {
+    if money.is_zero() { String::new() } else { money.to_string() }
+}
+
+fn filed_rows(form: &FormSet, table: &Table, filed: &FiledTable) -> Vec<api::ShownRow> {
+    let mut rows: Vec<_> = filed.rows().iter().collect();
+    rows.sort_by_cached_key(|row| form.print_position(table, &row.key));
+    let shown = |row: &crate::budget::submission::FiledRow| api::ShownRow {
+        key: row.key.to_string(),
+        label: form.row_label(table, &row.key).to_owned(),
+        level: level(form, table, &row.key),
+        cells: row.cells.iter().map(filed_cell).collect(),
+        unit: String::new(),
+    };
+    rows.into_iter().map(shown).collect()
+}
+
+fn level(form: &FormSet, table: &Table, key: &str) -> u32 {
+    if key == SUBTOTAL_ROW { 0 } else { u32::try_from(form.row_level(table, key)).unwrap_or(0) }
+}
+
+fn shown_table(view: &NodeView, index: usize) -> api::ShownTable {
+    let form = view.form.as_ref();
+    let table = &form.tables[index];
+    let totals = view.reported.table(index);
+    let rows = match &view.filing {
+        Some((_, submission)) => submission.table(index).map_or_else(Vec::new, |filed| filed_rows(form, table, filed)),
+        None => {
+            let row = |key: &compact_str::CompactString| api::ShownRow {
+                key: key.to_string(),
+                label: form.row_label(table, key).to_owned(),
+                level: level(form, table, key),
+                cells: view
+                    .row(index, key)
+                    .iter()
+                    .zip(&table.columns)
+                    .map(|(posted, column)| summed_cell(column, posted))
+                    .collect(),
+                unit: String::new(),
+            };
+            view.row_keys(index).iter().map(row).collect()
+        }
+    };
+    let (filings, empty, listed) = match &view.filing {
+        Some((_, submission)) => {
+            let filed = submission.table(index);
+            let empty = filed.is_some_and(|filed| filed.content == Content::Empty);
+            (u32::from(filed.is_some()), u32::from(empty), 0)
+        }
+        None => totals.map_or((0, 0, 0), |totals| (totals.filings, totals.empty, totals.listed)),
+    };
+    api::ShownTable { filings, empty, listed, ..table_out(table, rows) }
+}
+
+/// The indexes of the tables asked for; of all if none are.
+fn wanted(form: &FormSet, ids: &[String]) -> Result<Vec<usize>, Remark> {
+    if ids.is_empty() {
+        return Ok((0..form.tables.len()).collect());
+    }
+    let index = |id: &String| {
+        form.table(id).map(|(index, _)| index).ok_or_else(|| {
+            let known: Vec<&str> = form.tables.iter().map(|table| table.id.as_str()).collect();
+            Remark::new(Reason::UnknownTable).with("found", id).with("expected", known.join(", "))
+        })
+    };
+    ids.iter().map(index).collect()
+}
+
+fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> Result<api::ViewResponse, Remark> {
+    let state = &snapshot.state;
+    let tree = view::tree(state, scope)?;
+    let view = view::view(state, scope, snapshot)?;
+    let tables = wanted(&view.form, &request.tables)?;
+    let mut children = Vec::new();
+    if request.children {
+        for code in tree.children(&scope.node) {
+            let form_set = Some(view.form.id.to_string());
+            let child = view::view(state, &Scope { node: code.clone(), form_set, ..scope.clone() }, snapshot)?;
+            children.push(api::ChildView {
+                code: code.to_string(),
+                name: node_name(tree, code),
+                filings: child.reported.filings,
+                tables: tables.iter().map(|index| shown_table(&child, *index)).collect(),
+            });
+        }
+    }
+    Ok(api::ViewResponse {
+        node: scope.node.to_string(),
+        name: node_name(tree, &scope.node),
+        year: scope.year.into(),
+        round: convert::round_out(scope.round),
+        position: state.position,
+        tree_version: view.tree_version,
+        form_set: view.form.id.to_string(),
+        form_set_digest: view.form.digest.0.to_vec(),
+        filings: view.reported.filings,
+        expected: u32::try_from(tree.budgeted_below(&scope.node).len()).unwrap_or(u32::MAX),
+        tables: tables.iter().map(|index| shown_table(&view, *index)).collect(),
+        children,
+    })
+}
+
+/// The rows of a list table from the first unit after the token on.
+fn rows_out(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    request: &api::ListRowsRequest,
+) -> Result<api::ListRowsResponse, Remark> {
+    let state = &snapshot.state;
+    let tree = view::tree(state, scope)?;
+    let form: Arc<FormSet> = view::view(state, scope, snapshot)?.form;
+    let index = wanted(&form, std::slice::from_ref(&request.table))?[0];
+    let table = &form.tables[index];
+    let size = limits::page_size(request.page_size);
+    let mut rows = Vec::new();
+    let mut last = UnitCode::default();
+    let mut next_page_token = String::new();
+    for unit in
+        tree.budgeted_below(&scope.node).into_iter().filter(|unit| unit.code.as_str() > request.page_token.as_str())
+    {
+        if rows.len() >= size {
+            next_page_token = last.to_string();
+            break;
+        }
+        let slot = Slot { unit: unit.code.clone(), year: scope.year, round: scope.round, kind: Kind::Unit };
+        let Some((version, submission)) = view::filing(state, &slot, snapshot)? else { continue };
+        if state.form_set_version(&version.form_set).is_none_or(|other| other.layout != form.layout) {
+            continue;
+        }
+        let Some(filed) = submission.table(index) else { continue };
+        rows.extend(
+            filed_rows(&form, table, filed).into_iter().map(|row| api::ShownRow { unit: unit.code.to_string(), ..row }),
+        );
+        last = unit.code.clone();
+    }
+    Ok(api::ListRowsResponse { table: Some(table_out(table, rows)), next_page_token, position: state.position })
+}
+
+fn trace_out(snapshot: &Snapshot, scope: &Scope, request: &api::TraceRequest) -> Result<api::TraceResponse, Remark> {
+    let state = &snapshot.state;
+    let address = CellAddress::parse(&request.cell).ok_or_else(|| convert::bad("cell", &request.cell))?;
+    let view = view::view(state, scope, snapshot)?;
+    let form = view.form.as_ref();
+    let unknown = || Remark::new(Reason::UnknownCell).with("cell", &address).with("form_set", &form.id);
+    let (index, table) = form.table(&address.table).ok_or_else(unknown)?;
+    let column_at = table.column(&address.column).ok_or_else(unknown)?;
+    let column = &table.columns[column_at];
+    if form.cell(&address).is_none() && !(table.roll_up == RollUp::List && address.row == SUBTOTAL_ROW) {
+        return Err(unknown());
+    }
+    let size = limits::page_size(request.page_size);
+    let (shares, more) = view::trace(state, scope, &address, &request.page_token, size, snapshot)?;
+    let last = shares.last().map(|share| share.unit.code.to_string());
+    let filed = view.filing.as_ref().and_then(|(_, submission)| submission.cell(form, &address)).map(filed_cell);
+    let figure = filed.unwrap_or_else(|| {
+        let row = view.row(index, &address.row);
+        row.get(column_at).map_or_else(api::ShownCell::default, |posted| summed_cell(column, posted))
+    });
+    Ok(api::TraceResponse {
+        cell: address.to_string(),
+        table_name: table.name.clone(),
+        row_label: form.row_label(table, &address.row).to_owned(),
+        column_label: column.label.clone(),
+        figure: Some(figure),
+        shares: shares.iter().map(share_out).collect(),
+        next_page_token: if more { last.unwrap_or_default() } else { String::new() },
+        position: state.position,
+    })
+}
+
+fn share_out(share: &view::Share) -> api::TraceShare {
+    let exact = |cell: &Cell| cell.amount().map_or_else(String::new, |amount| amount.value.to_string());
+    let scale = share.cell.as_ref().and_then(Cell::amount).map(|amount| amount.scale);
+    let line = |line: &view::Line| api::TraceLine {
+        row: line.row.to_string(),
+        label: line.label.clone(),
+        value: line.cell.to_string(),
+        exact: exact(&line.cell),
+        minus: line.minus,
+    };
+    api::TraceShare {
+        unit: share.unit.code.to_string(),
+        name: share.unit.name.clone(),
+        kind: convert::kind_out(share.kind),
+        version: Some(convert::version_out(&share.version)),
+        filed: share.cell.is_some(),
+        value: share.cell.as_ref().map_or_else(String::new, Cell::to_string),
+        exact: share.cell.as_ref().map_or_else(String::new, exact),
+        scale: scale.map_or_else(String::new, |scale: Scale| scale.to_string()),
+        lines: share.lines.iter().map(line).collect(),
+    }
+}
+
+fn status_out(snapshot: &Snapshot, scope: &Scope) -> Result<api::GetStatusBoardResponse, Remark> {
+    let state = &snapshot.state;
+    let tree = view::tree(state, scope)?;
+    let lines = view::status(state, scope)?;
+    let count = |standing: Standing| {
+        u32::try_from(lines.iter().filter(|line| line.standing == standing).count()).unwrap_or(u32::MAX)
+    };
+    let line_out = |line: &view::StatusLine| {
+        let standing = match line.standing {
+            Standing::Missing => api::Standing::Missing,
+            Standing::Refused => api::Standing::Refused,
+            Standing::Submitted => api::Standing::Submitted,
+        };
+        let (refused_position, refused_time) = line.refused_since.unwrap_or_default();
+        api::StatusLine {
+            unit: line.unit.code.to_string(),
+            name: line.unit.name.clone(),
+            standing: standing.into(),
+            version: line.latest.as_ref().map(convert::version_out),
+            refused: u32::try_from(line.refused).unwrap_or(u32::MAX),
+            refused_position,
+            refused_time_ms: refused_time.0,
+        }
+    };
+    Ok(api::GetStatusBoardResponse {
+        node: scope.node.to_string(),
+        name: node_name(tree, &scope.node),
+        year: scope.year.into(),
+        round: convert::round_out(scope.round),
+        submitted: count(Standing::Submitted),
+        refused: count(Standing::Refused),
+        missing: count(Standing::Missing),
+        lines: lines.iter().map(line_out).collect(),
+        position: state.position,
+    })
+}
+
+#[tonic::async_trait]
+impl api::consolidation_service_server::ConsolidationService for Consolidation {
+    async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {
+        let snapshot = self.0.snapshot();
+        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        view_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
+    }
+
+    async fn list_rows(
+        &self,
+        request: Request<api::ListRowsRequest>,
+    ) -> Result<Response<api::ListRowsResponse>, Status> {
+        let snapshot = self.0.snapshot();
+        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        rows_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
+    }
+
+    async fn trace(&self, request: Request<api::TraceRequest>) -> Result<Response<api::TraceResponse>, Status> {
+        let snapshot = self.0.snapshot();
+        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        trace_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
+    }
+
+    async fn get_status_board(
+        &self,
+        request: Request<api::GetStatusBoardRequest>,
+    ) -> Result<Response<api::GetStatusBoardResponse>, Status> {
+        let snapshot = self.0.snapshot();
+        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        status_out(&snapshot, &scope).map(Response::new).map_err(status)
+    }
+}

@@ -1,0 +1,243 @@
+//! Core values ⇄ wire messages.
+
+use prost::Message;
+
+use crate::budget::cell::{Cell, CellAddress};
+use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
+use crate::budget::digest::Digest;
+use crate::budget::finding::{Finding, Strength};
+use crate::budget::form_set::{ColumnKind, FormSet, RollUp};
+use crate::budget::intake::TableHeader;
+use crate::budget::money::{AmountError, Decimals, Denomination, Money};
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::{Content, Kind, Round, Slot, Submission};
+use crate::ledger::decide::FigureOrder;
+use crate::ledger::event::Attempt;
+use crate::ledger::state::Version;
+use crate::proto::api;
+use crate::wording::{self, Language};
+
+/// A field that can't be read.
+pub(super) fn bad(field: &str, found: impl std::fmt::Display) -> Remark {
+    Remark::new(Reason::BadRequest).with("field", field).with("found", found)
+}
+
+pub(super) fn year(year: u32) -> Result<u16, Remark> {
+    u16::try_from(year).map_err(|_| bad("year", year))
+}
+
+/// The round of a write: it must be said.
+pub(super) fn round(round: i32) -> Result<Round, Remark> {
+    match api::Round::try_from(round) {
+        Ok(api::Round::First) => Ok(Round::First),
+        Ok(api::Round::Second) => Ok(Round::Second),
+        Ok(api::Round::Unspecified) | Err(_) => Err(bad("round", round)),
+    }
+}
+
+pub(super) fn round_out(round: Round) -> i32 {
+    match round {
+        Round::First => api::Round::First,
+        Round::Second => api::Round::Second,
+    }
+    .into()
+}
+
+pub(super) fn kind(kind: i32) -> Result<Kind, Remark> {
+    match api::Kind::try_from(kind) {
+        Ok(api::Kind::Unspecified | api::Kind::Unit) => Ok(Kind::Unit),
+        Ok(api::Kind::Department) => Ok(Kind::Department),
+        Ok(api::Kind::Difference) => Ok(Kind::Difference),
+        Err(_) => Err(bad("kind", kind)),
+    }
+}
+
+pub(super) fn kind_out(kind: Kind) -> i32 {
+    match kind {
+        Kind::Unit => api::Kind::Unit,
+        Kind::Department => api::Kind::Department,
+        Kind::Difference => api::Kind::Difference,
+    }
+    .into()
+}
+
+pub(super) fn slot(slot: Option<api::Slot>) -> Result<Slot, Remark> {
+    let slot = slot.ok_or_else(|| bad("slot", ""))?;
+    Ok(Slot { unit: slot.unit.into(), year: year(slot.year)?, round: round(slot.round)?, kind: kind(slot.kind)? })
+}
+
+pub(super) fn slot_out(slot: &Slot) -> api::Slot {
+    api::Slot {
+        unit: slot.unit.to_string(),
+        year: slot.year.into(),
+        round: round_out(slot.round),
+        kind: kind_out(slot.kind),
+    }
+}
+
+/// The digest of a field that may be empty.
+pub(super) fn digest(field: &str, bytes: &[u8]) -> Result<Option<Digest>, Remark> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Digest::from_bytes(bytes).map(Some).ok_or_else(|| bad(field, format!("{} bytes", bytes.len())))
+}
+
+/// What a request says, as a digest: for its idempotency key.
+pub(super) fn fingerprint(request: &impl Message) -> Digest {
+    Digest::of(&request.encode_to_vec())
+}
+
+pub(super) fn table_header(header: api::TableHeader) -> TableHeader {
+    TableHeader {
+        id: header.id,
+        empty: header.empty,
+        amount_unit: header.amount_unit,
+        decimals: header.decimals,
+        columns: header.columns,
+    }
+}
+
+pub(super) fn finding_out(finding: &Finding) -> api::Finding {
+    let strength = match finding.strength {
+        Strength::Balance => api::Strength::Balance,
+        Strength::Logic => api::Strength::Logic,
+        Strength::Verify => api::Strength::Verify,
+    };
+    api::Finding {
+        strength: strength.into(),
+        reason: finding.remark.reason.code().to_owned(),
+        table: finding.place.table.to_string(),
+        line: finding.place.line,
+        row: finding.place.row.to_string(),
+        column: finding.place.column.to_string(),
+        facts: finding
+            .remark
+            .facts
+            .iter()
+            .map(|(name, value)| api::Fact { name: name.clone(), value: value.clone() })
+            .collect(),
+        sentence_zh: wording::sentence(&finding.remark, Language::Chinese),
+        sentence_en: wording::sentence(&finding.remark, Language::English),
+    }
+}
+
+pub(super) fn judgement_out(judgement: &Judgement) -> api::Judgement {
+    let figure = &judgement.figure;
+    let print = |money: Money| money.print(figure.scale);
+    api::Judgement {
+        unit: figure.unit.to_string(),
+        cell: figure.cell.to_string(),
+        ceiling: print(figure.ceiling),
+        filed: print(judgement.filed),
+        headroom: print(judgement.headroom),
+        amount_unit: figure.scale.denomination.as_str().to_owned(),
+        strength: figure.strength.as_str().to_owned(),
+        over: judgement.is_over(),
+    }
+}
+
+pub(super) fn verdict(attempt: &Attempt, refused: bool) -> api::Verdict {
+    let outcome = if refused { api::Outcome::Refused } else { api::Outcome::Submitted };
+    api::Verdict {
+        outcome: outcome.into(),
+        findings: attempt.findings.iter().map(finding_out).collect(),
+        judgements: attempt.judgements.iter().map(judgement_out).collect(),
+        control_version: attempt.control_version,
+        row_count: attempt.row_count,
+        control_total: attempt.control_total.to_string(),
+        digest: attempt.digest.0.to_vec(),
+        form_set_digest: attempt.form_set.digest.0.to_vec(),
+    }
+}
+
+pub(super) fn version_out(version: &Version) -> api::Version {
+    api::Version {
+        version: version.version,
+        position: version.position,
+        time_ms: version.time.0,
+        digest: version.digest.0.to_vec(),
+        form_set_digest: version.form_set.0.to_vec(),
+        findings: version.findings,
+    }
+}
+
+pub(super) fn figure(figure: api::ControlFigure) -> Result<FigureOrder, Remark> {
+    let cell = CellAddress::parse(&figure.cell).ok_or_else(|| bad("cell", &figure.cell))?;
+    let denomination =
+        Denomination::parse(&figure.amount_unit).ok_or_else(|| bad("amount_unit", &figure.amount_unit))?;
+    let strength = match figure.strength.as_str() {
+        "" => None,
+        text => Some(CeilingStrength::parse(text).ok_or_else(|| bad("strength", text))?),
+    };
+    let amount = crate::budget::money::Amount::parse(&figure.ceiling, denomination, Decimals::Fixed(2));
+    let ceiling = amount.map_err(|_: AmountError| bad("ceiling", &figure.ceiling))?.value;
+    Ok(FigureOrder { unit: figure.unit.into(), cell, ceiling, scale: ControlFigure::scale_of(denomination), strength })
+}
+
+pub(super) fn figure_out(figure: &ControlFigure) -> api::ControlFigure {
+    api::ControlFigure {
+        unit: figure.unit.to_string(),
+        cell: figure.cell.to_string(),
+        ceiling: figure.ceiling.print(figure.scale),
+        amount_unit: figure.scale.denomination.as_str().to_owned(),
+        strength: figure.strength.as_str().to_owned(),
+    }
+}
+
+/// A submission as it was filed: headers and rows, sorted by table and key.
+pub(super) fn submission_out(submission: &Submission, form: &FormSet) -> (Vec<api::TableHeader>, Vec<api::Row>) {
+    let mut headers = Vec::new();
+    let mut rows = Vec::new();
+    for (at, filed) in submission.tables.iter().enumerate() {
+        let table = &form.tables[filed.table];
+        headers.push(api::TableHeader {
+            id: table.id.to_string(),
+            empty: filed.content == Content::Empty,
+            amount_unit: filed.denomination.map_or("", Denomination::as_str).to_owned(),
+            decimals: filed.decimals.map(u32::from),
+            columns: table.columns.iter().map(|column| column.id.to_string()).collect(),
+        });
+        rows.extend(filed.rows().iter().map(|row| api::Row {
+            table: u32::try_from(at).unwrap_or(u32::MAX),
+            key: row.key.to_string(),
+            values: row.cells.iter().map(Cell::to_string).collect(),
+        }));
+    }
+    (headers, rows)
+}
+
+/// The type of a column as it is written in a form set.
+pub(super) fn column_type(kind: ColumnKind) -> String {
+    let digits = |decimals: Decimals| match decimals {
+        Decimals::Fixed(decimals) => decimals.to_string(),
+        Decimals::AsWritten => "~".to_owned(),
+    };
+    match kind {
+        ColumnKind::Amount { denomination, decimals } => format!("{}.{}", denomination.as_str(), digits(decimals)),
+        ColumnKind::Percent { decimals } => format!("%.{}", digits(decimals)),
+        ColumnKind::Count => "count".to_owned(),
+        ColumnKind::Year => "year".to_owned(),
+        ColumnKind::Time => "time".to_owned(),
+        ColumnKind::Text => "text".to_owned(),
+        ColumnKind::Calculation => "calculation".to_owned(),
+        ColumnKind::Name => "name".to_owned(),
+    }
+}
+
+pub(super) fn roll_up_name(roll_up: RollUp) -> String {
+    match roll_up {
+        RollUp::Sum => "sum",
+        RollUp::List => "list",
+        RollUp::None => "none",
+    }
+    .to_owned()
+}
+
+/// A page token that is a position; empty is 0.
+pub(super) fn position_token(token: &str) -> Result<u64, Remark> {
+    if token.is_empty() {
+        return Ok(0);
+    }
+    token.parse().map_err(|_| bad("page_token", token))
+}

@@ -1,0 +1,40 @@
+//! All limits of the API in one place. Beyond one of them a request is refused, never cut.
+
+/// The largest message taken: a chunk of 256 long rows, or the files of a form set.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest answer given.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Streams that one connection may have open.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Rows of a chunk.
+pub const CHUNK_ROWS_MAX: usize = 256;
+/// Rows of a submission.
+pub const ROWS_MAX: u64 = 100_000;
+/// Bytes of a submission's messages together.
+pub const SUBMISSION_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Tables of a submission.
+pub const TABLES_MAX: usize = 1_000;
+/// Bytes of a row key.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Control figures of one issue.
+pub const FIGURES_MAX: usize = 100_000;
+/// Nodes of a unit tree.
+pub const NODES_MAX: usize = 200_000;
+/// Bytes of a form set's files together.
+pub const FORM_SET_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Items of a page if the client doesn't say.
+pub const PAGE_DEFAULT: usize = 100;
+/// Items of a page at most.
+pub const PAGE_MAX: usize = 1_000;
+
+/// The size of a page that was asked for.
+pub(crate) fn page_size(asked: u32) -> usize {
+    match usize::try_from(asked).unwrap_or(PAGE_MAX) {
+        0 => PAGE_DEFAULT,
+        asked => asked.min(PAGE_MAX),
+    }
+}
+
+// A whole chunk must fit into one message, and a form set into one publication.
+const _: () = assert!(CHUNK_ROWS_MAX * crate::budget::intake::TEXT_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(FORM_SET_BYTES_MAX < MESSAGE_BYTES_MAX);

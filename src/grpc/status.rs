@@ -1,0 +1,110 @@
+//! Reasons become statuses here, and nowhere else.
+//!
+//! The stable code travels as the reason of a `google.rpc.ErrorInfo`, its facts as metadata. Details ride in headers,
+//! so they are capped: long lists belong into answers, not into statuses.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::budget::reason::{Reason, Remark};
+use crate::wording::{self, Language};
+
+/// Domain of the reasons in `google.rpc.ErrorInfo`.
+pub(crate) const DOMAIN: &str = "budget-consolidator";
+
+/// Bytes of one fact in a status; far below what headers can carry even for all facts of a remark.
+const FACT_BYTES_MAX: usize = 400;
+
+/// The status of a refusal or fault.
+pub(super) fn status(remark: Remark) -> Status {
+    let sentence = wording::sentence(&remark, Language::Chinese);
+    let facts: HashMap<String, String> = remark.facts.iter().map(|(name, fact)| (name.clone(), cut(fact))).collect();
+    let details = ErrorDetails::with_error_info(remark.reason.code(), DOMAIN, facts);
+    Status::with_error_details(code(remark.reason), cut(&sentence), details)
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= FACT_BYTES_MAX {
+        return text.to_owned();
+    }
+    let mut end = FACT_BYTES_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+/// Which status code a reason travels as. Exhaustive: a new reason must be placed.
+fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::UnknownActor => Code::Unauthenticated,
+        Reason::NotPermitted => Code::PermissionDenied,
+        Reason::UnknownUnit
+        | Reason::UnknownYear
+        | Reason::UnknownFormSet
+        | Reason::UnknownCell
+        | Reason::UnknownSubmission
+        | Reason::UnknownPosition => Code::NotFound,
+        Reason::UnitNotBudgeted
+        | Reason::YearDiffers
+        | Reason::FormSetOutdated
+        | Reason::KindNotTaken
+        | Reason::RoundClosed
+        | Reason::NotControllable
+        | Reason::MixedFormSets
+        | Reason::UnitHasSubmissions
+        | Reason::OverCeiling
+        | Reason::OverAdvisoryCeiling => Code::FailedPrecondition,
+        Reason::VersionConflict | Reason::KeyReused => Code::Aborted,
+        Reason::UnknownTable
+        | Reason::DuplicateTable
+        | Reason::TableNotOfKind
+        | Reason::EmptyTableHasRows
+        | Reason::BadAmountUnit
+        | Reason::UnknownColumn
+        | Reason::DuplicateColumn
+        | Reason::TooManyValues
+        | Reason::UnknownRow
+        | Reason::BadRowKey
+        | Reason::DuplicateRow
+        | Reason::ParentRowAbsent
+        | Reason::UnknownCode
+        | Reason::CodeToVerify
+        | Reason::NameDiffers
+        | Reason::AmountSeparator
+        | Reason::AmountExponent
+        | Reason::AmountMalformed
+        | Reason::AmountTooPrecise
+        | Reason::AmountTooLarge
+        | Reason::AmountNegative
+        | Reason::BadTime
+        | Reason::TextTooLong
+        | Reason::BadText
+        | Reason::RequiredBlank
+        | Reason::NothingFiled
+        | Reason::BadRequest
+        | Reason::FormSetInvalid
+        | Reason::UnitTreeInvalid
+        | Reason::ControlInvalid
+        | Reason::StreamOrder
+        | Reason::StreamUnsealed
+        | Reason::ChunkTooLarge
+        | Reason::SubmissionTooLarge
+        | Reason::SealCountDiffers
+        | Reason::SealTotalDiffers
+        | Reason::SealDigestDiffers
+        | Reason::FormSyntax
+        | Reason::FormFileAbsent
+        | Reason::FormUnknownKey
+        | Reason::FormMissingKey
+        | Reason::FormWrongValue
+        | Reason::FormDuplicate
+        | Reason::FormUnknownName
+        | Reason::FormCycle => Code::InvalidArgument,
+        Reason::StoreFull => Code::ResourceExhausted,
+        Reason::StoreStopped | Reason::Busy | Reason::OutcomeUnknown => Code::Unavailable,
+        Reason::JournalDamaged | Reason::JournalNewer => Code::Internal,
+    }
+}

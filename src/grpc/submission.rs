@@ -1,0 +1,303 @@
+//! SubmissionService: filing, dry runs, and submissions as they were filed.
+
+use std::sync::Arc;
+
+use prost::Message;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::convert::{self, bad};
+use super::limits;
+use super::status::status;
+use super::{identity, scope};
+use crate::budget::digest::Digest;
+use crate::budget::form_set::FormSet;
+use crate::budget::intake::{Intake, Reading, TableHeader};
+use crate::budget::money::Money;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::Slot;
+use crate::consolidator::{Consolidator, Done};
+use crate::ledger::Contents;
+use crate::ledger::actor::Actor;
+use crate::ledger::decide::{Filing, admit, judge};
+use crate::ledger::event::{Attempt, Event, IdempotencyKey};
+use crate::proto::api;
+
+pub(super) struct Submissions(pub(super) Consolidator);
+
+/// One message of a filing, whichever RPC it came by.
+enum Part {
+    Header(api::SubmissionHeader),
+    Chunk(api::RowChunk),
+    Seal(api::Seal),
+}
+
+trait Parts: Message {
+    fn part(self) -> Option<Part>;
+}
+
+impl Parts for api::SubmitRequest {
+    fn part(self) -> Option<Part> {
+        Some(match self.part? {
+            api::submit_request::Part::Header(header) => Part::Header(header),
+            api::submit_request::Part::Chunk(chunk) => Part::Chunk(chunk),
+            api::submit_request::Part::Seal(seal) => Part::Seal(seal),
+        })
+    }
+}
+
+impl Parts for api::DryRunRequest {
+    fn part(self) -> Option<Part> {
+        Some(match self.part? {
+            api::dry_run_request::Part::Header(header) => Part::Header(header),
+            api::dry_run_request::Part::Chunk(chunk) => Part::Chunk(chunk),
+            api::dry_run_request::Part::Seal(seal) => Part::Seal(seal),
+        })
+    }
+}
+
+/// A sealed filing as it arrived.
+struct Received {
+    key: IdempotencyKey,
+    version: Option<u32>,
+    form: Arc<FormSet>,
+    reading: Reading,
+    sealed_digest: Option<Digest>,
+}
+
+impl Submissions {
+    /// Takes a stream to its seal and compares the two. Nothing is kept of one that breaks.
+    async fn receive<M: Parts>(&self, actor: &Actor, stream: &mut Streaming<M>) -> Result<Received, Status> {
+        let order = |found: &str, expected: &str| {
+            status(Remark::new(Reason::StreamOrder).with("found", found).with("expected", expected))
+        };
+        let mut bytes = 0;
+        let header = match next(stream, &mut bytes).await? {
+            Some(Part::Header(header)) => header,
+            Some(Part::Chunk(_)) => return Err(order("chunk", "header")),
+            Some(Part::Seal(_)) => return Err(order("seal", "header")),
+            None => return Err(status(Remark::new(Reason::StreamUnsealed).with("rows", 0))),
+        };
+        let key = IdempotencyKey::from(header.idempotency_key);
+        let slot = convert::slot(header.slot).map_err(status)?;
+        if header.tables.len() > limits::TABLES_MAX {
+            return Err(status(bad("tables", header.tables.len())));
+        }
+        let form = {
+            let snapshot = self.0.snapshot();
+            admit(&snapshot.state, actor, &slot, &header.form_set).map_err(status)?.clone()
+        };
+        let stated = convert::digest("form_set_digest", &header.form_set_digest).map_err(status)?;
+        if let Some(stated) = stated.filter(|stated| *stated != form.digest) {
+            let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);
+            return Err(status(remark.with("found", stated.short()).with("expected", form.digest.short())));
+        }
+        let tables: Vec<TableHeader> = header.tables.into_iter().map(convert::table_header).collect();
+        let mut intake = Intake::new(&form, slot, &tables);
+        let mut rows: u64 = 0;
+        let seal = loop {
+            match next(stream, &mut bytes).await? {
+                Some(Part::Chunk(chunk)) => {
+                    if chunk.rows.len() > limits::CHUNK_ROWS_MAX {
+                        let remark = Remark::new(Reason::ChunkTooLarge).with("rows", chunk.rows.len());
+                        return Err(status(remark.with("allowed", limits::CHUNK_ROWS_MAX)));
+                    }
+                    rows += chunk.rows.len() as u64;
+                    if rows > limits::ROWS_MAX || bytes > limits::SUBMISSION_BYTES_MAX {
+                        let remark = Remark::new(Reason::SubmissionTooLarge).with("rows", rows).with("bytes", bytes);
+                        return Err(status(remark.with("allowed", limits::ROWS_MAX)));
+                    }
+                    for row in chunk.rows {
+                        let table = usize::try_from(row.table).unwrap_or(usize::MAX);
+                        if row.key.len() > limits::KEY_BYTES_MAX {
+                            return Err(status(bad("key", format!("{} bytes", row.key.len()))));
+                        }
+                        if !intake.row(table, &row.key, row.values.iter().map(String::as_str)) {
+                            return Err(status(bad("table", row.table)));
+                        }
+                    }
+                }
+                Some(Part::Seal(seal)) => break seal,
+                Some(Part::Header(_)) => return Err(order("header", "chunk, seal")),
+                None => return Err(status(Remark::new(Reason::StreamUnsealed).with("rows", rows))),
+            }
+        };
+        if next(stream, &mut bytes).await?.is_some() {
+            return Err(order("message", "end"));
+        }
+        let reading = intake.finish();
+        let sealed_digest = convert::digest("digest", &seal.digest).map_err(status)?;
+        compare(&reading, &seal, sealed_digest).map_err(status)?;
+        Ok(Received { key, version: header.version, form, reading, sealed_digest })
+    }
+}
+
+/// The next message of a stream, and its bytes added up.
+async fn next<M: Parts>(stream: &mut Streaming<M>, bytes: &mut usize) -> Result<Option<Part>, Status> {
+    match stream.message().await {
+        Ok(Some(message)) => {
+            *bytes += message.encoded_len();
+            message.part().map(Some).ok_or_else(|| status(bad("part", "")))
+        }
+        Ok(None) => Ok(None),
+        // What can't be decoded (a text that is no UTF-8, say) is the sender's mistake and not ours.
+        Err(error) if error.code() == Code::Internal => Err(status(bad("message", error.message()))),
+        Err(error) if error.code() == Code::OutOfRange => {
+            let remark = Remark::new(Reason::ChunkTooLarge).with("bytes", error.message());
+            Err(status(remark.with("allowed", limits::MESSAGE_BYTES_MAX)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn compare(reading: &Reading, seal: &api::Seal, digest: Option<Digest>) -> Result<(), Remark> {
+    let differs = |reason, sealed: String, arrived: String| {
+        Err(Remark::new(reason).with("sealed", sealed).with("arrived", arrived))
+    };
+    if seal.row_count != reading.row_count {
+        return differs(Reason::SealCountDiffers, seal.row_count.to_string(), reading.row_count.to_string());
+    }
+    if reading.is_refused() {
+        // Cells that can't be read or placed have no agreed sum or digest.
+        return Ok(());
+    }
+    let total = seal.control_total.as_str();
+    if Money::parse_total(total) != Some(reading.control_total) {
+        return differs(Reason::SealTotalDiffers, total.to_owned(), reading.control_total.to_string());
+    }
+    if digest != Some(reading.digest) {
+        let sealed = digest.map_or_else(String::new, |digest| digest.short());
+        return differs(Reason::SealDigestDiffers, sealed, reading.digest.short());
+    }
+    Ok(())
+}
+
+/// The answer that an event gives: the same whenever it is asked for.
+fn answer(done: &Done) -> Result<api::SubmitResponse, Remark> {
+    let (attempt, version): (&Attempt, u32) = match &done.envelope.event {
+        Event::Submitted(submitted) => (&submitted.attempt, submitted.version),
+        Event::Refused(refused) => (&refused.attempt, 0),
+        Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) => {
+            return Err(Remark::new(Reason::JournalDamaged)
+                .with("position", done.envelope.position)
+                .with("what", "key"));
+        }
+    };
+    Ok(api::SubmitResponse {
+        verdict: Some(convert::verdict(attempt, version == 0)),
+        position: done.envelope.position,
+        version,
+        time_ms: done.envelope.time.0,
+        repeated: done.repeated,
+    })
+}
+
+#[tonic::async_trait]
+impl api::submission_service_server::SubmissionService for Submissions {
+    async fn submit(
+        &self,
+        request: Request<Streaming<api::SubmitRequest>>,
+    ) -> Result<Response<api::SubmitResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let mut stream = request.into_inner();
+        let Received { key, version, form, reading, sealed_digest } = self.receive(&actor, &mut stream).await?;
+        let slot = reading.submission.header.clone();
+        let prepared = self.0.prepare(reading, sealed_digest, &form, version).map_err(status)?;
+        let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
+        let answer = answer(&done).map_err(status)?;
+        tracing::info!(%slot, position = answer.position, version = answer.version, repeated = answer.repeated, "filing decided");
+        Ok(Response::new(answer))
+    }
+
+    async fn dry_run(
+        &self,
+        request: Request<Streaming<api::DryRunRequest>>,
+    ) -> Result<Response<api::DryRunResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let mut stream = request.into_inner();
+        let Received { version, reading, .. } = self.receive(&actor, &mut stream).await?;
+        let filing = Filing { reading: Arc::new(reading), version };
+        let snapshot = self.0.snapshot();
+        let judged = judge(&snapshot.state, &actor, &filing, &snapshot).map_err(status)?;
+        let (refused, version) = (judged.is_refused(), judged.version);
+        let attempt = judged.attempt(&filing.reading);
+        Ok(Response::new(api::DryRunResponse {
+            verdict: Some(convert::verdict(&attempt, refused)),
+            version,
+            position: snapshot.state.position,
+        }))
+    }
+
+    async fn get_submission(
+        &self,
+        request: Request<api::GetSubmissionRequest>,
+    ) -> Result<Response<api::GetSubmissionResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        let asked = request.slot.unwrap_or_default();
+        let snapshot = self.0.snapshot();
+        let within = scope(&snapshot, &actor, &asked.unit, asked.year, asked.round, "").map_err(status)?;
+        let slot = Slot {
+            unit: within.node,
+            year: within.year,
+            round: within.round,
+            kind: convert::kind(asked.kind).map_err(status)?,
+        };
+        let unknown =
+            || status(Remark::new(Reason::UnknownSubmission).with("slot", &slot).with("version", request.version));
+        let filings = snapshot.state.filings(&slot).ok_or_else(unknown)?;
+        let version = match request.version {
+            0 => filings.latest(),
+            wanted => filings.versions.iter().find(|version| version.version == wanted),
+        }
+        .ok_or_else(unknown)?;
+        let submission = snapshot.submission(version.position).map_err(status)?;
+        let form = snapshot.state.form_set_version(&version.form_set).ok_or_else(unknown)?;
+        let (tables, rows) = convert::submission_out(&submission, form);
+        Ok(Response::new(api::GetSubmissionResponse {
+            slot: Some(convert::slot_out(&slot)),
+            version: Some(convert::version_out(version)),
+            form_set: form.id.to_string(),
+            tables,
+            rows,
+        }))
+    }
+
+    async fn list_submissions(
+        &self,
+        request: Request<api::ListSubmissionsRequest>,
+    ) -> Result<Response<api::ListSubmissionsResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        let snapshot = self.0.snapshot();
+        let state = &snapshot.state;
+        let within = scope(&snapshot, &actor, &request.node, request.year, 0, "").map_err(status)?;
+        let tree = state.tree(within.year).cloned();
+        let visible = |unit: &str| tree.as_ref().is_some_and(|tree| tree.is_within(unit, &within.node));
+        let mut listed = state
+            .slots()
+            .filter(|(slot, _)| slot.year == within.year && visible(&slot.unit))
+            .flat_map(|(slot, filings)| filings.versions.iter().map(move |version| (slot, filings, version)))
+            .map(|(slot, filings, version)| {
+                let token = format!("{slot} {:010}", version.version);
+                let counts = filings.latest().is_some_and(|latest| latest.version == version.version);
+                let listed = api::ListedSubmission {
+                    slot: Some(convert::slot_out(slot)),
+                    version: Some(convert::version_out(version)),
+                    counts,
+                };
+                (token, listed)
+            })
+            .skip_while(|(token, _)| !request.page_token.is_empty() && *token <= request.page_token)
+            .peekable();
+        let mut submissions = Vec::new();
+        let mut last = String::new();
+        while submissions.len() < limits::page_size(request.page_size)
+            && let Some((token, submission)) = listed.next()
+        {
+            submissions.push(submission);
+            last = token;
+        }
+        let next_page_token = if listed.peek().is_some() { last } else { String::new() };
+        Ok(Response::new(api::ListSubmissionsResponse { submissions, next_page_token }))
+    }
+}
