@@ -1,0 +1,108 @@
+//! `serve`: the service itself, on a data directory, until it is told to stop.
+//!
+//! The one verb that opens a store. What it prints goes to standard error as a log; standard output stays empty.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::budget::reason::{Reason, Remark};
+use crate::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets};
+use crate::grpc;
+use crate::ledger::event::Timestamp;
+use crate::store::{SledJournal, SledOptions};
+
+/// How long open streams may take to end after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Where to keep the data, and where to listen.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The data directory; made if it isn't there
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Address to listen on; loopback only, because nothing is encrypted yet
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7407")]
+    pub listen: SocketAddr,
+}
+
+/// A server that is up.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    listener: TcpListener,
+    consolidator: Consolidator,
+    writer: WriterThread,
+}
+
+/// The clock on the wall.
+pub fn wall_clock() -> Clock {
+    Arc::new(|| Timestamp(jiff::Timestamp::now().as_millisecond()))
+}
+
+/// Opens the store and binds the address.
+///
+/// # Errors
+/// What the store or the network says, as a remark for a person.
+pub async fn open(data: &Path, listen: SocketAddr) -> Result<Server, Remark> {
+    if !listen.ip().is_loopback() {
+        return Err(Remark::new(Reason::BadRequest).with("field", "--listen").with("found", listen).with("expected", "127.0.0.1"));
+    }
+    let journal = SledJournal::open(data, SledOptions::default())
+        .map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))?;
+    let opened = Consolidator::open(Arc::new(journal), wall_clock(), embedded_form_sets());
+    let (consolidator, writer) = opened?;
+    let unbound = |error: std::io::Error| Remark::new(Reason::StoreStopped).with("what", format!("{listen}: {error}"));
+    let listener = TcpListener::bind(listen).await.map_err(unbound)?;
+    let address = listener.local_addr().map_err(unbound)?;
+    Ok(Server { address, listener, consolidator, writer })
+}
+
+impl Server {
+    /// Serves until `shutdown`, then drains and waits for the writer.
+    ///
+    /// # Errors
+    /// What the network says.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Remark> {
+        let Server { listener, consolidator, writer, .. } = self;
+        let served = grpc::serve(consolidator, listener, shutdown, DRAIN).await;
+        // The last handle on the queue is gone with the server; the writer ends when it has answered what it took.
+        let joined = tokio::task::spawn_blocking(move || writer.join()).await;
+        if joined.is_err() {
+            tracing::error!("the writer could not be waited for");
+        }
+        served.map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What the store or the network says.
+pub async fn run(options: &Options) -> Result<(), Remark> {
+    let server = open(&options.data, options.listen).await?;
+    tracing::info!(address = %server.address, data = %options.data.display(), "serving");
+    server.run(stop_signal()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Done at the first SIGTERM or SIGINT.
+async fn stop_signal() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (terminate, interrupt) => {
+            tracing::error!(?terminate, ?interrupt, "signals can't be listened to");
+            std::future::pending::<()>().await;
+        }
+    }
+}
