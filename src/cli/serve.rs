@@ -50,7 +50,10 @@ pub fn wall_clock() -> Clock {
 /// What the store or the network says, as a remark for a person.
 pub async fn open(data: &Path, listen: SocketAddr) -> Result<Server, Remark> {
     if !listen.ip().is_loopback() {
-        return Err(Remark::new(Reason::BadRequest).with("field", "--listen").with("found", listen).with("expected", "127.0.0.1"));
+        return Err(Remark::new(Reason::BadRequest)
+            .with("field", "--listen")
+            .with("found", listen)
+            .with("expected", "127.0.0.1"));
     }
     let journal = SledJournal::open(data, SledOptions::default())
         .map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))?;
@@ -69,8 +72,9 @@ impl Server {
     /// What the network says.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Remark> {
         let Server { listener, consolidator, writer, .. } = self;
-        let served = grpc::serve(consolidator, listener, shutdown, DRAIN).await;
-        // The last handle on the queue is gone with the server; the writer ends when it has answered what it took.
+        let served = grpc::serve(consolidator.clone(), listener, shutdown, DRAIN).await;
+        // A stream that outlived the drain may still hold a handle, so the writer is told and not left to guess.
+        consolidator.close().await;
         let joined = tokio::task::spawn_blocking(move || writer.join()).await;
         if joined.is_err() {
             tracing::error!("the writer could not be waited for");

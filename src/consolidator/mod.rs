@@ -29,7 +29,7 @@ use crate::ledger::{Contents, Position};
 use crate::store::{Journal, JournalError};
 use past::Past;
 use record::{Packed, Record};
-use writer::{Job, Writer};
+use writer::{Item, Job, Writer};
 
 /// The most commands that wait for the writer; further ones wait in their own streams.
 ///
@@ -59,7 +59,7 @@ pub struct Done {
 #[derive(Clone)]
 pub struct Consolidator {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::Sender<Item>,
 }
 
 /// What the handle shares with the writer.
@@ -69,7 +69,7 @@ struct Shared {
     accepting: AtomicBool,
 }
 
-/// Waits for the writer to end, which it does when the last [`Consolidator`] is gone.
+/// Waits for the writer to end, which it does after [`Consolidator::close`], or when the last handle is gone.
 pub struct WriterThread(JoinHandle<()>);
 
 impl WriterThread {
@@ -162,13 +162,20 @@ impl Consolidator {
         self.send(Command { actor, key, fingerprint, action }, None).await
     }
 
+    /// Ends the writer once everything that waits before this is answered. Later commands are faults.
+    pub async fn close(&self) {
+        if self.queue.send(Item::Close).await.is_err() {
+            tracing::debug!("the writer had ended already");
+        }
+    }
+
     async fn send(&self, command: Command, packed: Option<Packed>) -> Result<Done, Remark> {
         let stopped = || Remark::new(Reason::StoreStopped).with("what", "writer");
         if !self.is_accepting() {
             return Err(stopped());
         }
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Job { command, packed, reply }).await.map_err(|_| stopped())?;
+        self.queue.send(Item::Job(Box::new(Job { command, packed, reply }))).await.map_err(|_| stopped())?;
         // A writer that ends without an answer may have appended before: the client must ask again.
         answer.await.unwrap_or_else(|_| Err(Remark::new(Reason::OutcomeUnknown)))
     }

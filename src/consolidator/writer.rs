@@ -29,6 +29,14 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Done, Remark>>,
 }
 
+/// What goes through the queue.
+pub(super) enum Item {
+    /// A command.
+    Job(Box<Job>),
+    /// Nothing comes after this.
+    Close,
+}
+
 /// A command of the group that is decided: what it will be answered once the batch is durable.
 type Answer = (oneshot::Sender<Result<Done, Remark>>, Result<Done, Remark>);
 
@@ -62,19 +70,21 @@ impl Writer {
         Writer { shared, clock }
     }
 
-    /// Runs until every sender is gone.
-    pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    /// Runs until it is closed or every sender is gone, and all that came before is answered.
+    pub(super) fn run(self, mut queue: mpsc::Receiver<Item>) {
         let mut waiting: VecDeque<Job> = VecDeque::new();
-        loop {
+        let mut open = true;
+        while open || !waiting.is_empty() {
             if waiting.is_empty() {
-                match jobs.blocking_recv() {
-                    Some(job) => waiting.push_back(job),
-                    None => return,
+                match queue.blocking_recv() {
+                    Some(Item::Job(job)) => waiting.push_back(*job),
+                    Some(Item::Close) | None => return,
                 }
             }
-            while waiting.len() < BATCH_RECORDS_MAX {
-                match jobs.try_recv() {
-                    Ok(job) => waiting.push_back(job),
+            while open && waiting.len() < BATCH_RECORDS_MAX {
+                match queue.try_recv() {
+                    Ok(Item::Job(job)) => waiting.push_back(*job),
+                    Ok(Item::Close) => open = false,
                     Err(_) => break,
                 }
             }
