@@ -192,3 +192,69 @@ proptest! {
         prop_assert!(SubmissionFile::read_bytes(&bytes).is_err());
     }
 }
+
+#[test]
+fn every_example_fits_the_schema_of_its_form_set() {
+    for id in ["shanxi-2024", "linjiang-2024"] {
+        let schema = schema(&form_set(id));
+        assert!(jsonschema::meta::is_valid(&schema));
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        for (path, text) in examples() {
+            let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+            if file["form_set"] == id {
+                let errors: Vec<String> =
+                    validator.iter_errors(&file).map(|e| format!("{} {e}", e.instance_path())).collect();
+                assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_schema_knows_rows_columns_and_amounts() {
+    let form = form_set("shanxi-2024");
+    let validator = jsonschema::draft202012::new(&schema(&form)).unwrap();
+    let fits = |tables: &str| validator.is_valid(&serde_json::from_str(&file(tables)).unwrap());
+    let amount = |amount: &str| {
+        fits(&format!("{{ \"T01A\": {{ \"rows\": [ {{\"row\": \"total\", \"amount\": {amount}}} ] }} }}"))
+    };
+    for good in ["\"0\"", "\"0.00\"", "\"18\"", "\"41670.92\"", "\"-0.01\"", "\"-3.5\"", "\"\"", "null"] {
+        assert!(amount(good), "{good}");
+    }
+    for bad in [
+        "41670.92",
+        "\"1,234.50\"",
+        "\"1e3\"",
+        "\"+5\"",
+        "\"007\"",
+        "\"5.\"",
+        "\".5\"",
+        "\"-0.00\"",
+        "\"1.234\"",
+        "\"-0.001\"",
+        "\"１２\"",
+    ] {
+        assert!(!amount(bad), "{bad}");
+    }
+    for (good, tables) in [
+        (true, r#"{ "T07": { "empty": true } }"#),
+        (
+            true,
+            r#"{ "T01A": { "amount_unit": "万元", "decimals": 6, "rows": [ {"row": "total", "amount": "1.234567"} ] } }"#,
+        ),
+        (true, r#"{ "T03": { "rows": [ {"row": "合计"}, {"row": "208"}, {"row": "2080109"} ] } }"#),
+        (true, r#"{ "PI": { "rows": [ {"row": "2024-001/3"} ] } }"#),
+        (false, r#"{ "T07": {} }"#),
+        (false, r#"{ "T07": { "empty": true, "rows": [ {"row": "合计"} ] } }"#),
+        (false, r#"{ "T01A": { "amount_unit": "亿元", "rows": [] } }"#),
+        (false, r#"{ "T01A": { "rows": [ {"row": "收入总计"} ] } }"#),
+        (false, r#"{ "T01A": { "rows": [ {"amount": "1"} ] } }"#),
+        (false, r#"{ "T01A": { "rows": [ {"row": "total", "sum": "1"} ] } }"#),
+        (false, r#"{ "T03": { "rows": [ {"row": "2080"} ] } }"#),
+        (false, r#"{ "PI": { "rows": [ {"row": "2024-001"} ] } }"#),
+        (false, r#"{ "T12": { "rows": [ {"row": "2024-001", "total": "1"} ] } }"#),
+        (false, r#"{ "T99": { "rows": [] } }"#),
+    ] {
+        assert_eq!(fits(tables), good, "{tables}");
+    }
+}
