@@ -90,6 +90,22 @@ reasons! {
     /// Above a ceiling that is advisory.
     OverAdvisoryCeiling = "OVER_ADVISORY_CEILING",
 
+    // Faults of submission files, with line and column.
+    /// A file that is not JSON, or not UTF-8.
+    FileSyntax = "FILE_SYNTAX",
+    /// A file, or what it spells out, that is larger than any filing.
+    FileTooLarge = "FILE_TOO_LARGE",
+    /// A key that no submission file has.
+    FileUnknownKey = "FILE_UNKNOWN_KEY",
+    /// A key that is needed is not there.
+    FileMissingKey = "FILE_MISSING_KEY",
+    /// One key twice in the same braces.
+    FileDuplicateKey = "FILE_DUPLICATE_KEY",
+    /// A figure without quotes.
+    FileUnquoted = "FILE_UNQUOTED",
+    /// A value of the wrong kind.
+    FileWrongValue = "FILE_WRONG_VALUE",
+
     // Refusals of requests.
     /// The request doesn't say who is asking, or says it wrongly.
     UnknownActor = "UNKNOWN_ACTOR",
