@@ -102,7 +102,14 @@ fn code(reason: Reason) -> Code {
         | Reason::FormWrongValue
         | Reason::FormDuplicate
         | Reason::FormUnknownName
-        | Reason::FormCycle => Code::InvalidArgument,
+        | Reason::FormCycle
+        | Reason::FileSyntax
+        | Reason::FileTooLarge
+        | Reason::FileUnknownKey
+        | Reason::FileMissingKey
+        | Reason::FileDuplicateKey
+        | Reason::FileUnquoted
+        | Reason::FileWrongValue => Code::InvalidArgument,
         Reason::StoreFull => Code::ResourceExhausted,
         Reason::StoreStopped | Reason::Busy | Reason::OutcomeUnknown => Code::Unavailable,
         Reason::JournalDamaged | Reason::JournalNewer => Code::Internal,

@@ -1,0 +1,7 @@
+//! One integration binary: everything that is tested through the public surface of the crate.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod journal_contract;
+mod support;
+mod wire;

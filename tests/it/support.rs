@@ -1,0 +1,338 @@
+//! What the integration tests share: a real server on a real socket, clients with an identity, filings from files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use budget_consolidator::budget::form_set::{FormFiles, FormSet};
+use budget_consolidator::budget::submission::{Kind, Round, Slot};
+use budget_consolidator::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets};
+use budget_consolidator::grpc;
+use budget_consolidator::ledger::event::Timestamp;
+use budget_consolidator::proto::api;
+use budget_consolidator::store::{Journal, MemoryJournal};
+use budget_consolidator::submission_file::SubmissionFile;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+pub const BUREAU: &str = "budget://0/bureau";
+pub const AUDITOR: &str = "budget://0/auditor";
+pub const ADMINISTRATOR: &str = "budget://0/administrator";
+pub const DEPARTMENT: &str = "budget://407/department";
+
+pub fn unit(code: &str) -> String {
+    format!("budget://{code}/unit")
+}
+
+/// A path inside the project.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The files of a form set in `forms/`.
+pub fn form_files(id: &str) -> FormFiles {
+    let files = std::fs::read_dir(project("forms").join(id)).unwrap();
+    files
+        .map(|file| file.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap()))
+        .filter(|(name, _)| name.ends_with(".toml") || name.ends_with(".csv"))
+        .collect()
+}
+
+pub fn form(id: &str) -> FormSet {
+    FormSet::load(form_files(id)).unwrap()
+}
+
+/// A filing of `examples/`, such as `fenyang-2024/submissions/407002.json`.
+pub fn example(path: &str) -> SubmissionFile {
+    let text = std::fs::read_to_string(project("examples").join(path)).unwrap();
+    SubmissionFile::read(&text).unwrap()
+}
+
+/// A clock that moves one second at each look.
+pub fn test_clock() -> Clock {
+    let now = AtomicI64::new(1_705_000_000_000);
+    Arc::new(move || Timestamp(now.fetch_add(1_000, Ordering::Relaxed)))
+}
+
+/// A server in this process, on a real socket.
+pub struct TestServer {
+    pub consolidator: Consolidator,
+    pub address: String,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    writer: WriterThread,
+}
+
+impl TestServer {
+    /// On memory, with the embedded form sets.
+    pub async fn start() -> TestServer {
+        TestServer::on(Arc::new(MemoryJournal::new())).await
+    }
+
+    pub async fn on(journal: Arc<dyn Journal>) -> TestServer {
+        let (consolidator, writer) = Consolidator::open(journal, test_clock(), embedded_form_sets()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let served = consolidator.clone();
+        let serving = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            grpc::serve(served, listener, stopped, Duration::from_secs(2)).await.unwrap();
+        });
+        TestServer { consolidator, address, stop, serving, writer }
+    }
+
+    /// Ends it in an orderly way.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        self.serving.await.unwrap();
+        self.consolidator.close().await;
+        drop(self.consolidator);
+        tokio::task::spawn_blocking(move || self.writer.join()).await.unwrap();
+    }
+
+    pub async fn client(&self, actor: &str) -> Client {
+        Client::connect(&self.address, actor).await
+    }
+
+    /// Units and control figures of an example, by administrator and bureau.
+    pub async fn furnish(&self, example: &str, form_set: &str, year: u32) {
+        self.client(ADMINISTRATOR).await.import_units(&format!("{example}/units.csv"), year).await.unwrap();
+        self.client(BUREAU).await.issue_control(&format!("{example}/control.csv"), form_set, year).await.unwrap();
+    }
+
+    /// The example of department 407: tree, ceilings.
+    pub async fn fenyang() -> TestServer {
+        let server = TestServer::start().await;
+        server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+        server
+    }
+}
+
+/// Says who is asking.
+#[derive(Clone)]
+pub struct As(String);
+
+impl Interceptor for As {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if !self.0.is_empty() {
+            request.metadata_mut().insert(grpc::ACTOR_HEADER, MetadataValue::try_from(self.0.as_str()).unwrap());
+        }
+        Ok(request)
+    }
+}
+
+type Connection = InterceptedService<Channel, As>;
+
+/// A client with an identity.
+#[derive(Clone)]
+pub struct Client {
+    connection: Connection,
+}
+
+static KEYS: AtomicU64 = AtomicU64::new(1);
+
+/// A key that no other attempt of this test run has.
+pub fn new_key() -> String {
+    format!("test-{}", KEYS.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Client {
+    pub async fn connect(address: &str, actor: &str) -> Client {
+        let channel = Endpoint::from_shared(address.to_owned()).unwrap().connect().await.unwrap();
+        Client { connection: InterceptedService::new(channel, As(actor.to_owned())) }
+    }
+
+    pub fn submissions(&self) -> api::submission_service_client::SubmissionServiceClient<Connection> {
+        api::submission_service_client::SubmissionServiceClient::new(self.connection.clone())
+            .max_decoding_message_size(grpc::limits::ANSWER_BYTES_MAX)
+    }
+
+    pub fn registry(&self) -> api::registry_service_client::RegistryServiceClient<Connection> {
+        api::registry_service_client::RegistryServiceClient::new(self.connection.clone())
+    }
+
+    pub fn consolidation(&self) -> api::consolidation_service_client::ConsolidationServiceClient<Connection> {
+        api::consolidation_service_client::ConsolidationServiceClient::new(self.connection.clone())
+            .max_decoding_message_size(grpc::limits::ANSWER_BYTES_MAX)
+    }
+
+    pub fn control(&self) -> api::control_figure_service_client::ControlFigureServiceClient<Connection> {
+        api::control_figure_service_client::ControlFigureServiceClient::new(self.connection.clone())
+    }
+
+    pub fn audit(&self) -> api::audit_service_client::AuditServiceClient<Connection> {
+        api::audit_service_client::AuditServiceClient::new(self.connection.clone())
+    }
+
+    /// Sends the messages of a filing as they are.
+    pub async fn submit_parts(&self, parts: Vec<api::submit_request::Part>) -> Result<api::SubmitResponse, Status> {
+        let messages: Vec<_> = parts.into_iter().map(|part| api::SubmitRequest { part: Some(part) }).collect();
+        self.submissions().submit(tokio_stream::iter(messages)).await.map(|answer| answer.into_inner())
+    }
+
+    /// Files a file with a new key.
+    pub async fn submit(&self, file: &SubmissionFile, form: &FormSet) -> Result<api::SubmitResponse, Status> {
+        self.submit_parts(parts(file, form, &new_key())).await
+    }
+
+    pub async fn dry_run(&self, file: &SubmissionFile, form: &FormSet) -> Result<api::DryRunResponse, Status> {
+        use api::dry_run_request::Part as To;
+        use api::submit_request::Part as From;
+        let dry = |part| match part {
+            From::Header(header) => To::Header(header),
+            From::Chunk(chunk) => To::Chunk(chunk),
+            From::Seal(seal) => To::Seal(seal),
+        };
+        let messages: Vec<_> =
+            parts(file, form, "").into_iter().map(|part| api::DryRunRequest { part: Some(dry(part)) }).collect();
+        self.submissions().dry_run(tokio_stream::iter(messages)).await.map(|answer| answer.into_inner())
+    }
+
+    pub async fn import_units(&self, csv: &str, year: u32) -> Result<api::ImportUnitsResponse, Status> {
+        let nodes = records(&project("examples").join(csv))
+            .into_iter()
+            .map(|r| api::UnitNode {
+                code: r[0].clone(),
+                parent: r[1].clone(),
+                name: r[2].clone(),
+                role: r[3].clone(),
+                unit_type: r[4].clone(),
+                funding: r[5].clone(),
+                division: r[6].clone(),
+                budgeted: r[7] == "yes",
+            })
+            .collect();
+        let request = api::ImportUnitsRequest { idempotency_key: new_key(), year, nodes };
+        self.registry().import_units(request).await.map(|answer| answer.into_inner())
+    }
+
+    pub async fn issue_control(
+        &self,
+        csv: &str,
+        form_set: &str,
+        year: u32,
+    ) -> Result<api::IssueControlFiguresResponse, Status> {
+        let figures = records(&project("examples").join(csv))
+            .into_iter()
+            .map(|r| api::ControlFigure {
+                unit: r[0].clone(),
+                cell: format!("{}/{}/{}", r[1], r[2], r[3]),
+                amount_unit: r[4].clone(),
+                ceiling: r[5].clone(),
+                strength: r[6].clone(),
+            })
+            .collect();
+        let request = api::IssueControlFiguresRequest {
+            idempotency_key: new_key(),
+            year,
+            round: api::Round::Second.into(),
+            form_set: form_set.to_owned(),
+            figures,
+        };
+        self.control().issue_control_figures(request).await.map(|answer| answer.into_inner())
+    }
+
+    pub async fn view(&self, node: &str, tables: &[&str], children: bool) -> Result<api::ViewResponse, Status> {
+        let request = api::ViewRequest {
+            scope: Some(scope(node)),
+            tables: tables.iter().map(|table| (*table).to_owned()).collect(),
+            children,
+        };
+        self.consolidation().view(request).await.map(|answer| answer.into_inner())
+    }
+
+    pub async fn status_board(&self, node: &str) -> api::GetStatusBoardResponse {
+        let request = api::GetStatusBoardRequest { scope: Some(scope(node)) };
+        self.consolidation().get_status_board(request).await.unwrap().into_inner()
+    }
+
+    pub async fn history(&self, unit: &str) -> Result<api::GetHistoryResponse, Status> {
+        let request = api::GetHistoryRequest { unit: unit.to_owned(), ..Default::default() };
+        self.audit().get_history(request).await.map(|answer| answer.into_inner())
+    }
+}
+
+/// A node in the latest year and the second round.
+pub fn scope(node: &str) -> api::Scope {
+    api::Scope { node: node.to_owned(), ..Default::default() }
+}
+
+fn records(path: &Path) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+}
+
+/// The messages of a filing: header, chunks of 256 rows, seal.
+pub fn parts(file: &SubmissionFile, form: &FormSet, key: &str) -> Vec<api::submit_request::Part> {
+    use api::submit_request::Part;
+    let reading = file.read_on(form);
+    let tables = file.tables.iter().map(|table| api::TableHeader {
+        id: table.header.id.clone(),
+        empty: table.header.empty,
+        amount_unit: table.header.amount_unit.clone(),
+        decimals: table.header.decimals,
+        columns: table.header.columns.clone(),
+    });
+    let header = api::SubmissionHeader {
+        slot: Some(slot_out(&file.slot)),
+        form_set: file.form_set.clone(),
+        form_set_digest: Vec::new(),
+        idempotency_key: key.to_owned(),
+        version: None,
+        tables: tables.collect(),
+    };
+    let rows: Vec<api::Row> = file
+        .tables
+        .iter()
+        .enumerate()
+        .flat_map(|(at, table)| {
+            table.rows.iter().map(move |(key, values)| api::Row {
+                table: u32::try_from(at).unwrap(),
+                key: key.clone(),
+                values: values.clone(),
+            })
+        })
+        .collect();
+    let seal = api::Seal {
+        row_count: rows.len() as u64,
+        control_total: reading.control_total.to_string(),
+        digest: reading.digest.0.to_vec(),
+    };
+    let chunks = rows.chunks(256).map(|rows| Part::Chunk(api::RowChunk { rows: rows.to_vec() }));
+    std::iter::once(Part::Header(header)).chain(chunks).chain([Part::Seal(seal)]).collect()
+}
+
+pub fn slot_out(slot: &Slot) -> api::Slot {
+    api::Slot {
+        unit: slot.unit.to_string(),
+        year: slot.year.into(),
+        round: match slot.round {
+            Round::First => api::Round::First,
+            Round::Second => api::Round::Second,
+        }
+        .into(),
+        kind: match slot.kind {
+            Kind::Unit => api::Kind::Unit,
+            Kind::Department => api::Kind::Department,
+            Kind::Difference => api::Kind::Difference,
+        }
+        .into(),
+    }
+}
+
+/// The stable reason of a refusal.
+pub fn reason(status: &Status) -> String {
+    use tonic_types::StatusExt;
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_else(|| format!("{status:?}"))
+}
