@@ -330,7 +330,18 @@ mod tests {
 
     #[test]
     fn a_view_says_of_what_and_when_it_is() {
-        insta::assert_snapshot!(text(&view(vec![sample_table()])), @"");
+        insta::assert_snapshot!(text(&view(vec![sample_table()])), @r#"
+        407 人社局 · 2024 年二上
+          已报 2 / 应报 3 · 截至第 9 号记录 · 单位树第 1 版 · 报表格式 x-2024（cdcdcdcdcdcd）
+
+        甲表 样表（A1）
+          单位：万元
+        行     名称             合计
+        -----------------------------
+        合计               42,750.33
+        901    甲类支出    42,750.33
+        90101  　人力资源
+        "#);
     }
 
     #[test]
