@@ -1,6 +1,6 @@
 //! `serve`: the service itself, on a data directory, until it is told to stop.
 //!
-//! The one verb that opens a store. What it prints goes to standard error as a log; standard output stays empty.
+//! The one verb that opens a store. Its log goes to standard error; standard output has one line, the address.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,8 @@ impl Server {
 /// What the store or the network says.
 pub async fn run(options: &Options) -> Result<(), Remark> {
     let server = open(&options.data, options.listen).await?;
+    // The one line on standard output: with port 0, a program that starts the service learns where it is.
+    println!("http://{}", server.address);
     tracing::info!(address = %server.address, data = %options.data.display(), "serving");
     server.run(stop_signal()).await?;
     tracing::info!("stopped");
