@@ -167,10 +167,9 @@ impl<'f> Intake<'f> {
         let definition = &form.tables[index];
         let mut findings = Vec::new();
         let mut cells = vec![Cell::Blank; definition.columns.len()].into_boxed_slice();
-        let mut count = 0;
         let kind = self.header.kind;
-        for value in values {
-            match open.columns.get(count) {
+        for (at, value) in values.into_iter().enumerate() {
+            match open.columns.get(at) {
                 Some(Some(column)) if !value.is_empty() => {
                     let definition = &definition.columns[*column];
                     cells[*column] = read_cell(definition, value, open.denomination, open.decimals, kind)
@@ -186,7 +185,6 @@ impl<'f> Intake<'f> {
                     break;
                 }
             }
-            count += 1;
         }
         for (cell, column) in cells.iter().zip(&definition.columns) {
             if column.required && cell.is_blank() {
