@@ -162,7 +162,15 @@ impl<'f> Loader<'f> {
                 DeValue::Table(entries) => {
                     self.only_keys(entries, &["file", "complete"]);
                     let file = self.required(entries, "file", &value.span()).and_then(|v| self.text_of(v));
-                    (file, !matches!(entries.get("complete").map(Spanned::get_ref), Some(DeValue::Boolean(false))))
+                    let complete = match entries.get("complete").map(|value| (value, value.get_ref())) {
+                        Some((_, DeValue::Boolean(complete))) => *complete,
+                        Some((value, _)) => {
+                            self.fault(value, Reason::FormWrongValue, "complete", "true, false");
+                            continue;
+                        }
+                        None => true,
+                    };
+                    (file, complete)
                 }
                 _ => {
                     self.fault(value, Reason::FormWrongValue, "", "{ file = \"….csv\", complete = false }");
