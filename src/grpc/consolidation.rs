@@ -262,6 +262,9 @@ fn trace_out(snapshot: &Snapshot, scope: &Scope, request: &api::TraceRequest) ->
     let size = limits::page_size(request.page_size);
     let (shares, more) = view::trace(state, scope, &address, &request.page_token, size, snapshot)?;
     let last = shares.last().map(|share| share.unit.code.to_string());
+    // A leaf has nothing below it to eliminate, and its figure is as it was filed.
+    let first_page = request.page_token.is_empty() && view.filing.is_none();
+    let eliminations = if first_page { view::eliminations(state, scope, &address) } else { Vec::new() };
     let filed = view.filing.as_ref().and_then(|(_, submission)| submission.cell(form, &address)).map(filed_cell);
     let figure = filed.unwrap_or_else(|| {
         let row = view.row(index, &address.row);
@@ -276,7 +279,17 @@ fn trace_out(snapshot: &Snapshot, scope: &Scope, request: &api::TraceRequest) ->
         shares: shares.iter().map(share_out).collect(),
         next_page_token: if more { last.unwrap_or_default() } else { String::new() },
         position: state.position,
+        eliminations: eliminations.iter().map(elimination).collect(),
     })
+}
+
+fn elimination(elimination: &view::Elimination) -> api::TraceElimination {
+    api::TraceElimination {
+        unit: elimination.unit.to_string(),
+        counterparty: elimination.counterparty.to_string(),
+        title: elimination.title.clone(),
+        amount: elimination.amount.to_string(),
+    }
 }
 
 fn share_out(share: &view::Share) -> api::TraceShare {

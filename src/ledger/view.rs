@@ -404,6 +404,49 @@ pub fn transfers(state: &State, scope: &Scope) -> Vec<InternalTransfer> {
     found
 }
 
+/// What one side of an eliminated transfer takes off a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elimination {
+    /// The unit in whose figure the money stands.
+    pub unit: UnitCode,
+    /// The other side.
+    pub counterparty: UnitCode,
+    /// What the unit calls it.
+    pub title: String,
+    /// How much.
+    pub amount: Money,
+}
+
+/// What internal transfers between units below a node take off a cell, both sides of each pair apart.
+pub fn eliminations(state: &State, scope: &Scope, address: &CellAddress) -> Vec<Elimination> {
+    let Some(tree) = state.tree(scope.year) else { return Vec::new() };
+    let inside = |code: &str| tree.contains(code) && tree.is_within(code, &scope.node);
+    let mut found = Vec::new();
+    for ((year, round, unit), stated) in &state.transfers {
+        let Some(rules) = &stated.form.transfers else { continue };
+        let named = scope.form_set.as_ref().is_none_or(|id| stated.form.id == id);
+        if (*year, *round) != (scope.year, scope.round) || !inside(unit) || !named {
+            continue;
+        }
+        let Some((table, definition)) = stated.form.table(&address.table) else { continue };
+        let Some(column) = definition.column(&address.column) else { continue };
+        for transfer in stated.transfers.iter().filter(|transfer| inside(&transfer.counterparty)) {
+            let other = state.counterpart(*year, *round, unit, &stated.form, transfer);
+            if other.is_none_or(|other| other.amount != transfer.amount) {
+                continue;
+            }
+            let tables = rules.elimination(&stated.form, transfer);
+            let taken = tables.iter().find(|filed| filed.table == table).and_then(|filed| filed.row(&address.row));
+            if let Some(amount) = taken.and_then(|row| row.cells[column].amount()) {
+                let title = rules.kinds.get(&transfer.kind).map_or_else(String::new, |kind| kind.title.clone());
+                let (unit, counterparty) = (unit.clone(), transfer.counterparty.clone());
+                found.push(Elimination { unit, counterparty, title, amount: amount.value });
+            }
+        }
+    }
+    found
+}
+
 /// Where one expected unit stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -466,9 +509,4 @@ pub fn status(state: &State, scope: &Scope) -> Result<Vec<StatusLine>, Remark> {
         }
     };
     Ok(tree.budgeted_below(&scope.node).into_iter().map(line).collect())
-}
-
-/// The sum of all shares, for a reader to follow: what [`view`] shows for the same cell.
-pub fn sum_of(shares: &[Share]) -> Money {
-    shares.iter().filter_map(|share| share.cell.as_ref()).filter_map(Sum::of).map(|sum| sum.value).sum()
 }
