@@ -68,7 +68,7 @@ pub struct Intake<'f> {
     header: Slot,
     tables: Vec<Open>,
     findings: Vec<(usize, u32, Finding)>,
-    /// How many were found that don't refuse, and that do.
+    /// How many findings there are: those that don't refuse, and those that do.
     noted: [usize; 2],
     row_count: u64,
 }
@@ -124,7 +124,9 @@ impl<'f> Intake<'f> {
                 findings.push(refuse(Remark::new(Reason::TableNotOfKind).with("kind", self.header.kind)));
             }
             open.denomination = Denomination::parse(&header.amount_unit);
-            let finest = open.denomination.map_or_else(|| coarsest(table), Denomination::decimals_max);
+            // Without a unit stated, the decimals are those of every amount column's own: 元 has the fewest.
+            let own = || table.columns.iter().filter_map(|column| column.kind.denomination()).min();
+            let finest = open.denomination.or_else(own).unwrap_or(Denomination::Wan).decimals_max();
             open.decimals = header.decimals.and_then(|d| u8::try_from(d).ok()).filter(|d| *d <= finest);
             let bad_unit = open.denomination.is_none() && !header.amount_unit.is_empty();
             open.scale_unknown = bad_unit || open.decimals.is_none() && header.decimals.is_some();
@@ -284,8 +286,8 @@ impl<'f> Intake<'f> {
     fn note(&mut self, table: usize, line: u32, finding: Finding) {
         // Counted apart, so that many questions can't crowd out the one finding that refuses.
         let alike = &mut self.noted[usize::from(finding.refuses())];
-        *alike += 1;
-        if *alike <= FINDINGS_MAX {
+        if *alike < FINDINGS_MAX {
+            *alike += 1;
             self.findings.push((table, line, finding));
         }
     }
@@ -329,7 +331,8 @@ fn check_code(
     if same_name(filed, official) {
         return None;
     }
-    let remark = Remark::new(Reason::NameDiffers).with("code", code).with("found", filed).with("expected", official);
+    let remark = Remark::new(Reason::NameDiffers).with("code", code).with("found", start_of(filed));
+    let remark = remark.with("expected", official);
     Some(Finding::refusing(Place::cell(table, line, code, column), remark))
 }
 
@@ -375,7 +378,9 @@ fn read_cell(column: &Column, value: &str, table: &Open, kind: Kind) -> Result<C
             Err(error) => Err(unreadable(error, column, value)),
         },
         ColumnKind::Time if is_time(value) => Ok(Cell::Text(value.into())),
-        ColumnKind::Time => Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", value)),
+        ColumnKind::Time => {
+            Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", start_of(value)))
+        }
         ColumnKind::Text | ColumnKind::Calculation | ColumnKind::Name => {
             if value.len() > TEXT_BYTES_MAX {
                 let remark = Remark::new(Reason::TextTooLong).with("column", &column.label);
@@ -398,21 +403,6 @@ fn not_below_zero(below: bool, column: &Column, value: &str) -> Result<(), Remar
     Ok(())
 }
 
-/// The decimals that every amount column of a table can have.
-fn coarsest(table: &Table) -> u8 {
-    let decimals = |column: &Column| match column.kind {
-        ColumnKind::Amount { denomination, .. } => Some(denomination.decimals_max()),
-        ColumnKind::Percent { .. }
-        | ColumnKind::Count
-        | ColumnKind::Year
-        | ColumnKind::Time
-        | ColumnKind::Text
-        | ColumnKind::Calculation
-        | ColumnKind::Name => None,
-    };
-    table.columns.iter().filter_map(decimals).min().unwrap_or(Denomination::Wan.decimals_max())
-}
-
 fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
     let reason = match error {
         AmountError::Separator => Reason::AmountSeparator,
@@ -425,7 +415,7 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
         | AmountError::NotADigit(_)
         | AmountError::Malformed => Reason::AmountMalformed,
     };
-    let remark = Remark::new(reason).with("column", &column.label).with("found", value);
+    let remark = Remark::new(reason).with("column", &column.label).with("found", start_of(value));
     match error {
         AmountError::TooManyDecimals { allowed, .. } => remark.with("decimals", allowed),
         AmountError::Separator
@@ -437,6 +427,11 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
         | AmountError::Malformed
         | AmountError::TooLarge => remark,
     }
+}
+
+/// As much of a value as a finding quotes: findings are kept, and a cell may hold thousands of characters.
+fn start_of(value: &str) -> String {
+    value.chars().take(80).collect()
 }
 
 /// 14 digits that are a real date and time.
