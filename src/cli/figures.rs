@@ -2,7 +2,7 @@
 //!
 //! Knows answers of the service, not how they were asked for.
 
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::output::{Grid, Look};
 use super::words::{grouped, money, say, scale_of, written_scale};
@@ -123,19 +123,17 @@ fn row_key(row: &ShownRow, language: Language) -> String {
     if row.key == SUBTOTAL_ROW { label("subtotal", language).to_owned() } else { row.key.clone() }
 }
 
-/// A heading in several short lines, so that its column is no wider than its figures need.
+/// A heading in several short lines of about the same length, so that its column is no wider than its figures need.
 fn stacked(title: &str) -> String {
-    let mut out = String::new();
-    let mut width = 0;
-    for c in title.chars() {
+    let (code, name) = title.split_once(' ').unwrap_or((title, ""));
+    let lines = name.width().div_ceil(HEADING_WIDTH).max(1);
+    // One more than the even share, because a wide character can't be cut in two.
+    let line_width = name.width().div_ceil(lines) + 1;
+    let mut out = code.to_owned();
+    let mut width = line_width;
+    for c in name.chars() {
         let more = c.width().unwrap_or(0);
-        // The code stands alone on the first line.
-        if c == ' ' && width <= HEADING_WIDTH && !out.contains('\n') {
-            out.push('\n');
-            width = 0;
-            continue;
-        }
-        if width + more > HEADING_WIDTH {
+        if width + more > line_width {
             out.push('\n');
             width = 0;
         }

@@ -395,8 +395,8 @@ mod tests {
         insta::assert_snapshot!(text, @r#"
         407004 · 2024 年二上 · 单位预算 · a.json
           被拒绝（已记录，不计入汇总）  第 7 号记录 · 12 行 · 校验总额 1,234,567.00 元（所有金额格之和） · 摘要 abababababab
-          审核发现：拒绝 1
-          [拒绝] A1 · 合计 · project
+          审核发现：必须改正 1
+          [必须改正] A1 · 合计 · project
               超出控制数 4.00 万元。
               (OVER_CEILING)
           控制数执行情况（第 1 版控制数）

@@ -139,6 +139,16 @@ fn parse_actor(text: &str) -> Option<Actor> {
     Actor::parse(&whole)
 }
 
+/// Who asks. An empty variable says nothing, as if it weren't there.
+fn actor(text: Option<&str>, settings: &Settings) -> Result<Option<Actor>, Failure> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let wrong = || {
+        let roles: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
+        Failure::Usage(settings.say("actor-wrong", &[("actor", text), ("roles", &roles.join(", "))]))
+    };
+    parse_actor(text).map(Some).ok_or_else(wrong)
+}
+
 /// `407 汾阳市人力资源和社会保障局`.
 fn node_title(code: &str, name: &str) -> String {
     if name.is_empty() { code.to_owned() } else { format!("{code} {name}") }
@@ -162,18 +172,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Ended {
         width: settings::terminal_width(),
         colour: settings::colour(),
     };
-    // An empty variable says nothing, as if it weren't there.
-    let settings = match globals.actor.filter(|text| !text.is_empty()) {
-        None => settings,
-        Some(text) => match parse_actor(&text) {
-            Some(actor) => Settings { actor: Some(actor), ..settings },
-            None => {
-                let roles: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
-                let facts = [("actor", text.as_str()), ("roles", &roles.join(", "))];
-                let failure = Failure::Usage(settings.say("actor-wrong", &facts));
-                return Ended { out: String::new(), err: settings.complain(&failure), code: failure.code() };
-            }
-        },
+    let settings = match actor(globals.actor.as_deref(), &settings) {
+        Ok(actor) => Settings { actor, ..settings },
+        Err(failure) => return Ended { out: String::new(), err: settings.complain(&failure), code: failure.code() },
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

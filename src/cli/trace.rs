@@ -9,7 +9,7 @@ use super::view::cell_json;
 use super::words::{grouped, hex, kind_code, kind_name, money, say, time_for_programs, written_scale};
 use super::{Times, node_title};
 use crate::budget::money::Money;
-use crate::proto::api::{self, ShownCell, TraceShare};
+use crate::proto::api::{self, ShownCell, TraceElimination, TraceShare};
 use crate::wording::{Language, label};
 
 const PAGE_SHARES: u32 = 1_000;
@@ -34,6 +34,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
     let scope = args.times.scope(&args.node, args.form_set.as_deref());
     let mut shares = Vec::new();
+    let mut eliminations = Vec::new();
     let mut page_token = String::new();
     loop {
         let request = api::TraceRequest {
@@ -44,6 +45,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         };
         let page = client.consolidation().trace(request).await.map_err(|status| client.failure(&status))?.into_inner();
         shares.extend(page.shares);
+        eliminations.extend(page.eliminations);
         if page.next_page_token.is_empty() {
             let trace = Trace {
                 node: args.node,
@@ -52,6 +54,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
                 figure: page.figure.unwrap_or_default(),
                 position: page.position,
                 shares,
+                eliminations,
             };
             let clean = trace.adds_up();
             return Ok(Answer { clean, ..settings.answer(&trace) });
@@ -70,11 +73,13 @@ pub(super) struct Trace {
     figure: ShownCell,
     position: u64,
     shares: Vec<TraceShare>,
+    eliminations: Vec<TraceElimination>,
 }
 
 impl Trace {
     fn sum(&self) -> Money {
-        self.shares.iter().filter_map(|share| money(&share.exact)).sum()
+        let shares: Money = self.shares.iter().filter_map(|share| money(&share.exact)).sum();
+        shares - self.eliminations.iter().filter_map(|eliminated| money(&eliminated.amount)).sum()
     }
 
     /// Whether the shares are the figure, to the 分. Not asked of what is no amount.
@@ -111,6 +116,15 @@ impl Trace {
                 if share.value.is_empty() { String::new() } else { share.scale.clone() },
                 grouped(&share.exact),
             ]);
+        }
+        for eliminated in &self.eliminations {
+            let facts =
+                [("unit", eliminated.unit.as_str()), ("title", &eliminated.title), ("other", &eliminated.counterparty)];
+            let mut row = vec![String::new(); 8];
+            "-".clone_into(&mut row[0]);
+            row[1] = say(language, "trace-eliminated", &facts);
+            row[7] = grouped(&eliminated.amount);
+            grid.row(row);
         }
         if !self.figure.exact.is_empty() {
             let mut last = vec![String::new(); 8];
@@ -208,6 +222,7 @@ impl Show for Trace {
             "position": self.position,
             "adds_up": self.adds_up(),
             "shares": self.shares.iter().map(share_json).collect::<Vec<_>>(),
+            "eliminations": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
         })
     }
 
@@ -252,6 +267,15 @@ fn printed(figure: &ShownCell, language: Language) -> String {
         (false, _) => "trace-figure-slack",
     };
     say(language, key, &[facts[0], facts[1], facts[2], ("unit", unit)])
+}
+
+fn elimination_json(eliminated: &TraceElimination) -> Value {
+    json!({
+        "unit": eliminated.unit,
+        "counterparty": eliminated.counterparty,
+        "title": eliminated.title,
+        "amount": eliminated.amount,
+    })
 }
 
 fn share_json(share: &TraceShare) -> Value {
@@ -317,6 +341,7 @@ mod tests {
                 share("407001", "1.50", "15000.00"),
                 TraceShare { lines, ..share("407002", "2.50", "25000.00") },
             ],
+            eliminations: Vec::new(),
         }
     }
 
