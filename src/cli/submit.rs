@@ -1,7 +1,7 @@
 //! `submit`: reads filings, checks their shape here, and streams those that have one to the server.
 //!
 //! A filing that would be refused for its shape is not sent. Sent ones are answered by the server, findings included;
-//! after an unknown outcome the same command repeats the same request ([`Attempt`]).
+//! after an unknown outcome the same command repeats the same request (`attempt.rs`).
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
