@@ -270,10 +270,13 @@ impl Filing {
 }
 
 impl Filings {
-    /// Whether none was refused or failed.
-    pub(super) fn are_clean(&self) -> bool {
-        self.unsent == 0
-            && self.filings.iter().all(|filing| filing.result.as_ref().is_ok_and(|filed| filed.fate.is_clean()))
+    /// The exit code of the worst of them: a server that is lost weighs more than a refusal.
+    pub(super) fn code(&self) -> u8 {
+        let code = |filing: &Filing| match &filing.result {
+            Ok(filed) => u8::from(!filed.fate.is_clean()),
+            Err(failure) => failure.code(),
+        };
+        self.filings.iter().map(code).max().unwrap_or(0)
     }
 }
 
@@ -404,7 +407,11 @@ mod tests {
           -----------------------------------------------------------------
           407004  A1/合计/project   39.60   43.60  -4.00  万元  硬性  超出
         "#);
-        assert!(!filings.are_clean());
+        assert_eq!(filings.code(), 1);
+        let lost = Filing::failed("b.json".into(), None, Failure::Unreachable("x".into()));
+        let filings = Filings { filings: vec![over(), lost], unsent: 2, sent: true };
+        assert_eq!(filings.code(), 3);
+        assert!(filings.text(&look).contains(label("run-again", Language::Chinese)));
     }
 
     #[test]

@@ -181,7 +181,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Ended {
         Err(error) => return Ended { out: String::new(), err: format!("{error}\n"), code: 1 },
     };
     match runtime.block_on(dispatch(verb, &settings)) {
-        Ok(answer) => Ended { out: answer.text, err: String::new(), code: u8::from(!answer.clean) },
+        Ok(answer) => Ended { out: answer.text, err: String::new(), code: answer.code },
         Err(failure) => Ended { out: String::new(), err: settings.complain(&failure), code: failure.code() },
     }
 }

@@ -56,14 +56,14 @@ pub(super) struct Sheet {
 pub struct Answer {
     /// What is printed.
     pub text: String,
-    /// Whether nothing was refused: exit code 0, else 1.
-    pub clean: bool,
+    /// Exit code: 0 if nothing was refused.
+    pub code: u8,
 }
 
 impl Answer {
     /// An answer with nothing wrong.
     pub fn clean(text: String) -> Answer {
-        Answer { text, clean: true }
+        Answer { text, code: 0 }
     }
 }
 

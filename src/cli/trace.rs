@@ -56,8 +56,8 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
                 shares,
                 eliminations,
             };
-            let clean = trace.adds_up();
-            return Ok(Answer { clean, ..settings.answer(&trace) });
+            let code = u8::from(!trace.adds_up());
+            return Ok(Answer { code, ..settings.answer(&trace) });
         }
         page_token = page.next_page_token;
     }
