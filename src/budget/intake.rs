@@ -328,7 +328,8 @@ fn check_code(
     if same_name(filed, official) {
         return None;
     }
-    let remark = Remark::new(Reason::NameDiffers).with("code", code).with("found", filed).with("expected", official);
+    let remark = Remark::new(Reason::NameDiffers).with("code", code).with("found", start_of(filed));
+    let remark = remark.with("expected", official);
     Some(Finding::refusing(Place::cell(table, line, code, column), remark))
 }
 
@@ -381,7 +382,9 @@ fn read_cell(
             Err(error) => Err(unreadable(error, column, value)),
         },
         ColumnKind::Time if is_time(value) => Ok(Cell::Text(value.into())),
-        ColumnKind::Time => Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", value)),
+        ColumnKind::Time => {
+            Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", start_of(value)))
+        }
         ColumnKind::Text | ColumnKind::Calculation | ColumnKind::Name => {
             if value.len() > TEXT_BYTES_MAX {
                 let remark = Remark::new(Reason::TextTooLong).with("column", &column.label);
@@ -407,8 +410,7 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
         | AmountError::NotADigit(_)
         | AmountError::Malformed => Reason::AmountMalformed,
     };
-    let remark =
-        Remark::new(reason).with("column", &column.label).with("found", value.chars().take(80).collect::<String>());
+    let remark = Remark::new(reason).with("column", &column.label).with("found", start_of(value));
     match error {
         AmountError::TooManyDecimals { allowed, .. } => remark.with("decimals", allowed),
         AmountError::Separator
@@ -420,6 +422,11 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
         | AmountError::Malformed
         | AmountError::TooLarge => remark,
     }
+}
+
+/// As much of a value as a finding quotes: findings are kept, and a cell may hold thousands of characters.
+fn start_of(value: &str) -> String {
+    value.chars().take(80).collect()
 }
 
 /// 14 digits that are a real date and time.
