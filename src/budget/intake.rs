@@ -121,7 +121,9 @@ impl<'f> Intake<'f> {
                 findings.push(refuse(Remark::new(Reason::TableNotOfKind).with("kind", self.header.kind)));
             }
             open.denomination = Denomination::parse(&header.amount_unit);
-            let finest = open.denomination.unwrap_or(Denomination::Wan).decimals_max();
+            // Without a unit stated, the decimals are those of every amount column's own: 元 has the fewest.
+            let own = || table.columns.iter().filter_map(|column| column.kind.denomination()).min();
+            let finest = open.denomination.or_else(own).unwrap_or(Denomination::Wan).decimals_max();
             open.decimals = header.decimals.and_then(|d| u8::try_from(d).ok()).filter(|d| *d <= finest);
             let bad_unit = open.denomination.is_none() && !header.amount_unit.is_empty();
             if bad_unit || open.decimals.is_none() && header.decimals.is_some() {

@@ -204,6 +204,11 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
+    /// What its amounts are counted in unless a filing says otherwise; nothing if it holds none.
+    pub fn denomination(self) -> Option<Denomination> {
+        if let ColumnKind::Amount { denomination, .. } = self { Some(denomination) } else { None }
+    }
+
     /// Whether its cells are added up.
     pub fn adds_up(self) -> bool {
         matches!(self, ColumnKind::Amount { .. } | ColumnKind::Count)
