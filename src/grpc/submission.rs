@@ -102,7 +102,8 @@ impl Submissions {
                     rows += chunk.rows.len() as u64;
                     if rows > limits::ROWS_MAX || bytes > limits::SUBMISSION_BYTES_MAX {
                         let remark = Remark::new(Reason::SubmissionTooLarge).with("rows", rows).with("bytes", bytes);
-                        return Err(status(remark.with("allowed", limits::ROWS_MAX)));
+                        let remark = remark.with("allowed", limits::ROWS_MAX);
+                        return Err(status(remark.with("allowed_bytes", limits::SUBMISSION_BYTES_MAX)));
                     }
                     for row in chunk.rows {
                         let table = usize::try_from(row.table).unwrap_or(usize::MAX);
