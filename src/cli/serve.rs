@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets};
+use crate::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets, store_fault};
 use crate::grpc;
 use crate::ledger::event::Timestamp;
 use crate::store::{SledJournal, SledOptions};
@@ -55,8 +55,7 @@ pub async fn open(data: &Path, listen: SocketAddr) -> Result<Server, Remark> {
             .with("found", listen)
             .with("expected", "127.0.0.1"));
     }
-    let journal = SledJournal::open(data, SledOptions::default())
-        .map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))?;
+    let journal = SledJournal::open(data, SledOptions::default()).map_err(store_fault)?;
     let opened = Consolidator::open(Arc::new(journal), wall_clock(), embedded_form_sets());
     let (consolidator, writer) = opened?;
     let unbound = |error: std::io::Error| Remark::new(Reason::StoreStopped).with("what", format!("{listen}: {error}"));

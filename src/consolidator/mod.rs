@@ -257,7 +257,7 @@ pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
 }
 
 /// What a failure of the store means to a client: certainly not applied, or unknown.
-fn store_fault(error: JournalError) -> Remark {
+pub(crate) fn store_fault(error: JournalError) -> Remark {
     let reason = match &error {
         JournalError::Full { .. } => Reason::StoreFull,
         JournalError::Damaged { .. } | JournalError::BlobsPresent { .. } => Reason::JournalDamaged,
