@@ -8,6 +8,7 @@ mod audit;
 mod consolidation;
 mod control_figure;
 mod convert;
+mod explained;
 mod identity;
 pub mod limits;
 mod registry;
@@ -29,6 +30,7 @@ use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::view::Scope;
 use crate::proto::{DESCRIPTORS, api};
 
+use explained::Explained;
 pub use identity::ACTOR_HEADER;
 
 /// Serves on a listener until `shutdown` is done and the open streams have ended, at most `drain` later.
@@ -83,11 +85,11 @@ async fn router(consolidator: Consolidator) -> Router {
     let services = consolidator;
     macro_rules! add {
         ($module:ident, $server:ident, $service:expr) => {
-            server = server.add_service(
+            server = server.add_service(Explained(
                 api::$module::$server::new($service)
                     .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(limits::ANSWER_BYTES_MAX),
-            );
+            ));
         };
     }
     add!(submission_service_server, SubmissionServiceServer, submission::Submissions(services.clone()));
