@@ -19,8 +19,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::server::Router;
+use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Error, Server};
 
 use crate::budget::reason::{Reason, Remark};
@@ -48,7 +47,9 @@ pub async fn serve(
         shutdown.await;
         let _ = stopping.send(());
     };
-    let serving = router(consolidator).await.serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+    // Without it, every answer waits until the client has acknowledged the headers before it: some 40 ms.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = router(consolidator).await.serve_with_incoming_shutdown(incoming, shutdown);
     // Graceful shutdown waits for open streams, and a stream may stay open for ever: hence the deadline.
     let deadline = async {
         match stopped.await {
