@@ -197,15 +197,12 @@ pub fn view_beside(
 
 /// The form set to show a node on where nothing was filed: the named one, or the year's only one.
 fn default_form(state: &State, scope: &Scope) -> Result<Arc<FormSet>, Remark> {
-    let of_year: Vec<&Arc<FormSet>> = state
-        .form_sets()
-        .filter(|form| form.year == scope.year)
-        .filter(|form| scope.form_set.as_ref().is_none_or(|id| form.id == id))
-        .collect();
-    match of_year.as_slice() {
+    let of_year: Vec<&Arc<FormSet>> = state.form_sets().filter(|form| form.year == scope.year).collect();
+    let wanted = |form: &&&Arc<FormSet>| scope.form_set.as_ref().is_none_or(|id| form.id == id);
+    match of_year.iter().filter(wanted).collect::<Vec<_>>().as_slice() {
         [form] => Ok(Arc::clone(form)),
-        several => {
-            let known: Vec<&str> = several.iter().map(|form| form.id.as_str()).collect();
+        _ => {
+            let known: Vec<&str> = of_year.iter().map(|form| form.id.as_str()).collect();
             let found = scope.form_set.as_deref().unwrap_or("");
             Err(Remark::new(Reason::UnknownFormSet).with("found", found).with("expected", known.join(", ")))
         }
