@@ -2,6 +2,7 @@
 //!
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
 //! Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
+//! What tonic itself refuses: `explained.rs`.
 //! Core values to messages and back: `convert.rs`.
 
 mod audit;
