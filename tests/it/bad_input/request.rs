@@ -119,7 +119,8 @@ async fn a_question_about_what_is_not_there_is_refused_by_name() {
     };
     let before = scene.fingerprint().await;
     use Code::{InvalidArgument, NotFound};
-    let answers: [(&str, Result<(), Status>, Code, &[&str]); 17] = [
+    type Answer = (&'static str, Result<(), Status>, Code, &'static [&'static str]);
+    let answers: [Answer; 17] = [
         ("UNKNOWN_UNIT", view(at(|s| s.node = "999".into()), &[]).await, NotFound, &["999"]),
         ("UNKNOWN_YEAR", view(at(|s| s.year = 2031), &[]).await, NotFound, &["2031"]),
         ("UNKNOWN_FORM_SET", view(at(|s| s.form_set = "none".into()), &[]).await, NotFound, &["none", "shanxi-2024"]),
@@ -415,7 +416,7 @@ async fn a_new_layout_of_a_form_set_leaves_the_view_of_what_was_filed_under_the_
     let mut files = form_files("linjiang-2024");
     let forms = String::from_utf8(files["forms.toml"].clone()).unwrap();
     let last = forms.find("[B9]").unwrap();
-    files.insert("forms.toml".into(), forms[..last].as_bytes().to_vec());
+    files.insert("forms.toml".into(), forms.as_bytes()[..last].to_vec());
     let smaller = FormSet::load(files.clone()).unwrap();
     publish(&scene.server.client(ADMINISTRATOR).await, sent(files)).await.unwrap();
     assert_eq!(view().await.children, before.children, "a unit that has not filed is shown beside the others");

@@ -75,7 +75,8 @@ async fn the_same_key_is_answered_the_same_after_a_restart() {
 async fn the_same_key_with_other_content_is_refused_with_the_first_ones_position() {
     let scene = Scene::fenyang().await;
     let client = scene.client().await;
-    let spoils: [(&str, fn(&mut SubmissionFile)); 6] = [
+    type Spoil = (&'static str, fn(&mut SubmissionFile));
+    let spoils: [Spoil; 6] = [
         ("one figure", |file| set(file, "T03/合计/project", "39.50")),
         ("blank for nothing", |file| set(file, "T01A/fund/amount", "0")),
         ("one table less", |file| drop(file.tables.pop())),
