@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod bad_input;
 mod drills;
 mod journal_contract;
 mod support;
