@@ -1,7 +1,9 @@
 //! One integration binary: everything that is tested through the public surface of the crate.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod journal_contract;
+mod model;
+mod seed;
 mod support;
 mod wire;
