@@ -1,1 +1,3 @@
+//! Arguments in, text and exit code out.
+
 fn main() {}
