@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     compile_protos(&out)?;
     embed_form_sets(&out)?;
+    embed_example(&out)?;
     Ok(())
 }
 
@@ -38,6 +39,22 @@ fn embed_form_sets(out: &Path) -> Result<(), Box<dyn Error>> {
     }
     code.push(']');
     fs::write(out.join("form_sets.rs"), code)?;
+    Ok(())
+}
+
+/// Writes a constant with the files that `demo` plays: `&[(path, bytes)]`.
+fn embed_example(out: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=examples/fenyang-2024");
+    let root = env::current_dir()?.join("examples/fenyang-2024");
+    let mut code = String::from("&[\n");
+    for extension in ["csv", "json", "toml"] {
+        for file in files_below(&root, extension)? {
+            let name = file.strip_prefix(&root)?.to_str().ok_or("file name")?;
+            writeln!(code, "    ({name:?}, include_bytes!({:?})),", file.to_str().ok_or("path")?)?;
+        }
+    }
+    code.push(']');
+    fs::write(out.join("example.rs"), code)?;
     Ok(())
 }
 

@@ -1,3 +1,12 @@
-//! Arguments in, text and exit code out.
+//! The `consolidator` program: everything it does is in [`budget_consolidator::cli`].
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let ended = budget_consolidator::cli::run(std::env::args_os());
+    // A reader that has gone away (`| head`) is no reason to complain.
+    let _ = std::io::stdout().write_all(ended.out.as_bytes()).and_then(|()| std::io::stdout().flush());
+    let _ = std::io::stderr().write_all(ended.err.as_bytes());
+    ExitCode::from(ended.code)
+}

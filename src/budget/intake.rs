@@ -68,6 +68,8 @@ pub struct Intake<'f> {
     header: Slot,
     tables: Vec<Open>,
     findings: Vec<(usize, u32, Finding)>,
+    /// How many findings there are: those that don't refuse, and those that do.
+    noted: [usize; 2],
     row_count: u64,
 }
 
@@ -79,6 +81,8 @@ struct Open {
     empty: bool,
     denomination: Option<Denomination>,
     decimals: Option<u8>,
+    /// The stated scale can't be: its amounts are read at any, so that one mistake is one finding.
+    scale_unknown: bool,
     /// For each value of a row, the column that it belongs to.
     columns: Vec<Option<usize>>,
     rows: Vec<(u32, FiledRow)>,
@@ -88,7 +92,7 @@ struct Open {
 impl<'f> Intake<'f> {
     /// Starts reading a filing on `form`.
     pub fn new(form: &'f FormSet, header: Slot, tables: &[TableHeader]) -> Intake<'f> {
-        let mut intake = Intake { form, header, tables: Vec::new(), findings: Vec::new(), row_count: 0 };
+        let mut intake = Intake { form, header, tables: Vec::new(), findings: Vec::new(), noted: [0; 2], row_count: 0 };
         for table in tables {
             intake.open(table);
         }
@@ -107,6 +111,7 @@ impl<'f> Intake<'f> {
             empty: header.empty,
             denomination: None,
             decimals: None,
+            scale_unknown: false,
             columns: Vec::new(),
             rows: Vec::new(),
             lines: 0,
@@ -119,10 +124,13 @@ impl<'f> Intake<'f> {
                 findings.push(refuse(Remark::new(Reason::TableNotOfKind).with("kind", self.header.kind)));
             }
             open.denomination = Denomination::parse(&header.amount_unit);
-            let finest = open.denomination.unwrap_or(Denomination::Wan).decimals_max();
+            // Without a unit stated, the decimals are those of every amount column's own: 元 has the fewest.
+            let own = || table.columns.iter().filter_map(|column| column.kind.denomination()).min();
+            let finest = open.denomination.or_else(own).unwrap_or(Denomination::Wan).decimals_max();
             open.decimals = header.decimals.and_then(|d| u8::try_from(d).ok()).filter(|d| *d <= finest);
             let bad_unit = open.denomination.is_none() && !header.amount_unit.is_empty();
-            if bad_unit || open.decimals.is_none() && header.decimals.is_some() {
+            open.scale_unknown = bad_unit || open.decimals.is_none() && header.decimals.is_some();
+            if open.scale_unknown {
                 let remark = Remark::new(Reason::BadAmountUnit).with(
                     "found",
                     format!("{} {}", header.amount_unit, header.decimals.map_or(String::new(), |d| d.to_string()))
@@ -167,17 +175,15 @@ impl<'f> Intake<'f> {
         let definition = &form.tables[index];
         let mut findings = Vec::new();
         let mut cells = vec![Cell::Blank; definition.columns.len()].into_boxed_slice();
-        let mut count = 0;
         let kind = self.header.kind;
-        for value in values {
-            match open.columns.get(count) {
+        for (at, value) in values.into_iter().enumerate() {
+            match open.columns.get(at) {
                 Some(Some(column)) if !value.is_empty() => {
                     let definition = &definition.columns[*column];
-                    cells[*column] = read_cell(definition, value, open.denomination, open.decimals, kind)
-                        .unwrap_or_else(|remark| {
-                            findings.push(Finding::refusing(Place::cell(&open.id, line, key, &definition.id), remark));
-                            Cell::Unreadable(value.into())
-                        });
+                    cells[*column] = read_cell(definition, value, open, kind).unwrap_or_else(|remark| {
+                        findings.push(Finding::refusing(Place::cell(&open.id, line, key, &definition.id), remark));
+                        Cell::Unreadable(value.into())
+                    });
                 }
                 Some(_) => {}
                 None => {
@@ -186,7 +192,6 @@ impl<'f> Intake<'f> {
                     break;
                 }
             }
-            count += 1;
         }
         for (cell, column) in cells.iter().zip(&definition.columns) {
             if column.required && cell.is_blank() {
@@ -280,8 +285,9 @@ impl<'f> Intake<'f> {
 
     fn note(&mut self, table: usize, line: u32, finding: Finding) {
         // Counted apart, so that many questions can't crowd out the one finding that refuses.
-        let alike = self.findings.iter().filter(|(_, _, other)| other.refuses() == finding.refuses()).count();
-        if alike < FINDINGS_MAX {
+        let alike = &mut self.noted[usize::from(finding.refuses())];
+        if *alike < FINDINGS_MAX {
+            *alike += 1;
             self.findings.push((table, line, finding));
         }
     }
@@ -325,7 +331,8 @@ fn check_code(
     if same_name(filed, official) {
         return None;
     }
-    let remark = Remark::new(Reason::NameDiffers).with("code", code).with("found", filed).with("expected", official);
+    let remark = Remark::new(Reason::NameDiffers).with("code", code).with("found", start_of(filed));
+    let remark = remark.with("expected", official);
     Some(Finding::refusing(Place::cell(table, line, code, column), remark))
 }
 
@@ -334,38 +341,31 @@ fn same_name(filed: &str, official: &str) -> bool {
     filed == official || fold_width(filed) == fold_width(official)
 }
 
-fn read_cell(
-    column: &Column,
-    value: &str,
-    denomination: Option<Denomination>,
-    decimals: Option<u8>,
-    kind: Kind,
-) -> Result<Cell, Remark> {
+fn read_cell(column: &Column, value: &str, table: &Open, kind: Kind) -> Result<Cell, Remark> {
     // Deltas may be negative in every column: that is what a difference form is for.
     let signed = column.signed || kind == Kind::Difference;
     match column.kind {
         ColumnKind::Amount { denomination: default, decimals: default_decimals } => {
-            let denomination = denomination.unwrap_or(default);
-            let decimals = match (decimals, default_decimals) {
+            let denomination = table.denomination.unwrap_or(default);
+            let decimals = match (table.decimals, default_decimals) {
+                _ if table.scale_unknown => Decimals::AsWritten,
                 (Some(stated), _) => Decimals::Fixed(stated.min(denomination.decimals_max())),
                 (None, Decimals::Fixed(fixed)) => Decimals::Fixed(fixed.min(denomination.decimals_max())),
                 (None, Decimals::AsWritten) => Decimals::AsWritten,
             };
             let amount =
                 Amount::parse(value, denomination, decimals).map_err(|error| unreadable(error, column, value))?;
-            if amount.value.is_negative() && !signed {
-                return Err(Remark::new(Reason::AmountNegative).with("column", &column.label).with("found", value));
-            }
+            not_below_zero(amount.value.is_negative() && !signed, column, value)?;
             Ok(Cell::Amount(amount))
         }
         ColumnKind::Percent { decimals } => {
-            Number::parse(value, decimals).map(Cell::Number).map_err(|error| unreadable(error, column, value))
+            let number = Number::parse(value, decimals).map_err(|error| unreadable(error, column, value))?;
+            not_below_zero(number.mantissa < 0 && !signed, column, value)?;
+            Ok(Cell::Number(number))
         }
         ColumnKind::Count => {
             let number = Number::parse(value, Decimals::Fixed(0)).map_err(|error| unreadable(error, column, value))?;
-            if number.mantissa < 0 && !signed {
-                return Err(Remark::new(Reason::AmountNegative).with("column", &column.label).with("found", value));
-            }
+            not_below_zero(number.mantissa < 0 && !signed, column, value)?;
             // Counts add up beside money, so they share its cap.
             if number.mantissa.abs() > super::money::CELL_FEN_MAX / 100 {
                 return Err(unreadable(AmountError::TooLarge, column, value));
@@ -373,23 +373,34 @@ fn read_cell(
             Ok(Cell::Number(number))
         }
         ColumnKind::Year => match Number::parse(value, Decimals::Fixed(0)) {
-            Ok(number) if value.len() == 4 => Ok(Cell::Number(number)),
+            Ok(number) if (1_000..=9_999).contains(&number.mantissa) => Ok(Cell::Number(number)),
             Ok(_) => Err(unreadable(AmountError::Malformed, column, value)),
             Err(error) => Err(unreadable(error, column, value)),
         },
         ColumnKind::Time if is_time(value) => Ok(Cell::Text(value.into())),
-        ColumnKind::Time => Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", value)),
+        ColumnKind::Time => {
+            Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", start_of(value)))
+        }
         ColumnKind::Text | ColumnKind::Calculation | ColumnKind::Name => {
             if value.len() > TEXT_BYTES_MAX {
                 let remark = Remark::new(Reason::TextTooLong).with("column", &column.label);
                 return Err(remark.with("bytes", value.len()).with("allowed", TEXT_BYTES_MAX));
             }
+            // Two ways to end a line are one: text pasted from another system is the same text.
+            let value = value.replace("\r\n", "\n");
             if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
                 return Err(Remark::new(Reason::BadText).with("column", &column.label));
             }
             Ok(Cell::Text(value.into()))
         }
     }
+}
+
+fn not_below_zero(below: bool, column: &Column, value: &str) -> Result<(), Remark> {
+    if below {
+        return Err(Remark::new(Reason::AmountNegative).with("column", &column.label).with("found", value));
+    }
+    Ok(())
 }
 
 fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
@@ -404,8 +415,7 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
         | AmountError::NotADigit(_)
         | AmountError::Malformed => Reason::AmountMalformed,
     };
-    let remark =
-        Remark::new(reason).with("column", &column.label).with("found", value.chars().take(80).collect::<String>());
+    let remark = Remark::new(reason).with("column", &column.label).with("found", start_of(value));
     match error {
         AmountError::TooManyDecimals { allowed, .. } => remark.with("decimals", allowed),
         AmountError::Separator
@@ -417,6 +427,11 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
         | AmountError::Malformed
         | AmountError::TooLarge => remark,
     }
+}
+
+/// As much of a value as a finding quotes: findings are kept, and a cell may hold thousands of characters.
+fn start_of(value: &str) -> String {
+    value.chars().take(80).collect()
 }
 
 /// 14 digits that are a real date and time.

@@ -207,6 +207,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// The longest fact: remarks are journalled, and travel in headers.
+const FACT_BYTES_MAX: usize = 400;
+
 /// A reason with the facts that belong to it: what `wording` turns into a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
@@ -222,9 +225,15 @@ impl Remark {
         Remark { reason, facts: Vec::new() }
     }
 
-    /// The same remark with one more fact.
+    /// The same remark with one more fact; of a very long one, its beginning.
     pub fn with(mut self, name: &str, fact: impl fmt::Display) -> Remark {
-        self.facts.push((name.to_owned(), fact.to_string()));
+        let mut fact = fact.to_string();
+        if fact.len() > FACT_BYTES_MAX {
+            let end = (0..=FACT_BYTES_MAX).rev().find(|end| fact.is_char_boundary(*end)).unwrap_or(0);
+            fact.truncate(end);
+            fact.push('…');
+        }
+        self.facts.push((name.to_owned(), fact));
         self
     }
 

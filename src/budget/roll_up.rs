@@ -97,7 +97,7 @@ impl Totals {
     /// The totals of a few submissions.
     pub fn of<'s>(form: &FormSet, submissions: impl IntoIterator<Item = &'s Submission>) -> Totals {
         let mut totals = Totals::new(form);
-        submissions.into_iter().for_each(|submission| totals.post(form, submission, Direction::Add));
+        submissions.into_iter().for_each(|submission| totals.post(form, &submission.tables, Direction::Add));
         totals
     }
 
@@ -106,10 +106,10 @@ impl Totals {
         self.tables.get(table).and_then(Option::as_deref)
     }
 
-    /// Posts a submission, or takes off one that was posted.
-    pub fn post(&mut self, form: &FormSet, submission: &Submission, direction: Direction) {
+    /// Posts the tables of a submission, or takes off those of one that was posted.
+    pub fn post(&mut self, form: &FormSet, tables: &[FiledTable], direction: Direction) {
         count(&mut self.filings, direction);
-        for filed in &submission.tables {
+        for filed in tables {
             let table = &form.tables[filed.table];
             let slot = &mut self.tables[filed.table];
             let totals = Arc::make_mut(slot.get_or_insert_with(Arc::default));

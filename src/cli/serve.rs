@@ -1,6 +1,6 @@
 //! `serve`: the service itself, on a data directory, until it is told to stop.
 //!
-//! The one verb that opens a store. What it prints goes to standard error as a log; standard output stays empty.
+//! The one verb that opens a store. Its log goes to standard error; standard output has one line, the address.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets};
+use crate::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets, store_fault};
 use crate::grpc;
 use crate::ledger::event::Timestamp;
 use crate::store::{SledJournal, SledOptions};
@@ -55,8 +55,7 @@ pub async fn open(data: &Path, listen: SocketAddr) -> Result<Server, Remark> {
             .with("found", listen)
             .with("expected", "127.0.0.1"));
     }
-    let journal = SledJournal::open(data, SledOptions::default())
-        .map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))?;
+    let journal = SledJournal::open(data, SledOptions::default()).map_err(store_fault)?;
     let opened = Consolidator::open(Arc::new(journal), wall_clock(), embedded_form_sets());
     let (consolidator, writer) = opened?;
     let unbound = |error: std::io::Error| Remark::new(Reason::StoreStopped).with("what", format!("{listen}: {error}"));
@@ -89,6 +88,8 @@ impl Server {
 /// What the store or the network says.
 pub async fn run(options: &Options) -> Result<(), Remark> {
     let server = open(&options.data, options.listen).await?;
+    // The one line on standard output: with port 0, a program that starts the service learns where it is.
+    println!("http://{}", server.address);
     tracing::info!(address = %server.address, data = %options.data.display(), "serving");
     server.run(stop_signal()).await?;
     tracing::info!("stopped");

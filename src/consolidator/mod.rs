@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::digest::Digest;
+use crate::budget::finding::Finding;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::intake::Reading;
 use crate::budget::reason::{Reason, Remark};
@@ -131,9 +132,8 @@ impl Consolidator {
         version: Option<u32>,
     ) -> Result<PreparedFiling, Remark> {
         let packed = if reading.is_refused() { None } else { Some(Packed::new(&reading.submission, form)?) };
-        let said = [reading.digest.0, sealed.unwrap_or_default().0].concat();
         Ok(PreparedFiling {
-            fingerprint: Digest::of(&said),
+            fingerprint: fingerprint(&reading, sealed),
             filing: Filing { reading: Arc::new(reading), version },
             packed,
         })
@@ -179,6 +179,20 @@ impl Consolidator {
         // A writer that ends without an answer may have appended before: the client must ask again.
         answer.await.unwrap_or_else(|_| Err(Remark::new(Reason::OutcomeUnknown)))
     }
+}
+
+/// What a filing says, for its key. Rows that found no place are in no digest of cells: their number and the findings
+/// about them tell such filings apart, from each other and from the corrected one.
+fn fingerprint(reading: &Reading, sealed: Option<Digest>) -> Digest {
+    let mut said = [reading.digest.0, sealed.unwrap_or_default().0].concat();
+    if reading.is_refused() {
+        said.extend(reading.row_count.to_be_bytes());
+        for Finding { place, remark, .. } in &reading.findings {
+            let text = format!("{} {} {} {} {remark}\n", place.table, place.line, place.row, place.column);
+            said.extend(text.as_bytes());
+        }
+    }
+    Digest::of(&said)
 }
 
 /// A filing that is read and packed.
@@ -243,7 +257,7 @@ pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
 }
 
 /// What a failure of the store means to a client: certainly not applied, or unknown.
-fn store_fault(error: JournalError) -> Remark {
+pub(crate) fn store_fault(error: JournalError) -> Remark {
     let reason = match &error {
         JournalError::Full { .. } => Reason::StoreFull,
         JournalError::Damaged { .. } | JournalError::BlobsPresent { .. } => Reason::JournalDamaged,

@@ -16,7 +16,7 @@ use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::budget::submission::{Content, FiledTable, Kind, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
-use crate::ledger::view::{self, NodeView, Posted, Scope, Standing};
+use crate::ledger::view::{self, NodeView, Posted, Scope, Standing, TransferStanding};
 use crate::proto::api;
 
 pub(super) struct Consolidation(pub(super) Consolidator);
@@ -79,13 +79,14 @@ fn summed_cell(column: &Column, posted: &Posted) -> api::ShownCell {
     let Some(scale) = column.kind.print_scale() else {
         return api::ShownCell { value: (sum.value.fen() / 100).to_string(), ..api::ShownCell::default() };
     };
-    let differs = posted.adjusted.parts > 0;
+    let differs = posted.adjusted.parts > 0 || posted.eliminated.parts > 0;
     api::ShownCell {
         value: sum.value.print(scale),
         exact: sum.value.to_string(),
         slack: some_money(sum.slack),
         reported: if differs { posted.reported.value.to_string() } else { String::new() },
-        adjusted: if differs { posted.adjusted.value.to_string() } else { String::new() },
+        adjusted: some_money(posted.adjusted.value),
+        eliminated: some_money(posted.eliminated.value),
     }
 }
 
@@ -188,7 +189,26 @@ fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> R
         expected: u32::try_from(tree.budgeted_below(&scope.node).len()).unwrap_or(u32::MAX),
         tables: tables.iter().map(|index| shown_table(&view, *index)).collect(),
         children,
+        transfers: view::transfers(state, scope).iter().map(|transfer| transfer_out(tree, transfer)).collect(),
     })
+}
+
+fn transfer_out(tree: &UnitTree, transfer: &view::InternalTransfer) -> api::InternalTransfer {
+    let standing = match transfer.standing {
+        TransferStanding::Eliminated => api::TransferStanding::Eliminated,
+        TransferStanding::Differs => api::TransferStanding::Differs,
+        TransferStanding::OneSided => api::TransferStanding::OneSided,
+    };
+    api::InternalTransfer {
+        unit: transfer.unit.to_string(),
+        name: node_name(tree, &transfer.unit),
+        counterparty: transfer.counterparty.to_string(),
+        counterparty_name: node_name(tree, &transfer.counterparty),
+        title: transfer.title.clone(),
+        amount: transfer.amount.to_string(),
+        counterparty_amount: transfer.other.map_or_else(String::new, |other| other.to_string()),
+        standing: standing.into(),
+    }
 }
 
 /// The rows of a list table from the first unit after the token on.
@@ -242,6 +262,9 @@ fn trace_out(snapshot: &Snapshot, scope: &Scope, request: &api::TraceRequest) ->
     let size = limits::page_size(request.page_size);
     let (shares, more) = view::trace(state, scope, &address, &request.page_token, size, snapshot)?;
     let last = shares.last().map(|share| share.unit.code.to_string());
+    // A leaf has nothing below it to eliminate, and its figure is as it was filed.
+    let first_page = request.page_token.is_empty() && view.filing.is_none();
+    let eliminations = if first_page { view::eliminations(state, scope, &address) } else { Vec::new() };
     let filed = view.filing.as_ref().and_then(|(_, submission)| submission.cell(form, &address)).map(filed_cell);
     let figure = filed.unwrap_or_else(|| {
         let row = view.row(index, &address.row);
@@ -256,7 +279,17 @@ fn trace_out(snapshot: &Snapshot, scope: &Scope, request: &api::TraceRequest) ->
         shares: shares.iter().map(share_out).collect(),
         next_page_token: if more { last.unwrap_or_default() } else { String::new() },
         position: state.position,
+        eliminations: eliminations.iter().map(elimination).collect(),
     })
+}
+
+fn elimination(elimination: &view::Elimination) -> api::TraceElimination {
+    api::TraceElimination {
+        unit: elimination.unit.to_string(),
+        counterparty: elimination.counterparty.to_string(),
+        title: elimination.title.clone(),
+        amount: elimination.amount.to_string(),
+    }
 }
 
 fn share_out(share: &view::Share) -> api::TraceShare {

@@ -137,12 +137,14 @@ pub(super) fn judgement_out(judgement: &Judgement) -> api::Judgement {
     }
 }
 
+/// How a filing was judged, as its unit may see it: of the ceilings above, only those that are exceeded.
 pub(super) fn verdict(attempt: &Attempt, refused: bool) -> api::Verdict {
     let outcome = if refused { api::Outcome::Refused } else { api::Outcome::Submitted };
+    let own = |judgement: &&Judgement| judgement.figure.unit == attempt.slot.unit || judgement.is_over();
     api::Verdict {
         outcome: outcome.into(),
         findings: attempt.findings.iter().map(finding_out).collect(),
-        judgements: attempt.judgements.iter().map(judgement_out).collect(),
+        judgements: attempt.judgements.iter().filter(own).map(judgement_out).collect(),
         control_version: attempt.control_version,
         row_count: attempt.row_count,
         control_total: attempt.control_total.to_string(),

@@ -14,7 +14,9 @@ pub const ROWS_MAX: u64 = 100_000;
 pub const SUBMISSION_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Tables of a submission.
 pub const TABLES_MAX: usize = 1_000;
-/// Bytes of a row key.
+/// Columns that the tables of a submission state, all together.
+pub const COLUMNS_MAX: usize = 10_000;
+/// Bytes of a row key, table id or column id.
 pub const KEY_BYTES_MAX: usize = 256;
 /// Control figures of one issue.
 pub const FIGURES_MAX: usize = 100_000;

@@ -1,7 +1,7 @@
 //! Reasons become statuses here, and nowhere else.
 //!
-//! The stable code travels as the reason of a `google.rpc.ErrorInfo`, its facts as metadata. Details ride in headers,
-//! so they are capped: long lists belong into answers, not into statuses.
+//! The stable code travels as the reason of a `google.rpc.ErrorInfo`, its facts as metadata. Details ride in headers:
+//! long lists belong into answers, not into statuses, and [`Remark`] keeps each fact short.
 
 use std::collections::HashMap;
 
@@ -14,26 +14,13 @@ use crate::wording::{self, Language};
 /// Domain of the reasons in `google.rpc.ErrorInfo`.
 pub(crate) const DOMAIN: &str = "budget-consolidator";
 
-/// Bytes of one fact in a status; far below what headers can carry even for all facts of a remark.
-const FACT_BYTES_MAX: usize = 400;
-
 /// The status of a refusal or fault.
 pub(super) fn status(remark: Remark) -> Status {
     let sentence = wording::sentence(&remark, Language::Chinese);
-    let facts: HashMap<String, String> = remark.facts.iter().map(|(name, fact)| (name.clone(), cut(fact))).collect();
-    let details = ErrorDetails::with_error_info(remark.reason.code(), DOMAIN, facts);
-    Status::with_error_details(code(remark.reason), cut(&sentence), details)
-}
-
-fn cut(text: &str) -> String {
-    if text.len() <= FACT_BYTES_MAX {
-        return text.to_owned();
-    }
-    let mut end = FACT_BYTES_MAX;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
+    let reason = remark.reason;
+    let facts: HashMap<String, String> = remark.facts.into_iter().collect();
+    let details = ErrorDetails::with_error_info(reason.code(), DOMAIN, facts);
+    Status::with_error_details(code(reason), sentence, details)
 }
 
 /// Which status code a reason travels as. Exhaustive: a new reason must be placed.

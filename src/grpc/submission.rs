@@ -79,9 +79,7 @@ impl Submissions {
         };
         let key = IdempotencyKey::from(header.idempotency_key);
         let slot = convert::slot(header.slot).map_err(status)?;
-        if header.tables.len() > limits::TABLES_MAX {
-            return Err(status(bad("tables", header.tables.len())));
-        }
+        bounded(&header.tables).map_err(status)?;
         let form = {
             let snapshot = self.0.snapshot();
             admit(&snapshot.state, actor, &slot, &header.form_set).map_err(status)?.clone()
@@ -104,7 +102,8 @@ impl Submissions {
                     rows += chunk.rows.len() as u64;
                     if rows > limits::ROWS_MAX || bytes > limits::SUBMISSION_BYTES_MAX {
                         let remark = Remark::new(Reason::SubmissionTooLarge).with("rows", rows).with("bytes", bytes);
-                        return Err(status(remark.with("allowed", limits::ROWS_MAX)));
+                        let remark = remark.with("allowed_rows", limits::ROWS_MAX);
+                        return Err(status(remark.with("allowed_bytes", limits::SUBMISSION_BYTES_MAX)));
                     }
                     for row in chunk.rows {
                         let table = usize::try_from(row.table).unwrap_or(usize::MAX);
@@ -129,6 +128,21 @@ impl Submissions {
         compare(&reading, &seal, sealed_digest).map_err(status)?;
         Ok(Received { key, version: header.version, form, reading, sealed_digest })
     }
+}
+
+/// Refuses table headers that no form set can mean: what they state comes back in findings, and those are kept.
+fn bounded(tables: &[api::TableHeader]) -> Result<(), Remark> {
+    let names = tables.iter().flat_map(|table| table.columns.iter().chain([&table.id, &table.amount_unit]));
+    for (field, found, most) in [
+        ("tables", tables.len(), limits::TABLES_MAX),
+        ("columns", tables.iter().map(|table| table.columns.len()).sum(), limits::COLUMNS_MAX),
+        ("bytes of a name", names.map(String::len).max().unwrap_or(0), limits::KEY_BYTES_MAX),
+    ] {
+        if found > most {
+            return Err(bad(field, found).with("expected", format!("≤ {most}")));
+        }
+    }
+    Ok(())
 }
 
 /// The next message of a stream, and its bytes added up.

@@ -18,7 +18,8 @@ use crate::budget::form_set::FormSet;
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::{Direction, Totals};
-use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
+use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitCode};
+use crate::budget::transfer::Transfer;
 use crate::budget::unit_tree::UnitTree;
 
 /// Everything that follows from the journal up to a position.
@@ -34,6 +35,7 @@ pub struct State {
     pub(super) controls: OrdMap<(u16, Round), ControlBook>,
     pub(super) slots: OrdMap<Slot, Filings>,
     pub(super) books: OrdMap<BookKey, Book>,
+    pub(super) transfers: OrdMap<(u16, Round, UnitCode), Stated>,
     keys: OrdMap<(Actor, Operation, IdempotencyKey), KeyUse>,
     history: OrdMap<UnitCode, Vector<Position>>,
 }
@@ -85,6 +87,22 @@ pub(super) struct Book {
     pub(super) form: Arc<FormSet>,
     pub(super) reported: OrdMap<UnitCode, Arc<Totals>>,
     pub(super) adjusted: OrdMap<UnitCode, Arc<Totals>>,
+    pub(super) eliminated: OrdMap<UnitCode, Arc<Totals>>,
+}
+
+/// Which sums of a book something is posted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Reported,
+    Adjusted,
+    Eliminated,
+}
+
+/// The internal transfers that a unit's counting submission states.
+#[derive(Clone, Debug)]
+pub(super) struct Stated {
+    pub(super) form: Arc<FormSet>,
+    pub(super) transfers: Vec<Transfer>,
 }
 
 /// What a key was used for.
@@ -156,12 +174,28 @@ impl State {
             |what: &str| Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", what);
         let tree = self.trees.get(&slot.year).cloned().ok_or_else(|| damaged("unit tree"))?;
         let before = self.slots.get(slot).and_then(Filings::latest).cloned();
+        if slot.kind == Kind::Unit {
+            self.eliminate(&tree, slot, Direction::Remove);
+        }
         if let Some(before) = before {
             let submission = contents.submission(before.position)?;
             self.post(&tree, slot, before.form_set, &submission, Direction::Remove)?;
         }
         let submission = contents.submission(envelope.position)?;
         self.post(&tree, slot, submitted.attempt.form_set.digest, &submission, Direction::Add)?;
+        if slot.kind == Kind::Unit {
+            let form = self.form_set_versions.get(&submitted.attempt.form_set.digest).cloned();
+            let stated = form.and_then(|form| {
+                let transfers = form.transfers.as_ref()?.of(&submission);
+                (!transfers.is_empty()).then_some(Stated { form, transfers })
+            });
+            let key = (slot.year, slot.round, slot.unit.clone());
+            match stated {
+                Some(stated) => self.transfers.insert(key, stated),
+                None => self.transfers.remove(&key),
+            };
+            self.eliminate(&tree, slot, Direction::Add);
+        }
         let filings = self.slots.entry(slot.clone()).or_default();
         filings.versions.push_back(Version {
             version: submitted.version,
@@ -196,34 +230,116 @@ impl State {
         submission: &Submission,
         direction: Direction,
     ) -> Result<(), Remark> {
+        let level = match slot.kind {
+            Kind::Unit => Level::Reported,
+            Kind::Difference => Level::Adjusted,
+            Kind::Department => return Ok(()),
+        };
         let Some(form) = self.form_set_versions.get(&form_set).cloned() else {
             return Err(Remark::new(Reason::JournalDamaged).with("position", self.position).with("what", "form set"));
         };
-        let key = BookKey { year: slot.year, round: slot.round, layout: form.layout };
-        let book = self.books.entry(key).or_insert_with(|| Book {
+        self.post_tables(nodes, (slot.year, slot.round), &form, level, &submission.tables, direction);
+        Ok(())
+    }
+
+    fn post_tables(
+        &mut self,
+        nodes: &[UnitCode],
+        (year, round): (u16, Round),
+        form: &Arc<FormSet>,
+        level: Level,
+        tables: &[FiledTable],
+        direction: Direction,
+    ) {
+        let book = self.books.entry(BookKey { year, round, layout: form.layout }).or_insert_with(|| Book {
             form: form.clone(),
             reported: OrdMap::new(),
             adjusted: OrdMap::new(),
+            eliminated: OrdMap::new(),
         });
-        let side = match slot.kind {
-            Kind::Unit => &mut book.reported,
-            Kind::Difference => &mut book.adjusted,
-            Kind::Department => return Ok(()),
+        let side = match level {
+            Level::Reported => &mut book.reported,
+            Level::Adjusted => &mut book.adjusted,
+            Level::Eliminated => &mut book.eliminated,
         };
         for node in nodes {
-            let totals = side.entry(node.clone()).or_insert_with(|| Arc::new(Totals::new(&form)));
+            let totals = side.entry(node.clone()).or_insert_with(|| Arc::new(Totals::new(form)));
             let totals = Arc::make_mut(totals);
-            totals.post(&form, submission, direction);
+            totals.post(form, tables, direction);
             if totals.filings == 0 {
                 side.remove(node);
             }
         }
-        Ok(())
+    }
+
+    /// Eliminates every transfer of a unit that its counterparty states too, or takes the eliminations off again.
+    fn eliminate(&mut self, tree: &UnitTree, slot: &Slot, direction: Direction) {
+        let round = (slot.year, slot.round);
+        let Some(own) = self.transfers.get(&(round.0, round.1, slot.unit.clone())).cloned() else { return };
+        for transfer in &own.transfers {
+            self.eliminate_one(tree, round, &slot.unit, &own.form, transfer, direction);
+        }
+    }
+
+    fn eliminate_one(
+        &mut self,
+        tree: &UnitTree,
+        (year, round): (u16, Round),
+        unit: &UnitCode,
+        form: &Arc<FormSet>,
+        transfer: &Transfer,
+        direction: Direction,
+    ) {
+        let Some(rules) = &form.transfers else { return };
+        let Some(other) =
+            self.counterpart(year, round, unit, form, transfer).filter(|other| other.amount == transfer.amount)
+        else {
+            return;
+        };
+        let Some(meet) = tree.common_ancestor(unit, &transfer.counterparty) else { return };
+        let nodes: Vec<UnitCode> = tree.path(meet).into_iter().map(UnitCode::from).collect();
+        for side in [transfer, &other] {
+            let tables = rules.elimination(form, side);
+            self.post_tables(&nodes, (year, round), form, Level::Eliminated, &tables, direction);
+        }
+    }
+
+    /// What the other side of a transfer states about it, under the same layout.
+    pub(super) fn counterpart(
+        &self,
+        year: u16,
+        round: Round,
+        unit: &UnitCode,
+        form: &FormSet,
+        transfer: &Transfer,
+    ) -> Option<Transfer> {
+        if transfer.counterparty == *unit {
+            return None;
+        }
+        let opposite = form.transfers.as_ref()?.opposite(&transfer.kind)?;
+        let stated = self.transfers.get(&(year, round, transfer.counterparty.clone()))?;
+        if stated.form.layout != form.layout {
+            return None;
+        }
+        stated.transfers.iter().find(|other| other.counterparty == *unit && other.kind == opposite).cloned()
+    }
+
+    /// Eliminates every pair of a year once, or takes all eliminations off.
+    fn eliminate_all(&mut self, tree: &UnitTree, year: u16, direction: Direction) {
+        let all: Vec<_> =
+            self.transfers.iter().filter(|((of, _, _), _)| *of == year).map(|(k, s)| (k.clone(), s.clone())).collect();
+        for ((_, round, unit), stated) in all {
+            // Each pair is met from both its sides: take it from the lesser one.
+            for transfer in stated.transfers.iter().filter(|transfer| unit < transfer.counterparty) {
+                self.eliminate_one(tree, (year, round), &unit, &stated.form, transfer, direction);
+            }
+        }
     }
 
     /// Puts a new tree in force and moves the postings of every submission whose way to the bureau changed.
     fn replace_tree(&mut self, year: u16, tree: Arc<UnitTree>, contents: &dyn Contents) -> Result<(), Remark> {
         if let Some(old) = self.trees.get(&year).cloned() {
+            self.eliminate_all(&old, year, Direction::Remove);
             let filed: Vec<(Slot, Version)> = self
                 .slots
                 .iter()
@@ -242,6 +358,7 @@ impl State {
                 self.post_to(&only(&before, &after), &slot, version.form_set, &submission, Direction::Remove)?;
                 self.post_to(&only(&after, &before), &slot, version.form_set, &submission, Direction::Add)?;
             }
+            self.eliminate_all(&tree, year, Direction::Add);
         }
         self.trees.insert(year, tree);
         Ok(())

@@ -26,6 +26,8 @@ pub struct NodeView {
     pub reported: Arc<Totals>,
     /// What difference forms add, summed.
     pub adjusted: Option<Arc<Totals>>,
+    /// What internal transfers take off, summed.
+    pub eliminated: Option<Arc<Totals>>,
     /// For a node without units below it: its filing, as it was filed.
     pub filing: Option<(Version, Arc<Submission>)>,
 }
@@ -37,13 +39,15 @@ pub struct Posted {
     pub reported: Sum,
     /// Added by difference forms.
     pub adjusted: Sum,
+    /// Taken off because two units below booked the same money.
+    pub eliminated: Sum,
 }
 
 impl Posted {
-    /// Reported plus adjusted.
+    /// Reported plus adjusted minus eliminated (invariant 4).
     pub fn consolidated(&self) -> Sum {
         Sum {
-            value: self.reported.value + self.adjusted.value,
+            value: self.reported.value + self.adjusted.value - self.eliminated.value,
             slack: self.reported.slack + self.adjusted.slack,
             parts: self.reported.parts + self.adjusted.parts,
         }
@@ -53,7 +57,7 @@ impl Posted {
 impl NodeView {
     /// The keys of a table's rows in print order.
     pub fn row_keys(&self, table: usize) -> Vec<RowKey> {
-        let sides = [Some(&self.reported), self.adjusted.as_ref()];
+        let sides = [Some(&self.reported), self.adjusted.as_ref(), self.eliminated.as_ref()];
         let mut keys: Vec<RowKey> = sides
             .into_iter()
             .flatten()
@@ -75,10 +79,14 @@ impl NodeView {
     /// The cells of one row, by column.
     pub fn row(&self, table: usize, key: &str) -> Vec<Posted> {
         let width = self.form.tables[table].columns.len();
-        let reported = self.reported.table(table).and_then(|totals| totals.row(key));
-        let adjusted = self.adjusted.as_ref().and_then(|totals| totals.table(table)).and_then(|totals| totals.row(key));
-        let side = |sums: Option<&[Sum]>, at: usize| sums.and_then(|sums| sums.get(at)).copied().unwrap_or(Sum::BLANK);
-        (0..width).map(|at| Posted { reported: side(reported, at), adjusted: side(adjusted, at) }).collect()
+        let sums = |totals: Option<&Arc<Totals>>| -> Vec<Sum> {
+            let row = totals.and_then(|totals| totals.table(table)).and_then(|totals| totals.row(key));
+            row.map_or_else(|| vec![Sum::BLANK; width], <[Sum]>::to_vec)
+        };
+        let reported = sums(Some(&self.reported));
+        let (adjusted, eliminated) = (sums(self.adjusted.as_ref()), sums(self.eliminated.as_ref()));
+        let posted = |at: usize| Posted { reported: reported[at], adjusted: adjusted[at], eliminated: eliminated[at] };
+        (0..width).map(posted).collect()
     }
 }
 
@@ -125,11 +133,18 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
         if let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? {
             let form = form_of(state, &version)?;
             let reported = Arc::new(Totals::of(&form, [submission.as_ref()]));
-            return Ok(NodeView { form, tree_version, reported, adjusted: None, filing: Some((version, submission)) });
+            return Ok(NodeView {
+                form,
+                tree_version,
+                reported,
+                adjusted: None,
+                eliminated: None,
+                filing: Some((version, submission)),
+            });
         }
         let form = default_form(state, scope)?;
         let reported = Arc::new(Totals::new(&form));
-        return Ok(NodeView { form, tree_version, reported, adjusted: None, filing: None });
+        return Ok(NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None });
     }
     let books: Vec<_> = state
         .books
@@ -143,12 +158,13 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
         [] => {
             let form = default_form(state, scope)?;
             let reported = Arc::new(Totals::new(&form));
-            Ok(NodeView { form, tree_version, reported, adjusted: None, filing: None })
+            Ok(NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None })
         }
         [book] => {
             let reported = book.reported.get(&scope.node).cloned().unwrap_or_else(|| Arc::new(Totals::new(&book.form)));
             let adjusted = book.adjusted.get(&scope.node).cloned();
-            Ok(NodeView { form: book.form.clone(), tree_version, reported, adjusted, filing: None })
+            let eliminated = book.eliminated.get(&scope.node).cloned();
+            Ok(NodeView { form: book.form.clone(), tree_version, reported, adjusted, eliminated, filing: None })
         }
         several => {
             let filings = |node: &UnitCode, book: &super::state::Book| book.reported.get(node).map_or(0, |t| t.filings);
@@ -325,6 +341,112 @@ fn lines_below(form: &FormSet, table: &Table, filed: &FiledTable, row: &str, col
     found.into_iter().filter_map(line).collect()
 }
 
+/// What became of an internal transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferStanding {
+    /// Both sides agree: taken off.
+    Eliminated,
+    /// Both sides state it, with different amounts.
+    Differs,
+    /// The other side doesn't state it.
+    OneSided,
+}
+
+/// An internal transfer between two units below a node, seen from the side that states it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternalTransfer {
+    /// The unit that states it.
+    pub unit: UnitCode,
+    /// The other side.
+    pub counterparty: UnitCode,
+    /// What it is called.
+    pub title: String,
+    /// How much the unit states.
+    pub amount: Money,
+    /// How much the other side states, if it does.
+    pub other: Option<Money>,
+    /// What became of it.
+    pub standing: TransferStanding,
+}
+
+/// The internal transfers between units below a node, sorted; pairs once, from the lesser code's side.
+/// A counterparty outside the node's subtree is neither eliminated here nor an exception.
+pub fn transfers(state: &State, scope: &Scope) -> Vec<InternalTransfer> {
+    let Some(tree) = state.tree(scope.year) else { return Vec::new() };
+    let inside = |code: &str| tree.contains(code) && tree.is_within(code, &scope.node);
+    let mut found = Vec::new();
+    for ((year, round, unit), stated) in &state.transfers {
+        if (*year, *round) != (scope.year, scope.round) || !inside(unit) {
+            continue;
+        }
+        for transfer in stated.transfers.iter().filter(|transfer| inside(&transfer.counterparty)) {
+            let other = state.counterpart(*year, *round, unit, &stated.form, transfer);
+            if other.is_some() && *unit > transfer.counterparty {
+                continue;
+            }
+            let standing = match &other {
+                Some(other) if other.amount == transfer.amount => TransferStanding::Eliminated,
+                Some(_) => TransferStanding::Differs,
+                None => TransferStanding::OneSided,
+            };
+            let rules = stated.form.transfers.as_ref();
+            let title = rules.and_then(|rules| rules.kinds.get(&transfer.kind)).map(|kind| kind.title.clone());
+            found.push(InternalTransfer {
+                unit: unit.clone(),
+                counterparty: transfer.counterparty.clone(),
+                title: title.unwrap_or_else(|| transfer.kind.to_string()),
+                amount: transfer.amount,
+                other: other.map(|other| other.amount),
+                standing,
+            });
+        }
+    }
+    found
+}
+
+/// What one side of an eliminated transfer takes off a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elimination {
+    /// The unit in whose figure the money stands.
+    pub unit: UnitCode,
+    /// The other side.
+    pub counterparty: UnitCode,
+    /// What the unit calls it.
+    pub title: String,
+    /// How much.
+    pub amount: Money,
+}
+
+/// What internal transfers between units below a node take off a cell, both sides of each pair apart.
+pub fn eliminations(state: &State, scope: &Scope, address: &CellAddress) -> Vec<Elimination> {
+    let Some(tree) = state.tree(scope.year) else { return Vec::new() };
+    let inside = |code: &str| tree.contains(code) && tree.is_within(code, &scope.node);
+    let mut found = Vec::new();
+    for ((year, round, unit), stated) in &state.transfers {
+        let Some(rules) = &stated.form.transfers else { continue };
+        let named = scope.form_set.as_ref().is_none_or(|id| stated.form.id == id);
+        if (*year, *round) != (scope.year, scope.round) || !inside(unit) || !named {
+            continue;
+        }
+        let Some((table, definition)) = stated.form.table(&address.table) else { continue };
+        let Some(column) = definition.column(&address.column) else { continue };
+        for transfer in stated.transfers.iter().filter(|transfer| inside(&transfer.counterparty)) {
+            let other = state.counterpart(*year, *round, unit, &stated.form, transfer);
+            if other.is_none_or(|other| other.amount != transfer.amount) {
+                continue;
+            }
+            let tables = rules.elimination(&stated.form, transfer);
+            let taken = tables.iter().find(|filed| filed.table == table).and_then(|filed| filed.row(&address.row));
+            if let Some(amount) = taken.and_then(|row| row.cells[column].amount()) {
+                let title = rules.kinds.get(&transfer.kind).map_or_else(String::new, |kind| kind.title.clone());
+                let (unit, counterparty) = (unit.clone(), transfer.counterparty.clone());
+                found.push(Elimination { unit, counterparty, title, amount: amount.value });
+            }
+        }
+    }
+    found
+}
+
 /// Where one expected unit stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -387,9 +509,4 @@ pub fn status(state: &State, scope: &Scope) -> Result<Vec<StatusLine>, Remark> {
         }
     };
     Ok(tree.budgeted_below(&scope.node).into_iter().map(line).collect())
-}
-
-/// The sum of all shares, for a reader to follow: what [`view`] shows for the same cell.
-pub fn sum_of(shares: &[Share]) -> Money {
-    shares.iter().filter_map(|share| share.cell.as_ref()).filter_map(Sum::of).map(|sum| sum.value).sum()
 }

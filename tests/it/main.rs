@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod architecture;
+mod drills;
 mod journal_contract;
 mod model;
 mod seed;

@@ -132,7 +132,7 @@ impl Interceptor for As {
     }
 }
 
-type Connection = InterceptedService<Channel, As>;
+pub type Connection = InterceptedService<Channel, As>;
 
 /// A client with an identity.
 #[derive(Clone)]
@@ -151,6 +151,11 @@ impl Client {
     pub async fn connect(address: &str, actor: &str) -> Client {
         let channel = Endpoint::from_shared(address.to_owned()).unwrap().connect().await.unwrap();
         Client { connection: InterceptedService::new(channel, As(actor.to_owned())) }
+    }
+
+    /// For calls that no generated client can make.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
     }
 
     pub fn submissions(&self) -> api::submission_service_client::SubmissionServiceClient<Connection> {

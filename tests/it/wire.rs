@@ -36,3 +36,53 @@ async fn the_example_flows_from_filing_to_view() {
     assert_eq!(history.events.len(), 3);
     server.stop().await;
 }
+
+/// The cell of a shown table.
+fn shown<'v>(view: &'v api::ViewResponse, table: &str, row: &str, column: &str) -> &'v api::ShownCell {
+    let table = view.tables.iter().find(|t| t.id == table).unwrap();
+    let at = table.columns.iter().position(|c| c.id == column).unwrap();
+    &table.rows.iter().find(|r| r.key == row).unwrap().cells[at]
+}
+
+#[tokio::test]
+async fn internal_transfers_are_eliminated_in_pairs_and_exceptions_are_shown() {
+    let server = TestServer::fenyang().await;
+    let form = form("shanxi-2024");
+    let department = server.client(DEPARTMENT).await;
+    // One side alone is an exception, and nothing is taken off.
+    let payer = example("fenyang-2024/submissions/407001.json");
+    server.client(&unit("407001")).await.submit(&payer, &form).await.unwrap();
+    let view = department.view("407", &[], false).await.unwrap();
+    assert_eq!(view.transfers[0].standing, i32::from(api::TransferStanding::OneSided));
+    assert_eq!(shown(&view, "T03", "合计", "total").eliminated, "");
+
+    let mut receiver = example("fenyang-2024/submissions/407003.json");
+    server.client(&unit("407003")).await.submit(&receiver, &form).await.unwrap();
+    let view = department.view("407", &[], false).await.unwrap();
+    assert_eq!(view.transfers.len(), 1, "{:?}", view.transfers);
+    assert_eq!(view.transfers[0].standing, i32::from(api::TransferStanding::Eliminated));
+    // Income and expenditure shrink alike, so what is carried over does not change (invariant 4).
+    for (table, row, column) in [
+        ("T01A", "total", "amount"),
+        ("T01B", "total", "total"),
+        ("T02", "2080111", "own"),
+        ("T03", "合计", "total"),
+        ("T03", "2080111", "project"),
+        ("OWN", "superior", "amount"),
+    ] {
+        assert_eq!(shown(&view, table, row, column).eliminated, "120000.00", "{table}/{row}/{column}");
+    }
+    assert_eq!(shown(&view, "T01A", "general", "amount").eliminated, "");
+    let total = shown(&view, "T03", "合计", "total");
+    assert_eq!((total.reported.as_str(), total.exact.as_str()), ("9543294.41", "9423294.41"));
+
+    // The receiver corrects its amount: the pair no longer agrees, and the elimination is taken off again.
+    let table = receiver.tables.iter_mut().find(|table| table.header.id == "TRANSFER").unwrap();
+    let at = table.header.columns.iter().position(|column| column == "amount").unwrap();
+    table.rows[0].1[at] = "120000.01".to_owned();
+    server.client(&unit("407003")).await.submit(&receiver, &form).await.unwrap();
+    let view = department.view("407", &[], false).await.unwrap();
+    assert_eq!(view.transfers[0].standing, i32::from(api::TransferStanding::Differs));
+    assert_eq!(shown(&view, "T03", "合计", "total").exact, "9543294.41");
+    server.stop().await;
+}

@@ -18,6 +18,7 @@ use super::{
 use crate::budget::money::{Decimals, Denomination};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Kind;
+use crate::budget::transfer::{EliminatedCell, EliminatedRows, TransferKind, TransferRules};
 
 /// The most tables of a form set, columns of a table, or fixed rows of a table.
 const PARTS_MAX: usize = 2_000;
@@ -48,8 +49,9 @@ impl FormSet {
             Some(parts) if faults.is_empty() => {
                 let digest = FormSet::digest_of(&files);
                 let layout = digest_files(files.iter().filter(|(name, _)| name.as_str() != RULES_FILE));
-                let Parts { id, title, year, kinds, axes, tables, relations } = parts;
-                Ok(FormSet { id, title, year, kinds, digest, layout, axes, tables, relations, files: Arc::new(files) })
+                let Parts { id, title, year, kinds, axes, tables, relations, transfers } = parts;
+                let files = Arc::new(files);
+                Ok(FormSet { id, title, year, kinds, digest, layout, axes, tables, relations, transfers, files })
             }
             _ => Err(faults),
         }
@@ -64,6 +66,7 @@ struct Parts {
     axes: Vec<Axis>,
     tables: Vec<Table>,
     relations: Vec<Relation>,
+    transfers: Option<TransferRules>,
 }
 
 /// Reads one file after the other; `file` and `text` are the one being read.
@@ -128,7 +131,8 @@ impl<'f> Loader<'f> {
             self.fault_at(whole.clone(), wrong(Reason::FormMissingKey, "", "[T01] …"));
         }
         self.unique_names(&tables, &relations, &whole);
-        Some(Parts { id: id.into(), title, year, kinds, axes, tables, relations })
+        let transfers = self.transfers(document, &tables);
+        Some(Parts { id: id.into(), title, year, kinds, axes, tables, relations, transfers })
     }
 
     fn unique_names(&mut self, tables: &[Table], relations: &[Relation], whole: &Range<usize>) {
@@ -158,7 +162,15 @@ impl<'f> Loader<'f> {
                 DeValue::Table(entries) => {
                     self.only_keys(entries, &["file", "complete"]);
                     let file = self.required(entries, "file", &value.span()).and_then(|v| self.text_of(v));
-                    (file, !matches!(entries.get("complete").map(Spanned::get_ref), Some(DeValue::Boolean(false))))
+                    let complete = match entries.get("complete").map(|value| (value, value.get_ref())) {
+                        Some((_, DeValue::Boolean(complete))) => *complete,
+                        Some((value, _)) => {
+                            self.fault(value, Reason::FormWrongValue, "complete", "true, false");
+                            continue;
+                        }
+                        None => true,
+                    };
+                    (file, complete)
                 }
                 _ => {
                     self.fault(value, Reason::FormWrongValue, "", "{ file = \"….csv\", complete = false }");
@@ -261,7 +273,8 @@ impl<'f> Loader<'f> {
         entries: &DeTable<'_>,
         (axes, amount, all_kinds): (&[Axis], ColumnKind, &[Kind]),
     ) -> Option<Table> {
-        let known = ["name", "title", "rows", "axis", "rollup", "control", "advisory", "filed_by", "columns"];
+        let known =
+            ["name", "title", "rows", "axis", "rollup", "control", "advisory", "filed_by", "transfer", "columns"];
         self.only_keys(entries, &known);
         let name = self.required(entries, "name", &at.span()).and_then(|v| self.text_of(v));
         let title = self.optional(entries, "title").and_then(|v| self.text_of(v)).unwrap_or_default();
@@ -465,6 +478,79 @@ impl<'f> Loader<'f> {
         kinds
     }
 
+    // ── internal transfers ───────────────────────────────────────────────────────────────
+
+    /// `transfer = { kinds = "….csv", cells = "….csv", amount = "column", code = "column" }` of the one table that has it.
+    fn transfers(&mut self, document: &DeTable<'_>, tables: &[Table]) -> Option<TransferRules> {
+        let (at, value) =
+            tables.iter().enumerate().find_map(|(at, table)| match document.get(table.id.as_str())?.get_ref() {
+                DeValue::Table(entries) => entries.get("transfer").map(|value| (at, value)),
+                _ => None,
+            })?;
+        let DeValue::Table(entries) = value.get_ref() else {
+            self.fault(value, Reason::FormWrongValue, "transfer", "{ kinds, cells, amount, code }");
+            return None;
+        };
+        self.only_keys(entries, &["kinds", "cells", "amount", "code"]);
+        let span = value.span();
+        let mut text = |key: &str| self.required(entries, key, &span).and_then(|value| self.text_of(value));
+        let (kinds, cells, amount) = (text("kinds")?, text("cells")?, text("amount")?);
+        let code = entries.contains_key("code").then(|| text("code")).flatten();
+        let table = &tables[at];
+        let Some(amount) = table.column(&amount) else {
+            self.fault(value, Reason::FormUnknownName, &amount, "column");
+            return None;
+        };
+        let code = code.and_then(|code| table.column(&code));
+        let mut rules = TransferRules { table: at, amount, code, kinds: BTreeMap::new() };
+        let (_, lines) = self.csv_of(&kinds, &["kind", "opposite", "side", "title"], &span)?;
+        for (_, [kind, opposite, _, title]) in &lines {
+            let kind_rules = TransferKind { opposite: opposite.clone(), title: title.to_string(), cells: Vec::new() };
+            rules.kinds.insert(kind.clone(), kind_rules);
+        }
+        for (line, [kind, ..]) in &lines {
+            let opposite = rules.opposite(kind).and_then(|opposite| rules.opposite(opposite));
+            if opposite != Some(kind.as_str()) {
+                self.fault_in(&kinds, *line, wrong(Reason::FormUnknownName, kind, "opposite"));
+            }
+        }
+        let (_, lines) = self.csv_of(&cells, &["kind", "table", "row", "column", "when"], &span)?;
+        for (line, fields) in &lines {
+            match eliminated_cell(fields, table, tables, &rules) {
+                Ok((kind, cell)) => {
+                    if let Some(rules) = rules.kinds.get_mut(&kind) {
+                        rules.cells.push(cell);
+                    }
+                }
+                Err(unknown) => {
+                    self.fault_in(
+                        &cells,
+                        *line,
+                        wrong(Reason::FormUnknownName, &unknown, "kind,table,row,column,when"),
+                    );
+                }
+            }
+        }
+        Some(rules)
+    }
+
+    /// A CSV file with exactly these columns.
+    fn csv_of<const N: usize>(
+        &mut self,
+        file: &str,
+        columns: &[&str; N],
+        span: &Range<usize>,
+    ) -> Option<CsvColumns<N>> {
+        let (header, lines) = self.csv(file, span)?;
+        if header != columns {
+            self.fault_in(file, 1, wrong(Reason::FormMissingKey, &header.join(","), &columns.join(",")));
+            return None;
+        }
+        let fields =
+            |(line, fields): (usize, Vec<CompactString>)| Some((line, <[CompactString; N]>::try_from(fields).ok()?));
+        Some((header, lines.into_iter().filter_map(fields).collect()))
+    }
+
     // ── small readers, each of which says where it failed ────────────────────────────────
 
     fn utf8(&mut self, file: &str) -> Option<&'f str> {
@@ -566,6 +652,36 @@ impl<'f> Loader<'f> {
     }
 }
 
+/// Resolves a line of the file of eliminated cells; the error is the name that is not known.
+fn eliminated_cell(
+    [kind, table_id, row, column, when]: &[CompactString; 5],
+    transfers: &Table,
+    tables: &[Table],
+    rules: &TransferRules,
+) -> Result<(CompactString, EliminatedCell), String> {
+    let unknown = |name: &CompactString| Err(name.to_string());
+    if !rules.kinds.contains_key(kind) {
+        return unknown(kind);
+    }
+    let Some(table) = tables.iter().position(|table| table.id == *table_id) else { return unknown(table_id) };
+    let Some(column_at) = tables[table].column(column) else { return unknown(column) };
+    let rows = match (row.as_str(), &tables[table].rows) {
+        ("@code", Rows::Keyed { .. }) => EliminatedRows::Code,
+        ("@class", Rows::Fixed { axis: Some(_), .. }) => EliminatedRows::Class,
+        (key, Rows::Fixed { rows, .. }) if rows.iter().any(|row| row.key == key) => EliminatedRows::Row(key.into()),
+        (key, Rows::Keyed { total: Some(total), .. }) if total == key => EliminatedRows::Row(key.into()),
+        _ => return unknown(row),
+    };
+    let when = match when.strip_prefix('!').map_or((when.as_str(), true), |column| (column, false)) {
+        ("", _) => None,
+        (column, filled) => match transfers.column(column) {
+            Some(column) => Some((column, filled)),
+            None => return unknown(when),
+        },
+    };
+    Ok((kind.clone(), EliminatedCell { table, rows, column: column_at, when }))
+}
+
 /// `2` or `~`.
 fn decimals(text: &str, most: u8) -> Option<Decimals> {
     if text == "~" {
@@ -573,6 +689,9 @@ fn decimals(text: &str, most: u8) -> Option<Decimals> {
     }
     text.parse().ok().filter(|digits| *digits <= most).map(Decimals::Fixed)
 }
+
+/// Header and numbered lines of a file with `N` columns.
+type CsvColumns<const N: usize> = (Vec<String>, Vec<(usize, [CompactString; N])>);
 
 /// Header and numbered lines.
 type CsvFile = (Vec<String>, Vec<(usize, Vec<CompactString>)>);

@@ -22,6 +22,7 @@ use super::cell::RECORD_ROW;
 use super::digest::Digest;
 use super::money::{Decimals, Denomination, Scale};
 use super::submission::Kind;
+use super::transfer::TransferRules;
 
 /// The files of a form set by name: `forms.toml`, `rules.toml`, `*.csv`.
 pub type FormFiles = BTreeMap<String, Vec<u8>>;
@@ -52,6 +53,8 @@ pub struct FormSet {
     pub tables: Vec<Table>,
     /// Its relations: tables of the form set itself.
     pub relations: Vec<Relation>,
+    /// How it knows internal transfers, if it does.
+    pub transfers: Option<TransferRules>,
     /// The files that it was loaded from.
     pub files: Arc<FormFiles>,
 }
@@ -204,6 +207,11 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
+    /// What its amounts are counted in unless a filing says otherwise; nothing if it holds none.
+    pub fn denomination(self) -> Option<Denomination> {
+        if let ColumnKind::Amount { denomination, .. } = self { Some(denomination) } else { None }
+    }
+
     /// Whether its cells are added up.
     pub fn adds_up(self) -> bool {
         matches!(self, ColumnKind::Amount { .. } | ColumnKind::Count)

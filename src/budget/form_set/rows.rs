@@ -55,10 +55,13 @@ pub(super) fn parse_rows(lines: &[&str]) -> Result<Vec<FixedRow>, RowFault> {
         rows.push(FixedRow { key: key.into(), label: label.trim().to_owned(), parts: Vec::new() });
         sums.push(sum);
     }
-    for (at, sum) in sums.iter().enumerate() {
-        if let Some(sum) = sum {
-            rows[at].parts = parse_sum(&rows, at, sum)?;
-        }
+    let ranges = sums
+        .iter()
+        .enumerate()
+        .map(|(at, sum)| sum.map_or(Ok(Vec::new()), |sum| parse_sum(&rows, at, sum)))
+        .collect::<Result<Vec<_>, _>>()?;
+    for (at, row) in rows.iter_mut().enumerate() {
+        row.parts = ranges[at].iter().flat_map(|range| range.parts(&ranges)).collect();
     }
     if let Some(at) = cycle(&rows) {
         return Err(RowFault::Cycle(at, rows[at].key.to_string()));
@@ -66,10 +69,27 @@ pub(super) fn parse_rows(lines: &[&str]) -> Result<Vec<FixedRow>, RowFault> {
     Ok(rows)
 }
 
-fn parse_sum(rows: &[FixedRow], at: usize, sum: &str) -> Result<Vec<Part>, RowFault> {
+/// An addend as written: one row, or a range of them.
+#[derive(Debug)]
+struct Addend {
+    from: usize,
+    to: usize,
+    minus: bool,
+}
+
+impl Addend {
+    /// The rows that it adds. Of a range, rows that add up others of the range are left out: they would count twice.
+    fn parts(&self, ranges: &[Vec<Addend>]) -> Vec<Part> {
+        let meets = |other: &Addend| other.from <= self.to && self.from <= other.to;
+        let adds_inside = |row: usize| self.from != self.to && ranges[row].iter().any(meets);
+        (self.from..=self.to).filter(|row| !adds_inside(*row)).map(|row| Part { row, minus: self.minus }).collect()
+    }
+}
+
+fn parse_sum(rows: &[FixedRow], at: usize, sum: &str) -> Result<Vec<Addend>, RowFault> {
     let index =
         |key: &str| rows.iter().position(|row| row.key == key).ok_or_else(|| RowFault::UnknownPart(at, key.to_owned()));
-    let mut parts = Vec::new();
+    let mut addends = Vec::new();
     let mut minus = false;
     for word in sum.split_whitespace() {
         match word {
@@ -83,14 +103,11 @@ fn parse_sum(rows: &[FixedRow], at: usize, sum: &str) -> Result<Vec<Part>, RowFa
                 if from > to {
                     return Err(RowFault::UnknownPart(at, range.to_owned()));
                 }
-                // Within a range, rows that add up others of the range would count twice.
-                let adds_inside =
-                    |row: usize| from != to && rows[row].parts.iter().any(|p| (from..=to).contains(&p.row));
-                parts.extend((from..=to).filter(|row| !adds_inside(*row)).map(|row| Part { row, minus }));
+                addends.push(Addend { from, to, minus });
             }
         }
     }
-    Ok(parts)
+    Ok(addends)
 }
 
 /// The first row found that adds itself, if any: a walk that visits each row once.
@@ -124,6 +141,14 @@ mod tests {
         let rows = parse_rows(&["a 甲", "b 乙", "c 合计 = a..b", "d 总计 = c - a"]).unwrap();
         assert_eq!(rows[2].parts, [Part { row: 0, minus: false }, Part { row: 1, minus: false }]);
         assert_eq!(rows[3].parts, [Part { row: 2, minus: false }, Part { row: 0, minus: true }]);
+    }
+
+    #[test]
+    fn a_range_adds_no_row_twice_wherever_its_subtotals_stand() {
+        let parts =
+            |lines: &[&str]| parse_rows(lines).unwrap()[0].parts.iter().map(|part| part.row).collect::<Vec<_>>();
+        assert_eq!(parts(&["t 总 = a..c", "a 甲 = b + c", "b 乙", "c 丙"]), [2, 3]);
+        assert_eq!(parts(&["t 总 = a..c", "a 甲", "b 乙", "c 丙 = a + b"]), [1, 2]);
     }
 
     #[test]

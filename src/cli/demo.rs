@@ -1,0 +1,191 @@
+//! `demo`: the whole path on the example, in titled scenes, against a real server in a process of its own.
+//!
+//! The scenes and their commands are data: `examples/fenyang-2024/demo.toml`. What is shown is what the commands print.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use clap::{CommandFactory, FromArgMatches};
+use serde::Deserialize;
+
+use super::output::{Answer, Failure};
+use super::settings::Settings;
+use super::{CommandLine, dispatch};
+use crate::wording::Language;
+
+/// The files of the example, embedded when the program was built.
+const EXAMPLE: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/example.rs"));
+
+/// How wide the demo draws where nobody says.
+const WIDTH: u16 = 132;
+
+/// What `demo` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    scene: Vec<Scene>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scene {
+    zh: String,
+    en: String,
+    #[serde(default)]
+    kill: bool,
+    run: Vec<String>,
+}
+
+/// The folder that the demo plays in; removed at the end unless it is to be kept.
+struct Stage {
+    root: PathBuf,
+    keep: bool,
+}
+
+impl Stage {
+    fn set(options: &Options) -> std::io::Result<Stage> {
+        let (root, keep) = match &options.keep {
+            Some(folder) => (folder.clone(), true),
+            None => (std::env::temp_dir().join(format!("budget-consolidator-demo-{}", std::process::id())), false),
+        };
+        if root.join("data").exists() {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::AlreadyExists,
+                root.join("data").display().to_string(),
+            ));
+        }
+        let stage = Stage { root, keep };
+        for (name, bytes) in EXAMPLE {
+            let path = stage.example().join(name);
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(path, bytes)?;
+        }
+        Ok(stage)
+    }
+
+    fn example(&self) -> PathBuf {
+        self.root.join("example")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = fs::remove_dir_all(&self.root)
+        {
+            tracing::warn!(%error, folder = %self.root.display(), "left behind");
+        }
+    }
+}
+
+/// The server in a process of its own; killed when it is dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(data: &Path) -> std::io::Result<Server> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut address = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out).read_line(&mut address)?;
+        }
+        let server = Server { child, address: address.trim().to_owned() };
+        if server.address.is_empty() {
+            return Err(std::io::Error::other("serve"));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // On Unix this is SIGKILL: what the last scene is about.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Plays the scenes.
+///
+/// # Errors
+/// If the server can't be started, or a command fails that should not.
+pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failure> {
+    let failed = |error: std::io::Error| Failure::Failed(settings.say("demo-failed", &[("why", &error.to_string())]));
+    let script = EXAMPLE.iter().find(|(name, _)| *name == "demo.toml").map(|(_, bytes)| String::from_utf8_lossy(bytes));
+    let script: Script = toml::from_str(&script.unwrap_or_default()).map_err(|e| failed(std::io::Error::other(e)))?;
+    let stage = Stage::set(options).map_err(failed)?;
+    let mut server = Server::start(&stage.data()).map_err(failed)?;
+    say(&settings.say("demo-server", &[("address", &server.address)])).map_err(failed)?;
+    let scenes = script.scene.len();
+    for (at, scene) in script.scene.iter().enumerate() {
+        let claim = match settings.language {
+            Language::Chinese => &scene.zh,
+            Language::English => &scene.en,
+        };
+        say(&format!("\n━━ {}/{scenes}  {claim}", at + 1)).map_err(failed)?;
+        if scene.kill {
+            drop(server);
+            server = Server::start(&stage.data()).map_err(failed)?;
+        }
+        for line in &scene.run {
+            say(&format!("\n$ consolidator {line}")).map_err(failed)?;
+            let answer = play(line, &stage.example(), &server.address, settings).await?;
+            say(answer.text.trim_end()).map_err(failed)?;
+        }
+    }
+    let end = if stage.keep {
+        let (data, example) = (stage.data().display().to_string(), stage.example().display().to_string());
+        settings.say("demo-kept", &[("data", &data), ("example", &example)])
+    } else {
+        settings.say("demo-end", &[])
+    };
+    Ok(Answer::clean(format!("\n{end}\n")))
+}
+
+/// Runs one command line as a user would, in the folder of the example.
+async fn play(line: &str, example: &Path, address: &str, settings: &Settings) -> Result<Answer, Failure> {
+    let words = line.split_whitespace().map(|word| {
+        let file = example.join(word);
+        if file.is_file() { file.into_os_string() } else { OsString::from(word) }
+    });
+    let arguments = std::iter::once(OsString::from("consolidator")).chain(words);
+    let parsed = CommandLine::command().try_get_matches_from(arguments).and_then(|m| CommandLine::from_arg_matches(&m));
+    let CommandLine { globals, verb } = parsed.map_err(|error| Failure::Failed(error.to_string()))?;
+    let settings = Settings {
+        server: address.to_owned(),
+        actor: globals.actor,
+        width: Some(settings.width.unwrap_or(WIDTH)),
+        ..settings.clone()
+    };
+    // The demo is itself a verb, so the call comes back to where it started: boxed, to end the circle of types.
+    Box::pin(dispatch(verb, &settings)).await
+}
+
+/// Prints while it happens, not at the end.
+fn say(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}

@@ -1,0 +1,350 @@
+//! Figures as a person reads them: a printed table with its amounts in columns, or one record after the other.
+//!
+//! Knows answers of the service, not how they were asked for.
+
+use super::output::{Grid, Look};
+use super::words::{grouped, money, say, scale_of, written_scale};
+use crate::budget::money::{Denomination, Scale};
+use crate::proto::api::{ColumnHead, ShownCell, ShownRow, ShownTable};
+use crate::wording::{Language, label};
+
+/// How amounts are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Money {
+    /// As the column's type says.
+    AsPrinted,
+    /// 万元 with two decimals.
+    Wan,
+    /// 元 with 分.
+    Yuan,
+    /// 元 with 分, and how far the true sum may be from it.
+    Exact,
+}
+
+/// A unit beside others.
+#[derive(Debug)]
+pub(super) struct Side<'t> {
+    /// Code and name.
+    pub(super) title: String,
+    /// Whether it has filed anything.
+    pub(super) filed: bool,
+    /// Its table, if it has it.
+    pub(super) table: Option<&'t ShownTable>,
+}
+
+/// The key of the one row of a record.
+const RECORD: &str = "-";
+/// Type of a column that holds the printed name of a code.
+const NAME: &str = "name";
+
+/// What an amount column is shown in.
+fn shown_scale(column: &ColumnHead, how: Money) -> Option<Scale> {
+    let own = scale_of(&column.r#type)?;
+    Some(match how {
+        Money::AsPrinted => own,
+        Money::Wan => Scale { denomination: Denomination::Wan, decimals: 2 },
+        Money::Yuan | Money::Exact => Scale::FEN,
+    })
+}
+
+/// A cell as shown in a table for people.
+pub(super) fn cell_text(cell: &ShownCell, column: &ColumnHead, how: Money) -> String {
+    let Some(scale) = shown_scale(column, how) else {
+        return if column.grouped { grouped(&cell.value) } else { cell.value.clone() };
+    };
+    let Some(exact) = money(&cell.exact) else { return cell.value.clone() };
+    let own = scale_of(&column.r#type);
+    let as_written = written_scale(&cell.value, &cell.exact, own);
+    let text = match how {
+        // Written in the column's denomination: character for character. Else (filed in 元 under 万元) converted.
+        Money::AsPrinted if as_written.is_some_and(|written| written.denomination == scale.denomination) => {
+            grouped(&cell.value)
+        }
+        Money::AsPrinted | Money::Wan | Money::Yuan | Money::Exact => grouped(&exact.print(scale)),
+    };
+    if how == Money::Exact && !cell.slack.is_empty() { format!("{text} ±{}", grouped(&cell.slack)) } else { text }
+}
+
+fn is_figure(column: &ColumnHead) -> bool {
+    scale_of(&column.r#type).is_some()
+        || column.r#type == "count"
+        || column.r#type == "year"
+        || column.r#type.starts_with('%')
+}
+
+/// `单位：万元`, if all amount columns are shown in one; and what a heading adds where they are not.
+fn amount_units(columns: &[&ColumnHead], how: Money) -> (Option<&'static str>, bool) {
+    let mut units: Vec<&'static str> =
+        columns.iter().filter_map(|column| shown_scale(column, how)).map(|scale| scale.denomination.as_str()).collect();
+    units.sort_unstable();
+    units.dedup();
+    match units.as_slice() {
+        [] => (None, false),
+        [one] => (Some(one), false),
+        _ => (None, true),
+    }
+}
+
+fn heading(column: &ColumnHead, mixed: bool, how: Money) -> String {
+    let unit = shown_scale(column, how).filter(|_| mixed).map(|scale| format!("（{}）", scale.denomination.as_str()));
+    format!("{}{}{}", column.label, unit.unwrap_or_default(), if column.assigned { "*" } else { "" })
+}
+
+fn notes(columns: &[&ColumnHead], unit: Option<&str>, how: Money, language: Language) -> (String, String) {
+    let above = match unit {
+        Some(unit) if how == Money::Exact => {
+            format!("  {}\n", say(language, "amounts-exact", &[("unit", unit)]))
+        }
+        Some(unit) => format!("  {}\n", say(language, "amounts-in", &[("unit", unit)])),
+        None => String::new(),
+    };
+    let below = if columns.iter().any(|column| column.assigned) {
+        format!("  {}\n", label("column-assigned", language))
+    } else {
+        String::new()
+    };
+    (above, below)
+}
+
+/// The printed name of a row: what was filed as its name, else the label.
+fn row_name(table: &ShownTable, row: &ShownRow) -> String {
+    let filed =
+        table.columns.iter().zip(&row.cells).find(|(column, cell)| column.r#type == NAME && !cell.value.is_empty());
+    filed.map_or_else(|| row.label.clone(), |(_, cell)| cell.value.clone())
+}
+
+fn indented(name: &str, level: u32) -> String {
+    // Wide spaces: a table draws them as they are.
+    "\u{3000}".repeat(usize::try_from(level.saturating_sub(1)).unwrap_or(0).min(8)) + name
+}
+
+/// A table as on the sheet; where that is too wide for the terminal, or is a record, row after row.
+pub(super) fn card_or_grid(table: &ShownTable, rows: &[&ShownRow], how: Money, look: &Look) -> String {
+    let columns: Vec<&ColumnHead> = table.columns.iter().filter(|column| column.r#type != NAME).collect();
+    let (unit, mixed) = amount_units(&columns, how);
+    let (above, below) = notes(&columns, unit, how, look.language);
+    let is_record = matches!(rows, [row] if row.key == RECORD);
+    let grid = grid(table, rows, mixed, how, look.language);
+    // A little too wide is wrapped; far too wide nobody can read.
+    let fits = look.width.is_none_or(|width| grid.natural_width() <= usize::from(width) * 3 / 2);
+    let body = if is_record || !fits { cards(table, rows, mixed, how, look) } else { grid.draw(look) };
+    above + &body + &below
+}
+
+fn grid(table: &ShownTable, rows: &[&ShownRow], mixed: bool, how: Money, language: Language) -> Grid {
+    let with_unit = rows.iter().any(|row| !row.unit.is_empty());
+    let with_name = rows.iter().any(|row| !row_name(table, row).is_empty());
+    let mut grid = Grid::new();
+    if with_unit {
+        grid = grid.text(label("head-unit", language));
+    }
+    grid = grid.text(label("head-row", language));
+    if with_name {
+        grid = grid.text(label("head-name", language));
+    }
+    let columns: Vec<(usize, &ColumnHead)> =
+        table.columns.iter().enumerate().filter(|(_, column)| column.r#type != NAME).collect();
+    for (_, column) in &columns {
+        let head = heading(column, mixed, how);
+        grid = if is_figure(column) { grid.figures(head) } else { grid.text(head) };
+    }
+    for row in rows {
+        let mut cells = Vec::with_capacity(columns.len() + 3);
+        if with_unit {
+            cells.push(row.unit.clone());
+        }
+        cells.push(row.key.clone());
+        if with_name {
+            cells.push(indented(&row_name(table, row), row.level));
+        }
+        let shown = |(at, column): &(usize, &ColumnHead)| {
+            row.cells.get(*at).map_or(String::new(), |cell| cell_text(cell, column, how))
+        };
+        cells.extend(columns.iter().map(shown));
+        grid.row(cells);
+    }
+    grid
+}
+
+/// One row after the other, each as heading and value; blanks are left out.
+fn cards(table: &ShownTable, rows: &[&ShownRow], mixed: bool, how: Money, look: &Look) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let name = row_name(table, row);
+        let title: Vec<&str> = [row.unit.as_str(), row.key.as_str(), &name]
+            .into_iter()
+            .filter(|part| !part.is_empty() && *part != RECORD)
+            .collect();
+        if !title.is_empty() {
+            out.push_str(&format!("  {}\n", super::output::strong(&title.join(" "))));
+        }
+        let mut grid = Grid::new().text(label("head-column", look.language)).text(label("head-value", look.language));
+        for (column, cell) in table.columns.iter().zip(&row.cells).filter(|(column, _)| column.r#type != NAME) {
+            let text = cell_text(cell, column, how);
+            if !text.is_empty() {
+                grid.row(vec![heading(column, mixed, how), text]);
+            }
+        }
+        if grid.is_empty() {
+            out.push_str(&format!("    {}\n", label("row-blank", look.language)));
+            continue;
+        }
+        let inner = Look { width: look.width.map(|width| width.saturating_sub(4)), ..*look };
+        // The heading of two columns says nothing here; after it and its line come the values.
+        for line in grid.draw(&inner).lines().skip(2) {
+            out.push_str(&format!("    {line}\n"));
+        }
+    }
+    out
+}
+
+/// One amount column of a table, with the nodes directly below side by side.
+pub(super) fn side_by_side(
+    table: &ShownTable,
+    children: &[Side<'_>],
+    column: Option<&str>,
+    how: Money,
+    look: &Look,
+) -> String {
+    let language = look.language;
+    let wanted = |head: &ColumnHead| match column {
+        Some(id) => head.id == id,
+        None => scale_of(&head.r#type).is_some(),
+    };
+    let Some((at, head)) = table.columns.iter().enumerate().find(|(_, head)| wanted(head)) else {
+        let known: Vec<&str> = table.columns.iter().map(|column| column.id.as_str()).collect();
+        let key = if column.is_some() { "column-unknown" } else { "column-none" };
+        let facts = [("column", column.unwrap_or("")), ("known", &known.join(", "))];
+        return format!("  {}\n", say(language, key, &facts));
+    };
+    let unit = shown_scale(head, how).map_or("", |scale| scale.denomination.as_str());
+    let mut out = format!("  {}\n", say(language, "side-by-side", &[("column", &head.label), ("unit", unit)]));
+    let with_name = table.rows.iter().any(|row| !row_name(table, row).is_empty());
+    let mut grid = Grid::new().text(label("head-row", language));
+    if with_name {
+        grid = grid.text(label("head-name", language));
+    }
+    grid = grid.figures(label("head-sum", language));
+    for child in children {
+        let missing = if child.filed { String::new() } else { format!("\n{}", label("not-filed", language)) };
+        // Code above name keeps the column narrow.
+        grid = grid.figures(format!("{}{missing}", child.title.replacen(' ', "\n", 1)));
+    }
+    for row in &table.rows {
+        let mut cells = vec![row.key.clone()];
+        if with_name {
+            cells.push(indented(&row_name(table, row), row.level));
+        }
+        cells.push(row.cells.get(at).map_or(String::new(), |cell| cell_text(cell, head, how)));
+        for child in children {
+            let cell = child
+                .table
+                .and_then(|table| table.rows.iter().find(|other| other.key == row.key))
+                .and_then(|row| row.cells.get(at));
+            cells.push(cell.map_or(String::new(), |cell| cell_text(cell, head, how)));
+        }
+        grid.row(cells);
+    }
+    out.push_str(&grid.draw(look));
+    out
+}
+
+#[cfg(test)]
+pub(super) mod samples {
+    //! Made-up answers for tests of what is drawn.
+
+    use super::*;
+    use crate::proto::api::{Round, ViewResponse};
+
+    pub(in crate::cli) fn column(id: &str, label: &str, kind: &str) -> ColumnHead {
+        ColumnHead { id: id.into(), label: label.into(), r#type: kind.into(), assigned: false, grouped: false }
+    }
+
+    pub(in crate::cli) fn amount(value: &str, exact: &str) -> ShownCell {
+        ShownCell { value: value.into(), exact: exact.into(), ..ShownCell::default() }
+    }
+
+    pub(in crate::cli) fn row(key: &str, label: &str, level: u32, cells: Vec<ShownCell>) -> ShownRow {
+        ShownRow { key: key.into(), label: label.into(), level, cells, unit: String::new() }
+    }
+
+    pub(in crate::cli) fn sample_table() -> ShownTable {
+        let blank = ShownCell::default;
+        ShownTable {
+            id: "T03".into(),
+            name: "表三".into(),
+            title: "支出总表".into(),
+            columns: vec![column("name", "科目名称", "name"), column("total", "合计", "万元.2")],
+            rows: vec![
+                row("合计", "", 0, vec![blank(), amount("42750.33", "427503300.00")]),
+                row("208", "社会保障和就业支出", 1, vec![blank(), amount("42750.33", "427503300.00")]),
+                row("20801", "人力资源", 2, vec![blank(), blank()]),
+            ],
+            filings: 2,
+            empty: 0,
+            roll_up: "sum".into(),
+            listed: 0,
+        }
+    }
+
+    pub(in crate::cli) fn sample_node() -> ViewResponse {
+        ViewResponse {
+            node: "407".into(),
+            name: "人社局".into(),
+            year: 2024,
+            round: i32::from(Round::Second),
+            position: 9,
+            tree_version: 1,
+            form_set: "x-2024".into(),
+            form_set_digest: vec![0xcd; 32],
+            filings: 2,
+            expected: 3,
+            ..ViewResponse::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::*;
+    use super::*;
+
+    const LOOK: Look = Look { language: Language::Chinese, width: None, colour: false };
+
+    #[test]
+    fn amounts_are_shown_as_asked() {
+        let wan = column("total", "合计", "万元.2");
+        let cell = ShownCell { slack: "50.00".into(), ..amount("2118.35", "21183500.00") };
+        assert_eq!(cell_text(&cell, &wan, Money::AsPrinted), "2,118.35");
+        assert_eq!(cell_text(&cell, &wan, Money::Wan), "2,118.35");
+        assert_eq!(cell_text(&cell, &wan, Money::Yuan), "21,183,500.00");
+        assert_eq!(cell_text(&cell, &wan, Money::Exact), "21,183,500.00 ±50.00");
+        // Filed in 元 under a heading in 万元: converted, so that a column never mixes both.
+        assert_eq!(cell_text(&amount("21183512.00", "21183512.00"), &wan, Money::AsPrinted), "2,118.35");
+        assert_eq!(cell_text(&ShownCell::default(), &wan, Money::Yuan), "");
+        assert_eq!(cell_text(&amount("0", "0.00"), &column("a", "数", "元.~"), Money::AsPrinted), "0");
+    }
+
+    #[test]
+    fn a_record_is_a_list_of_headings_and_values() {
+        let mut table = sample_table();
+        table.columns = vec![column("staff", "编制", "count"), column("why", "原因", "text")];
+        let value = |text: &str| ShownCell { value: text.into(), ..ShownCell::default() };
+        table.rows = vec![row("-", "", 1, vec![value("30"), value("")])];
+        let rows: Vec<&ShownRow> = table.rows.iter().collect();
+        assert_eq!(card_or_grid(&table, &rows, Money::AsPrinted, &LOOK), "    编制  30\n");
+    }
+
+    #[test]
+    fn units_stand_side_by_side() {
+        let table = sample_table();
+        let child = sample_table();
+        let children = [
+            Side { title: "407001 本级".into(), filed: true, table: Some(&child) },
+            Side { title: "407005 中心".into(), filed: false, table: None },
+        ];
+        insta::assert_snapshot!(side_by_side(&table, &children, None, Money::AsPrinted, &LOOK), @"");
+        let text = side_by_side(&table, &children, Some("nothing"), Money::AsPrinted, &LOOK);
+        assert!(text.contains("nothing") && text.contains("total"), "{text}");
+    }
+}

@@ -1,0 +1,405 @@
+//! What became of filings, for people and programs: shared by `submit` and `check`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::findings::{Note, counts, headroom, judgement_json, list};
+use super::output::{Failure, Look, Sheet, Show, alarm, strong};
+use super::words::{grouped, hex, say, short_digest, time, time_for_programs};
+use crate::budget::form_set::FormSet;
+use crate::budget::intake::Reading;
+use crate::budget::submission::Slot;
+use crate::proto::api;
+use crate::wording::{Language, label};
+
+/// What became of some filings.
+#[derive(Debug)]
+pub(super) struct Filings {
+    /// Each of them, in order.
+    pub(super) filings: Vec<Filing>,
+    /// How many were not tried any more because the server was lost.
+    pub(super) unsent: usize,
+    /// Whether they went to a server; if not, ceilings were not judged.
+    pub(super) sent: bool,
+}
+
+/// One filing.
+#[derive(Debug)]
+pub(super) struct Filing {
+    /// File name.
+    pub(super) file: String,
+    /// Whose, of when; none if the file couldn't be read.
+    pub(super) slot: Option<Slot>,
+    /// The form set, which knows the names of tables and columns.
+    pub(super) form: Option<Arc<FormSet>>,
+    /// What became of it.
+    pub(super) result: Result<Filed, Failure>,
+}
+
+/// How far a filing got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Taken.
+    Submitted,
+    /// Refused by the server, and journalled.
+    Refused,
+    /// A dry run that would be taken.
+    WouldPass,
+    /// A dry run that would be refused.
+    WouldBeRefused,
+    /// Refused by this program for its shape, and not sent.
+    Unsent,
+    /// Nothing found offline.
+    Checked,
+    /// Something found offline for which it would be refused.
+    CheckedBad,
+}
+
+/// How a filing was judged.
+#[derive(Debug)]
+pub(super) struct Filed {
+    pub(super) fate: Fate,
+    pub(super) notes: Vec<Note>,
+    pub(super) judgements: Vec<api::Judgement>,
+    pub(super) control_version: u32,
+    pub(super) row_count: u64,
+    pub(super) control_total: String,
+    pub(super) digest: Vec<u8>,
+    pub(super) version: u32,
+    pub(super) position: u64,
+    pub(super) time_ms: i64,
+    pub(super) repeated: bool,
+}
+
+impl Filed {
+    /// Refused here for its shape.
+    pub(super) fn unsent(reading: &Reading) -> Filed {
+        Filed { fate: Fate::Unsent, ..Filed::checked(reading) }
+    }
+
+    /// Looked at offline.
+    pub(super) fn checked(reading: &Reading) -> Filed {
+        Filed {
+            fate: if reading.is_refused() { Fate::CheckedBad } else { Fate::Checked },
+            notes: super::submit::notes(reading),
+            judgements: Vec::new(),
+            control_version: 0,
+            row_count: reading.row_count,
+            control_total: reading.control_total.to_string(),
+            digest: reading.digest.0.to_vec(),
+            version: 0,
+            position: 0,
+            time_ms: 0,
+            repeated: false,
+        }
+    }
+
+    /// Answered by the server.
+    pub(super) fn sent(answer: api::SubmitResponse) -> Filed {
+        let verdict = answer.verdict.unwrap_or_default();
+        let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
+        Filed {
+            fate: if taken { Fate::Submitted } else { Fate::Refused },
+            version: answer.version,
+            position: answer.position,
+            time_ms: answer.time_ms,
+            repeated: answer.repeated,
+            ..Filed::judged(verdict)
+        }
+    }
+
+    /// Answered by the server, but only tried.
+    pub(super) fn dry(answer: api::DryRunResponse) -> Filed {
+        let verdict = answer.verdict.unwrap_or_default();
+        let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
+        Filed {
+            fate: if taken { Fate::WouldPass } else { Fate::WouldBeRefused },
+            version: answer.version,
+            position: answer.position,
+            ..Filed::judged(verdict)
+        }
+    }
+
+    fn judged(verdict: api::Verdict) -> Filed {
+        Filed {
+            fate: Fate::Refused,
+            notes: verdict.findings.iter().map(Note::wire).collect(),
+            judgements: verdict.judgements,
+            control_version: verdict.control_version,
+            row_count: verdict.row_count,
+            control_total: verdict.control_total,
+            digest: verdict.digest,
+            version: 0,
+            position: 0,
+            time_ms: 0,
+            repeated: false,
+        }
+    }
+}
+
+impl Fate {
+    /// Whether nothing was refused.
+    pub(super) fn is_clean(self) -> bool {
+        matches!(self, Fate::Submitted | Fate::WouldPass | Fate::Checked)
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Fate::Submitted => "submitted",
+            Fate::Refused => "refused",
+            Fate::WouldPass => "would_pass",
+            Fate::WouldBeRefused => "would_be_refused",
+            Fate::Unsent => "not_sent",
+            Fate::Checked => "nothing_refuses",
+            Fate::CheckedBad => "would_be_refused",
+        }
+    }
+
+    fn name(self, language: Language) -> &'static str {
+        match self {
+            Fate::Submitted => label("fate-submitted", language),
+            Fate::Refused => label("fate-refused", language),
+            Fate::WouldPass => label("fate-would-pass", language),
+            Fate::WouldBeRefused | Fate::CheckedBad => label("fate-would-be-refused", language),
+            Fate::Unsent => label("fate-unsent", language),
+            Fate::Checked => label("fate-checked", language),
+        }
+    }
+}
+
+impl Filing {
+    /// A filing that came to nothing.
+    pub(super) fn failed(file: String, slot: Option<Slot>, failure: Failure) -> Filing {
+        Filing { file, slot, form: None, result: Err(failure) }
+    }
+
+    fn heading(&self, language: Language) -> String {
+        let Some(slot) = &self.slot else { return self.file.clone() };
+        let round = label(&format!("round-{}", slot.round), language);
+        let kind = label(&format!("kind-{}", slot.kind), language);
+        let year = slot.year.to_string();
+        say(language, "filing-of", &[("unit", &slot.unit), ("year", &year), ("round", round), ("kind", kind)])
+            + &format!(" · {}", self.file)
+    }
+
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let mut out = format!("{}\n", strong(&self.heading(language)));
+        let filed = match &self.result {
+            Ok(filed) => filed,
+            Err(failure) => {
+                let word = alarm(label("fate-failed", language));
+                out.push_str(&format!("  {word}  {}\n", failure.sentence(language)));
+                if let Failure::Unreachable(_) = failure {
+                    out.push_str(&format!("  {}\n", label("run-again", language)));
+                }
+                return out;
+            }
+        };
+        let name = filed.fate.name(language);
+        let name = if filed.fate.is_clean() { strong(name) } else { alarm(name) };
+        let mut facts = Vec::new();
+        let number = |key: &str, count: String| say(language, key, &[("n", &count)]);
+        if filed.version > 0 {
+            facts.push(number("fact-version", filed.version.to_string()));
+        }
+        if filed.position > 0 {
+            facts.push(number("fact-position", filed.position.to_string()));
+        }
+        if filed.time_ms != 0 {
+            facts.push(time(filed.time_ms));
+        }
+        facts.push(number("fact-rows", filed.row_count.to_string()));
+        facts.push(number("fact-control-total", grouped(&filed.control_total)));
+        if filed.fate != Fate::Unsent && filed.fate != Fate::CheckedBad {
+            facts.push(number("fact-digest", short_digest(&filed.digest)));
+        }
+        out.push_str(&format!("  {name}  {}\n", facts.join(" · ")));
+        if filed.repeated {
+            out.push_str(&format!("  {}\n", label("fact-repeated", language)));
+        }
+        if !filed.notes.is_empty() {
+            out.push_str(&format!("  {}: {}\n", label("findings", language), counts(&filed.notes, language)));
+            out.push_str(&list(&filed.notes, self.form.as_deref(), look));
+        }
+        if !filed.judgements.is_empty() {
+            let version = filed.control_version.to_string();
+            out.push_str(&format!("  {}\n", say(language, "headroom-title", &[("n", &version)])));
+            let inner = Look { width: look.width.map(|width| width.saturating_sub(2)), ..*look };
+            for line in headroom(&filed.judgements, &inner).lines() {
+                out.push_str(&format!("  {line}\n"));
+            }
+        }
+        out
+    }
+
+    fn json(&self) -> Value {
+        let slot = self.slot.as_ref().map(|slot| {
+            json!({
+                "unit": slot.unit.as_str(),
+                "year": slot.year,
+                "round": slot.round.as_str(),
+                "kind": slot.kind.as_str(),
+            })
+        });
+        let mut value = json!({ "file": self.file, "slot": slot });
+        let more = match &self.result {
+            Err(failure) => json!({ "outcome": "failed", "error": failure.json(Language::English) }),
+            Ok(filed) => json!({
+                "outcome": filed.fate.code(),
+                "version": filed.version,
+                "position": filed.position,
+                "time": if filed.time_ms == 0 { Value::Null } else { time_for_programs(filed.time_ms).into() },
+                "repeated": filed.repeated,
+                "row_count": filed.row_count,
+                "control_total": filed.control_total,
+                "digest": hex(&filed.digest),
+                "findings": filed.notes.iter().map(Note::json).collect::<Vec<_>>(),
+                "control_version": filed.control_version,
+                "judgements": filed.judgements.iter().map(judgement_json).collect::<Vec<_>>(),
+            }),
+        };
+        if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
+            value.extend(more);
+        }
+        value
+    }
+}
+
+impl Filings {
+    /// Whether none was refused or failed.
+    pub(super) fn are_clean(&self) -> bool {
+        self.unsent == 0
+            && self.filings.iter().all(|filing| filing.result.as_ref().is_ok_and(|filed| filed.fate.is_clean()))
+    }
+}
+
+impl Show for Filings {
+    fn text(&self, look: &Look) -> String {
+        let mut out = self.filings.iter().map(|filing| filing.text(look)).collect::<Vec<_>>().join("\n");
+        if self.filings.len() > 1 || self.unsent > 0 {
+            let good = self.filings.iter().filter(|f| f.result.as_ref().is_ok_and(|filed| filed.fate.is_clean()));
+            let (all, good) = (self.filings.len() + self.unsent, good.count());
+            let bad = (self.filings.len() - good).to_string();
+            let facts = [
+                ("all", all.to_string()),
+                ("good", good.to_string()),
+                ("bad", bad),
+                ("unsent", self.unsent.to_string()),
+            ];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            let key = if self.unsent > 0 { "filings-sum-unsent" } else { "filings-sum" };
+            out.push_str(&format!("\n{}\n", say(look.language, key, &facts)));
+        }
+        if !self.sent {
+            out.push_str(&format!("\n{}\n", label("ceilings-not-judged", look.language)));
+        }
+        out
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "filings": self.filings.iter().map(Filing::json).collect::<Vec<_>>(),
+            "not_tried": self.unsent,
+            "ceilings_judged": self.sent,
+        })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let mut columns = vec!["file", "unit", "outcome", "version", "position", "control_total", "digest"];
+        columns.extend(Note::COLUMNS);
+        let mut rows = Vec::new();
+        for filing in &self.filings {
+            let unit = filing.slot.as_ref().map_or(String::new(), |slot| slot.unit.to_string());
+            let mut head = vec![filing.file.clone(), unit];
+            let none = || vec![String::new(); Note::COLUMNS.len()];
+            match &filing.result {
+                Err(failure) => {
+                    head.extend(["failed".to_owned(), String::new(), String::new(), String::new(), String::new()]);
+                    let mut cells = none();
+                    if let Some(last) = cells.last_mut() {
+                        *last = failure.sentence(Language::English);
+                    }
+                    head.extend(cells);
+                    rows.push(head);
+                }
+                Ok(filed) => {
+                    head.extend([
+                        filed.fate.code().to_owned(),
+                        filed.version.to_string(),
+                        filed.position.to_string(),
+                        filed.control_total.clone(),
+                        hex(&filed.digest),
+                    ]);
+                    let mut notes: Vec<Vec<String>> = filed.notes.iter().map(Note::cells).collect();
+                    if notes.is_empty() {
+                        notes.push(none());
+                    }
+                    rows.extend(notes.into_iter().map(|cells| head.iter().cloned().chain(cells).collect()));
+                }
+            }
+        }
+        Sheet { columns, rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::submission::{Kind, Round};
+
+    fn over() -> Filing {
+        let judgement = api::Judgement {
+            unit: "407004".into(),
+            cell: "T03/合计/project".into(),
+            ceiling: "39.60".into(),
+            filed: "43.60".into(),
+            headroom: "-4.00".into(),
+            amount_unit: "万元".into(),
+            strength: "hard".into(),
+            over: true,
+        };
+        let finding = api::Finding {
+            strength: 1,
+            reason: "OVER_CEILING".into(),
+            table: "T03".into(),
+            row: "合计".into(),
+            column: "project".into(),
+            sentence_zh: "超出控制数 4.00 万元。".into(),
+            sentence_en: "4.00 万元 above the ceiling.".into(),
+            ..api::Finding::default()
+        };
+        let verdict = api::Verdict {
+            outcome: i32::from(api::Outcome::Refused),
+            findings: vec![finding],
+            judgements: vec![judgement],
+            control_version: 1,
+            row_count: 12,
+            control_total: "1234567.00".into(),
+            digest: vec![0xab; 32],
+            ..api::Verdict::default()
+        };
+        let answer = api::SubmitResponse { verdict: Some(verdict), position: 7, ..api::SubmitResponse::default() };
+        let slot = Slot { unit: "407004".into(), year: 2024, round: Round::Second, kind: Kind::Unit };
+        Filing { file: "a.json".into(), slot: Some(slot), form: None, result: Ok(Filed::sent(answer)) }
+    }
+
+    #[test]
+    fn a_refusal_shows_what_is_over_and_by_how_much() {
+        let look = Look { language: Language::Chinese, width: None, colour: false };
+        let filings = Filings { filings: vec![over()], unsent: 0, sent: true };
+        let text = super::super::output::finish(&filings.text(&look), false);
+        insta::assert_snapshot!(text, @"");
+        assert!(!filings.are_clean());
+    }
+
+    #[test]
+    fn programs_get_amounts_as_text() {
+        let filings = Filings { filings: vec![over()], unsent: 0, sent: true };
+        let value = filings.json();
+        assert_eq!(value["filings"][0]["judgements"][0]["headroom"], "-4.00");
+        assert_eq!(value["filings"][0]["outcome"], "refused");
+        assert!(filings.sheet().rows.iter().all(|row| row.len() == filings.sheet().columns.len()));
+    }
+}

@@ -1,0 +1,385 @@
+//! `form`: form sets — those in force on a server, those in a folder, and the JSON Schema of their filings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Done;
+use super::attempt::Attempt;
+use super::check::{find, forms, read_folder};
+use super::client::Client;
+use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::settings::Settings;
+use super::table_file::receipt;
+use super::words::{hex, say, short_digest};
+use crate::budget::digest::Digest;
+use crate::budget::form_set::{Column, ColumnKind, FormFault, FormFiles, FormSet, RollUp, Rows, Table};
+use crate::budget::money::Decimals;
+use crate::proto::api::{self, ListFormSetsResponse};
+use crate::submission_file::schema;
+use crate::wording::{Language, label, sentence};
+
+/// What `form` is told.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Verb {
+    /// Lists the form sets in force.
+    List(SourceArgs),
+    /// Shows the tables of one.
+    Show(ShowArgs),
+    /// Prints the JSON Schema of its filings.
+    Schema(ShowArgs),
+    /// Puts the form set of a folder in force.
+    Publish(FolderArgs),
+    /// Checks the form set of a folder and changes nothing.
+    Check(FolderArgs),
+}
+
+/// Where form sets are looked for: on the server unless said otherwise.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SourceArgs {
+    #[arg(long)]
+    pub(super) offline: bool,
+    #[arg(long, value_name = "DIR")]
+    pub(super) forms: Option<PathBuf>,
+}
+
+/// What `form show` and `form schema` are told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ShowArgs {
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+}
+
+/// What `form publish` and `form check` are told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FolderArgs {
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+}
+
+/// Runs `form`.
+///
+/// # Errors
+/// A folder that can't be read, a refusal, or a server that can't be reached.
+pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
+    match verb {
+        Verb::List(args) => list(&args, settings).await,
+        Verb::Show(args) => Ok(settings.answer(&Layout(form_set(&args, settings).await?))),
+        Verb::Schema(args) => {
+            let form = form_set(&args, settings).await?;
+            Ok(Answer::clean(format!("{:#}\n", schema(&form))))
+        }
+        Verb::Publish(args) => publish(args, settings).await,
+        Verb::Check(args) => check(&args, settings),
+    }
+}
+
+async fn list(args: &SourceArgs, settings: &Settings) -> Result<Answer, Failure> {
+    if args.offline || args.forms.is_some() {
+        let summary = |form: &Arc<FormSet>| api::FormSetSummary {
+            id: form.id.to_string(),
+            title: form.title.clone(),
+            year: u32::from(form.year),
+            digest: form.digest.0.to_vec(),
+            tables: u32::try_from(form.tables.len()).unwrap_or(u32::MAX),
+        };
+        let form_sets = forms(args.forms.as_deref(), settings)?.iter().map(summary).collect();
+        return Ok(settings.answer(&FormSets(ListFormSetsResponse { form_sets })));
+    }
+    let client = Client::connect(settings).await?;
+    let answer = client.registry().list_form_sets(api::ListFormSetsRequest {}).await;
+    Ok(settings.answer(&FormSets(answer.map_err(|status| client.failure(&status))?.into_inner())))
+}
+
+async fn form_set(args: &ShowArgs, settings: &Settings) -> Result<Arc<FormSet>, Failure> {
+    if args.source.offline || args.source.forms.is_some() {
+        return find(&forms(args.source.forms.as_deref(), settings)?, &args.id).cloned();
+    }
+    Ok(Arc::new(Client::connect(settings).await?.form_set(&args.id).await?))
+}
+
+async fn publish(args: FolderArgs, settings: &Settings) -> Result<Answer, Failure> {
+    let files = read_folder(&args.dir, settings)?;
+    if let Err(faults) = FormSet::load(files.clone()) {
+        return Ok(Answer { clean: false, ..settings.answer(&Checked { faults, id: String::new(), digest: None }) });
+    }
+    let client = Client::connect(settings).await?;
+    let actor = settings.actor_text();
+    let digest = FormSet::digest_of(&files);
+    let request = [settings.server.as_bytes(), actor.as_bytes(), b"form set", &digest.0];
+    let attempt = Attempt::open(&args.dir, &request);
+    let request = api::PublishFormSetRequest { idempotency_key: attempt.key().to_owned(), files: messages(files) };
+    let answer = client.registry().publish_form_set(request).await;
+    let answer = receipt(answer, attempt, &client)?;
+    let facts = [
+        ("id", answer.id.clone()),
+        ("digest", short_digest(&answer.digest)),
+        ("position", answer.position.to_string()),
+    ];
+    let json = json!({
+        "id": answer.id,
+        "digest": hex(&answer.digest),
+        "position": answer.position,
+        "repeated": answer.repeated,
+    });
+    Ok(settings.answer(&Done::new("form-published", &facts, answer.repeated, json)))
+}
+
+fn messages(files: FormFiles) -> Vec<api::FormFile> {
+    files.into_iter().map(|(name, content)| api::FormFile { name, content }).collect()
+}
+
+fn check(args: &FolderArgs, settings: &Settings) -> Result<Answer, Failure> {
+    let checked = match FormSet::load(read_folder(&args.dir, settings)?) {
+        Ok(form) => Checked { faults: Vec::new(), id: form.id.to_string(), digest: Some(form.digest) },
+        Err(faults) => Checked { faults, id: String::new(), digest: None },
+    };
+    Ok(Answer { clean: checked.faults.is_empty(), ..settings.answer(&checked) })
+}
+
+/// What was found in the form set of a folder.
+#[derive(Debug)]
+struct Checked {
+    faults: Vec<FormFault>,
+    id: String,
+    digest: Option<Digest>,
+}
+
+impl Show for Checked {
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        if let Some(digest) = &self.digest {
+            return say(language, "form-sound", &[("id", &self.id), ("digest", &digest.short())]);
+        }
+        let mut out = String::new();
+        for fault in &self.faults {
+            let said = sentence(&fault.remark, language);
+            out.push_str(&format!(
+                "{}:{}:{}  {said} ({})\n",
+                fault.file, fault.line, fault.column, fault.remark.reason
+            ));
+        }
+        out + &say(language, "form-faults", &[("n", &self.faults.len().to_string())])
+    }
+
+    fn json(&self) -> Value {
+        let fault = |fault: &FormFault| {
+            json!({
+                "file": fault.file,
+                "line": fault.line,
+                "column": fault.column,
+                "reason": fault.remark.reason.code(),
+                "sentence_zh": sentence(&fault.remark, Language::Chinese),
+                "sentence_en": sentence(&fault.remark, Language::English),
+            })
+        };
+        let digest = self.digest.map(|digest| digest.to_string());
+        json!({ "id": self.id, "digest": digest, "faults": self.faults.iter().map(fault).collect::<Vec<_>>() })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let row = |fault: &FormFault| {
+            vec![
+                fault.file.clone(),
+                fault.line.to_string(),
+                fault.column.to_string(),
+                fault.remark.reason.code().to_owned(),
+                sentence(&fault.remark, Language::Chinese),
+                sentence(&fault.remark, Language::English),
+            ]
+        };
+        let columns = vec!["file", "line", "column", "reason", "sentence_zh", "sentence_en"];
+        Sheet { columns, rows: self.faults.iter().map(row).collect() }
+    }
+}
+
+/// The form sets in force.
+#[derive(Debug)]
+struct FormSets(ListFormSetsResponse);
+
+impl Show for FormSets {
+    fn text(&self, look: &Look) -> String {
+        let word = |key| label(key, look.language);
+        let mut grid = Grid::new()
+            .text(word("head-id"))
+            .text(word("head-title"))
+            .text(word("head-year"))
+            .figures(word("head-tables"))
+            .text(word("head-digest"));
+        for form in &self.0.form_sets {
+            grid.row(vec![
+                form.id.clone(),
+                form.title.clone(),
+                form.year.to_string(),
+                form.tables.to_string(),
+                short_digest(&form.digest),
+            ]);
+        }
+        grid.draw(look)
+    }
+
+    fn json(&self) -> Value {
+        let form = |form: &api::FormSetSummary| {
+            json!({
+                "id": form.id,
+                "title": form.title,
+                "year": form.year,
+                "digest": hex(&form.digest),
+                "tables": form.tables,
+            })
+        };
+        json!({ "form_sets": self.0.form_sets.iter().map(form).collect::<Vec<_>>() })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let row = |form: &api::FormSetSummary| {
+            let (year, tables) = (form.year.to_string(), form.tables.to_string());
+            vec![form.id.clone(), form.title.clone(), year, tables, hex(&form.digest)]
+        };
+        let columns = vec!["id", "title", "year", "tables", "digest"];
+        Sheet { columns, rows: self.0.form_sets.iter().map(row).collect() }
+    }
+}
+
+/// The tables of one form set.
+#[derive(Debug)]
+struct Layout(Arc<FormSet>);
+
+fn rows_text(form: &FormSet, table: &Table, language: Language) -> String {
+    match &table.rows {
+        Rows::Record => label("rows-record", language).to_owned(),
+        Rows::Fixed { rows, .. } => say(language, "rows-fixed", &[("n", &rows.len().to_string())]),
+        Rows::Keyed { total, axes } => {
+            let names: Vec<&str> =
+                axes.iter().filter_map(|axis| form.axes.get(*axis)).map(|axis| axis.name.as_str()).collect();
+            let names = names.join(" × ");
+            total.as_ref().map_or(names.clone(), |total| format!("{total} > {names}"))
+        }
+    }
+}
+
+fn roll_up_name(roll_up: RollUp, language: Language) -> &'static str {
+    match roll_up {
+        RollUp::Sum => label("roll-up-sum", language),
+        RollUp::List => label("roll-up-list", language),
+        RollUp::None => label("roll-up-none", language),
+    }
+}
+
+/// The type as forms write it.
+fn type_text(column: &Column) -> String {
+    let with = |name: &str, decimals: Decimals| match decimals {
+        Decimals::Fixed(decimals) => format!("{name}.{decimals}"),
+        Decimals::AsWritten => format!("{name}.~"),
+    };
+    match column.kind {
+        ColumnKind::Amount { denomination, decimals } => with(denomination.as_str(), decimals),
+        ColumnKind::Percent { decimals } => with("%", decimals),
+        ColumnKind::Count => "count".to_owned(),
+        ColumnKind::Year => "year".to_owned(),
+        ColumnKind::Time => "time".to_owned(),
+        ColumnKind::Text => "text".to_owned(),
+        ColumnKind::Calculation => "calculation".to_owned(),
+        ColumnKind::Name => "name".to_owned(),
+    }
+}
+
+impl Show for Layout {
+    fn text(&self, look: &Look) -> String {
+        let form = &self.0;
+        let language = look.language;
+        let (year, digest) = (form.year.to_string(), form.digest.short());
+        let facts = [("id", form.id.as_str()), ("title", &form.title), ("year", &year), ("digest", &digest)];
+        let mut out = format!("{}\n", strong(&say(language, "form-title", &facts)));
+        for table in &form.tables {
+            let title = format!("{} {} {}", table.id, table.name, table.title);
+            let (rows, roll_up) = (rows_text(form, table, language), roll_up_name(table.roll_up, language));
+            let facts = [("rows", rows.as_str()), ("roll_up", roll_up)];
+            out.push_str(&format!("\n{}\n  {}\n", strong(&title), say(language, "form-table", &facts)));
+            let columns =
+                table.columns.iter().map(|column| format!("{} {}（{}）", column.id, column.label, type_text(column)));
+            for column in columns {
+                out.push_str(&format!("    {column}\n"));
+            }
+        }
+        out
+    }
+
+    fn json(&self) -> Value {
+        let form = &self.0;
+        let column = |column: &Column| {
+            json!({
+                "id": column.id.as_str(),
+                "label": column.label,
+                "type": type_text(column),
+                "assigned": column.assigned,
+                "grouped": column.grouped,
+                "signed": column.signed,
+                "required": column.required,
+            })
+        };
+        let fixed = |table: &Table| match &table.rows {
+            Rows::Fixed { rows, .. } => {
+                rows.iter().map(|row| json!({ "row": row.key.as_str(), "label": row.label })).collect()
+            }
+            Rows::Record | Rows::Keyed { .. } => Vec::new(),
+        };
+        let table = |table: &Table| {
+            json!({
+                "id": table.id.as_str(),
+                "name": table.name,
+                "title": table.title,
+                "rows": rows_text(form, table, Language::English),
+                "fixed_rows": fixed(table),
+                "roll_up": match table.roll_up { RollUp::Sum => "sum", RollUp::List => "list", RollUp::None => "none" },
+                "columns": table.columns.iter().map(column).collect::<Vec<_>>(),
+            })
+        };
+        json!({
+            "id": form.id.as_str(),
+            "title": form.title,
+            "year": form.year,
+            "digest": form.digest.to_string(),
+            "tables": form.tables.iter().map(table).collect::<Vec<_>>(),
+        })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let mut rows = Vec::new();
+        for table in &self.0.tables {
+            for column in &table.columns {
+                let cells = [&table.id, &column.id].map(|id| id.to_string());
+                let [table_id, column_id] = cells;
+                rows.push(vec![table_id, table.name.clone(), column_id, column.label.clone(), type_text(column)]);
+            }
+        }
+        Sheet { columns: vec!["table", "table_name", "column", "column_label", "type"], rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples::settings;
+
+    #[tokio::test]
+    async fn embedded_form_sets_are_listed_and_shown_without_a_server() {
+        let source = SourceArgs { offline: true, forms: None };
+        let listed = run(Verb::List(source.clone()), &settings()).await.unwrap();
+        let id = crate::consolidator::embedded_form_sets().into_iter().next().map(FormSet::load);
+        let id = id.unwrap().unwrap().id.to_string();
+        assert!(listed.text.contains(&id), "{}", listed.text);
+        let shown = run(Verb::Show(ShowArgs { id, source }), &settings()).await.unwrap();
+        assert!(shown.clean);
+    }
+
+    #[test]
+    fn faults_of_a_folder_are_said_with_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("forms.toml"), "id = 5\n").unwrap();
+        let answer = check(&FolderArgs { dir: folder.path().to_owned() }, &settings()).unwrap();
+        assert!(!answer.clean && answer.text.contains("forms.toml:1:"), "{}", answer.text);
+    }
+}

@@ -1,0 +1,294 @@
+//! `history`: what happened to a unit — who, when, what, with which findings and ceilings.
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::findings::{Note, counts, headroom, judgement_json, list};
+use super::node_title;
+use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::settings::Settings;
+use super::words::{
+    grouped, hex, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs,
+};
+use crate::proto::api::journal_event::Event;
+use crate::proto::api::{self, JournalEvent, Verdict};
+use crate::wording::{Language, label};
+
+const PAGE_EVENTS: u32 = 1_000;
+
+/// What `history` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    pub(super) node: String,
+}
+
+/// Runs `history`.
+///
+/// # Errors
+/// A refusal, or a server that can't be reached.
+pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    let client = Client::connect(settings).await?;
+    let mut events = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = api::GetHistoryRequest { unit: args.node.clone(), page_size: PAGE_EVENTS, page_token };
+        let page = client.audit().get_history(request).await.map_err(|status| client.failure(&status))?.into_inner();
+        events.extend(page.events);
+        if page.next_page_token.is_empty() {
+            let history = History { unit: args.node, name: page.name, events, position: page.position };
+            return Ok(settings.answer(&history));
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+/// What happened to a unit.
+#[derive(Debug)]
+pub(super) struct History {
+    unit: String,
+    name: String,
+    events: Vec<JournalEvent>,
+    position: u64,
+}
+
+/// An event in a few words: stable code, sentence, verdict if it has one.
+fn told(event: &JournalEvent, language: Language) -> (&'static str, String, Option<&Verdict>) {
+    let filing = |slot: Option<&api::Slot>| {
+        let slot = slot.cloned().unwrap_or_default();
+        let year = slot.year.to_string();
+        let facts = [
+            ("unit", slot.unit.as_str()),
+            ("year", &year),
+            ("round", round_name(slot.round, language)),
+            ("kind", kind_name(slot.kind, language)),
+        ];
+        say(language, "filing-of", &facts)
+    };
+    match &event.event {
+        Some(Event::Submitted(submitted)) => {
+            let facts = [("what", filing(submitted.slot.as_ref())), ("version", submitted.version.to_string())];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            ("submitted", say(language, "event-submitted", &facts), submitted.verdict.as_ref())
+        }
+        Some(Event::Refused(refused)) => {
+            let what = filing(refused.slot.as_ref());
+            ("refused", say(language, "event-refused", &[("what", &what)]), refused.verdict.as_ref())
+        }
+        Some(Event::ControlIssued(issued)) => {
+            let facts = [
+                ("year", issued.year.to_string()),
+                ("round", round_name(issued.round, language).to_owned()),
+                ("version", issued.version.to_string()),
+                ("n", issued.figures.len().to_string()),
+            ];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            ("control_issued", say(language, "event-control-issued", &facts), None)
+        }
+        Some(Event::UnitsImported(imported)) => {
+            let facts = [
+                ("year", imported.year.to_string()),
+                ("version", imported.version.to_string()),
+                ("n", imported.nodes.to_string()),
+            ];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            ("units_imported", say(language, "event-units-imported", &facts), None)
+        }
+        Some(Event::FormSetPublished(published)) => {
+            let facts = [("id", published.id.clone()), ("digest", short_digest(&published.digest))];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            ("form_set_published", say(language, "event-form-set-published", &facts), None)
+        }
+        None => ("unknown", label("event-unknown", language).to_owned(), None),
+    }
+}
+
+fn notes(verdict: &Verdict) -> Vec<Note> {
+    verdict.findings.iter().map(Note::wire).collect()
+}
+
+impl History {
+    fn event(event: &JournalEvent, look: &Look) -> String {
+        let language = look.language;
+        let (_, sentence, verdict) = told(event, language);
+        let position = event.position.to_string();
+        let mut out = format!(
+            "\n{}  {}  {}\n  {}\n",
+            say(language, "event-position", &[("n", &position)]),
+            time(event.time_ms),
+            event.actor,
+            strong(&sentence)
+        );
+        let inner = Look { width: look.width.map(|width| width.saturating_sub(4)), ..*look };
+        let mut indent = |text: &str| text.lines().for_each(|line| out.push_str(&format!("    {line}\n")));
+        if let Some(verdict) = verdict {
+            let rows = verdict.row_count.to_string();
+            let total = grouped(&verdict.control_total);
+            let facts =
+                [say(language, "fact-rows", &[("n", &rows)]), say(language, "fact-control-total", &[("n", &total)])];
+            let digest = say(language, "fact-digest", &[("n", &short_digest(&verdict.digest))]);
+            indent(&format!("{} · {} · {digest}", facts[0], facts[1]));
+            let notes = notes(verdict);
+            if !notes.is_empty() {
+                indent(&format!("{}: {}", label("findings", language), counts(&notes, language)));
+                indent(&list(&notes, None, &inner));
+            }
+            if !verdict.judgements.is_empty() {
+                let version = verdict.control_version.to_string();
+                indent(&say(language, "headroom-title", &[("n", &version)]));
+                indent(&headroom(&verdict.judgements, &inner));
+            }
+        }
+        if let Some(Event::ControlIssued(issued)) = &event.event {
+            let mut grid = Grid::new()
+                .text(label("head-unit", language))
+                .text(label("head-cell", language))
+                .figures(label("head-ceiling", language))
+                .text(label("head-amount-unit", language))
+                .text(label("head-ceiling-strength", language));
+            for figure in &issued.figures {
+                grid.row(vec![
+                    figure.unit.clone(),
+                    figure.cell.clone(),
+                    grouped(&figure.ceiling),
+                    figure.amount_unit.clone(),
+                    super::findings::ceiling_strength(&figure.strength, language),
+                ]);
+            }
+            if !grid.is_empty() {
+                indent(&grid.draw(&inner));
+            }
+        }
+        out
+    }
+}
+
+impl Show for History {
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let unit = node_title(&self.unit, &self.name);
+        let mut out = format!("{}\n", strong(&say(language, "history-title", &[("unit", &unit)])));
+        out.push_str(&format!("  {}\n", say(language, "as-of", &[("n", &self.position.to_string())])));
+        if self.events.is_empty() {
+            out.push_str(&format!("  {}\n", label("history-nothing", language)));
+        }
+        out.extend(self.events.iter().map(|event| History::event(event, look)));
+        out
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "unit": self.unit,
+            "name": self.name,
+            "position": self.position,
+            "events": self.events.iter().map(event_json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let columns = vec!["position", "time", "actor", "event", "what", "version", "findings", "over_ceilings"];
+        let row = |event: &JournalEvent| {
+            let (code, sentence, verdict) = told(event, Language::English);
+            let version = match &event.event {
+                Some(Event::Submitted(submitted)) => submitted.version.to_string(),
+                Some(Event::ControlIssued(issued)) => issued.version.to_string(),
+                Some(Event::UnitsImported(imported)) => imported.version.to_string(),
+                Some(Event::Refused(_) | Event::FormSetPublished(_)) | None => String::new(),
+            };
+            let over = verdict.map(|verdict| verdict.judgements.iter().filter(|judgement| judgement.over).count());
+            vec![
+                event.position.to_string(),
+                time_for_programs(event.time_ms),
+                event.actor.clone(),
+                code.to_owned(),
+                sentence,
+                version,
+                verdict.map_or(String::new(), |verdict| verdict.findings.len().to_string()),
+                over.map_or(String::new(), |over| over.to_string()),
+            ]
+        };
+        Sheet { columns, rows: self.events.iter().map(row).collect() }
+    }
+}
+
+fn event_json(event: &JournalEvent) -> Value {
+    let (code, ..) = told(event, Language::English);
+    let slot = |slot: Option<&api::Slot>| {
+        slot.map(|slot| {
+            json!({ "unit": slot.unit, "year": slot.year, "round": round_code(slot.round), "kind": kind_code(slot.kind) })
+        })
+    };
+    let detail = match &event.event {
+        Some(Event::Submitted(submitted)) => json!({
+            "slot": slot(submitted.slot.as_ref()),
+            "version": submitted.version,
+            "form_set": submitted.form_set,
+            "verdict": submitted.verdict.as_ref().map(verdict_json),
+        }),
+        Some(Event::Refused(refused)) => json!({
+            "slot": slot(refused.slot.as_ref()),
+            "form_set": refused.form_set,
+            "verdict": refused.verdict.as_ref().map(verdict_json),
+        }),
+        Some(Event::ControlIssued(issued)) => json!({
+            "year": issued.year,
+            "round": round_code(issued.round),
+            "version": issued.version,
+            "figures": issued.figures.iter().map(super::control::figure_json).collect::<Vec<_>>(),
+        }),
+        Some(Event::UnitsImported(imported)) => {
+            json!({ "year": imported.year, "version": imported.version, "nodes": imported.nodes })
+        }
+        Some(Event::FormSetPublished(published)) => json!({ "id": published.id, "digest": hex(&published.digest) }),
+        None => Value::Null,
+    };
+    json!({
+        "position": event.position,
+        "time": time_for_programs(event.time_ms),
+        "actor": event.actor,
+        "idempotency_key": event.idempotency_key,
+        "event": code,
+        "detail": detail,
+    })
+}
+
+fn verdict_json(verdict: &Verdict) -> Value {
+    json!({
+        "findings": notes(verdict).iter().map(Note::json).collect::<Vec<_>>(),
+        "judgements": verdict.judgements.iter().map(judgement_json).collect::<Vec<_>>(),
+        "control_version": verdict.control_version,
+        "row_count": verdict.row_count,
+        "control_total": verdict.control_total,
+        "digest": hex(&verdict.digest),
+        "form_set_digest": hex(&verdict.form_set_digest),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_event_says_who_when_and_what() {
+        let finding = api::Finding {
+            strength: 1,
+            reason: "OVER_CEILING".into(),
+            sentence_zh: "超出控制数。".into(),
+            ..api::Finding::default()
+        };
+        let verdict = Verdict { findings: vec![finding], control_version: 1, ..Verdict::default() };
+        let slot = api::Slot { unit: "407004".into(), year: 2024, round: 2, kind: 1 };
+        let refused = api::RefusedEvent { slot: Some(slot), form_set: "x".into(), verdict: Some(verdict) };
+        let event = JournalEvent {
+            position: 7,
+            time_ms: 1_705_482_904_000,
+            actor: "budget://407004/unit".into(),
+            idempotency_key: "k".into(),
+            event: Some(Event::Refused(refused)),
+        };
+        let history = History { unit: "407004".into(), name: "中心".into(), events: vec![event], position: 9 };
+        let look = Look { language: Language::Chinese, width: None, colour: false };
+        insta::assert_snapshot!(super::super::output::finish(&history.text(&look), false), @"");
+        assert_eq!(history.json()["events"][0]["event"], "refused");
+        assert!(history.sheet().rows.iter().all(|row| row.len() == history.sheet().columns.len()));
+    }
+}

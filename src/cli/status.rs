@@ -1,0 +1,197 @@
+//! `status`: who was expected to file, and where each stands.
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::settings::Settings;
+use super::words::{hex, round_code, round_name, say, time, time_for_programs};
+use super::{Times, node_title};
+use crate::proto::api::{self, GetStatusBoardResponse, Standing, StatusLine};
+use crate::wording::{Language, label};
+
+/// What `status` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(super) node: String,
+    #[command(flatten)]
+    pub(super) times: Times,
+}
+
+/// Runs `status`.
+///
+/// # Errors
+/// A refusal, or a server that can't be reached.
+pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    let client = Client::connect(settings).await?;
+    let request = api::GetStatusBoardRequest { scope: Some(args.times.scope(&args.node, None)) };
+    let answer = client.consolidation().get_status_board(request).await.map_err(|status| client.failure(&status))?;
+    Ok(settings.answer(&Board(answer.into_inner())))
+}
+
+/// The status board.
+#[derive(Debug)]
+pub(super) struct Board(pub(super) GetStatusBoardResponse);
+
+fn standing(line: &StatusLine) -> Standing {
+    Standing::try_from(line.standing).unwrap_or(Standing::Unspecified)
+}
+
+fn standing_name(standing: Standing, language: Language) -> &'static str {
+    match standing {
+        Standing::Submitted => label("standing-submitted", language),
+        Standing::Refused => label("standing-refused", language),
+        Standing::Missing => label("standing-missing", language),
+        Standing::Unspecified => "",
+    }
+}
+
+fn standing_code(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Submitted => "submitted",
+        Standing::Refused => "refused",
+        Standing::Missing => "missing",
+        Standing::Unspecified => "",
+    }
+}
+
+impl Show for Board {
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let board = &self.0;
+        let word = |key| label(key, language);
+        let facts = [
+            ("node", node_title(&board.node, &board.name)),
+            ("year", board.year.to_string()),
+            ("round", round_name(board.round, language).to_owned()),
+            ("n", board.position.to_string()),
+            ("expected", board.lines.len().to_string()),
+            ("submitted", board.submitted.to_string()),
+            ("refused", board.refused.to_string()),
+            ("missing", board.missing.to_string()),
+        ];
+        let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let mut grid = Grid::new()
+            .text(word("head-unit"))
+            .text(word("head-standing"))
+            .figures(word("head-version"))
+            .figures(word("head-position"))
+            .text(word("head-time"))
+            .figures(word("head-findings"))
+            .figures(word("head-attempts-refused"))
+            .text(word("head-refused-since"));
+        for line in &board.lines {
+            let version = line.version.clone().unwrap_or_default();
+            let known = |text: String| if line.version.is_some() { text } else { String::new() };
+            grid.row(vec![
+                node_title(&line.unit, &line.name),
+                standing_name(standing(line), language).to_owned(),
+                known(version.version.to_string()),
+                known(version.position.to_string()),
+                known(time(version.time_ms)),
+                known(version.findings.to_string()),
+                if line.refused == 0 { String::new() } else { line.refused.to_string() },
+                if line.refused_position == 0 { String::new() } else { time(line.refused_time_ms) },
+            ]);
+        }
+        format!(
+            "{}\n  {}\n  {}\n\n{}",
+            strong(&say(language, "status-title", &facts)),
+            say(language, "status-sum", &facts),
+            say(language, "as-of", &facts),
+            grid.draw(look)
+        )
+    }
+
+    fn json(&self) -> Value {
+        let board = &self.0;
+        let lines: Vec<Value> = board
+            .lines
+            .iter()
+            .map(|line| {
+                json!({
+                    "unit": line.unit,
+                    "name": line.name,
+                    "standing": standing_code(standing(line)),
+                    "version": line.version.as_ref().map(version_json),
+                    "refused": line.refused,
+                    "refused_position": line.refused_position,
+                })
+            })
+            .collect();
+        json!({
+            "node": board.node,
+            "name": board.name,
+            "year": board.year,
+            "round": round_code(board.round),
+            "position": board.position,
+            "submitted": board.submitted,
+            "refused": board.refused,
+            "missing": board.missing,
+            "lines": lines,
+        })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let columns = vec!["unit", "name", "standing", "version", "position", "time", "findings", "refused"];
+        let row = |line: &StatusLine| {
+            let version = line.version.as_ref();
+            let known = |text: Option<String>| text.unwrap_or_default();
+            vec![
+                line.unit.clone(),
+                line.name.clone(),
+                standing_code(standing(line)).to_owned(),
+                known(version.map(|version| version.version.to_string())),
+                known(version.map(|version| version.position.to_string())),
+                known(version.map(|version| time_for_programs(version.time_ms))),
+                known(version.map(|version| version.findings.to_string())),
+                line.refused.to_string(),
+            ]
+        };
+        Sheet { columns, rows: self.0.lines.iter().map(row).collect() }
+    }
+}
+
+fn version_json(version: &api::Version) -> Value {
+    json!({
+        "version": version.version,
+        "position": version.position,
+        "time": time_for_programs(version.time_ms),
+        "digest": hex(&version.digest),
+        "form_set_digest": hex(&version.form_set_digest),
+        "findings": version.findings,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_board_names_who_is_missing() {
+        let line = |unit: &str, standing: Standing| StatusLine {
+            unit: unit.into(),
+            name: "中心".into(),
+            standing: i32::from(standing),
+            ..StatusLine::default()
+        };
+        let version = api::Version { version: 2, position: 8, time_ms: 1_705_482_904_000, ..api::Version::default() };
+        let filed = StatusLine { version: Some(version), refused: 1, ..line("407001", Standing::Submitted) };
+        let board = Board(GetStatusBoardResponse {
+            node: "407".into(),
+            name: "人社局".into(),
+            year: 2024,
+            round: 2,
+            lines: vec![filed, line("407005", Standing::Missing)],
+            submitted: 1,
+            missing: 1,
+            position: 9,
+            ..GetStatusBoardResponse::default()
+        });
+        let look = Look { language: Language::Chinese, width: None, colour: false };
+        insta::assert_snapshot!(super::super::output::finish(&board.text(&look), false), @"");
+        assert_eq!(board.json()["lines"][1]["standing"], "missing");
+        assert!(board.sheet().rows.iter().all(|row| row.len() == board.sheet().columns.len()));
+    }
+}

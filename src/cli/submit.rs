@@ -1,0 +1,326 @@
+//! `submit`: reads filings, checks their shape here, and streams those that have one to the server.
+//!
+//! A filing that would be refused for its shape is not sent. Sent ones are answered by the server, findings included;
+//! after an unknown outcome the same command repeats the same request ([`Attempt`]).
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio_stream::StreamExt;
+
+use super::attempt::Attempt;
+use super::client::Client;
+use super::filing::{Filed, Filing, Filings};
+use super::findings::Note;
+use super::output::{Answer, Failure};
+use super::settings::Settings;
+use crate::budget::form_set::FormSet;
+use crate::budget::intake::Reading;
+use crate::budget::reason::Reason;
+use crate::budget::submission::{Kind, Round, Slot};
+use crate::proto::api;
+use crate::proto::api::submit_request::Part;
+use crate::submission_file::SubmissionFile;
+
+/// The most rows of a chunk, as the service has it.
+const CHUNK_ROWS_MAX: usize = 256;
+/// A chunk is closed early when its texts reach this, far below what a message may hold.
+const CHUNK_BYTES_MAX: usize = 256 * 1024;
+
+/// What `submit` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub(super) paths: Vec<PathBuf>,
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[arg(long, value_name = "VERSION")]
+    pub(super) expect_version: Option<u32>,
+}
+
+/// Runs `submit`.
+///
+/// # Errors
+/// A path that isn't there, or a server that can't be reached at all; what happens to one filing is in the answer.
+pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    let files = files_of(&args.paths, settings)?;
+    let client = Client::connect(settings).await?;
+    let mut desk = Desk { client, settings, forms: HashMap::new() };
+    let bar = progress(&files);
+    let mut done = Vec::with_capacity(files.len());
+    for path in &files {
+        bar.set_message(file_name(path));
+        let filing = desk.file(path, &args, &bar).await;
+        let lost = matches!(&filing.result, Err(Failure::Unreachable(_)));
+        done.push(filing);
+        bar.inc(1);
+        if lost {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    let unsent = files.len() - done.len();
+    let filings = Filings { filings: done, unsent, sent: true };
+    // A server that is lost is more than a refusal: scripts have to see it in the exit code.
+    let lost = filings.filings.iter().find_map(|filing| match &filing.result {
+        Err(failure @ Failure::Unreachable(_)) => Some(failure.clone()),
+        Err(_) | Ok(_) => None,
+    });
+    match lost {
+        Some(failure) if filings.filings.len() == 1 => Err(failure),
+        Some(_) | None => Ok(Answer { clean: filings.are_clean(), ..settings.answer(&filings) }),
+    }
+}
+
+/// The files that are meant: a folder stands for its `*.json`, sorted.
+pub(super) fn files_of(paths: &[PathBuf], settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        let wrong = |error: &std::io::Error| {
+            let facts = [("file", path.display().to_string()), ("error", error.to_string())];
+            Failure::Usage(settings.say("file-unreadable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
+        };
+        if !path.is_dir() {
+            std::fs::metadata(path).map_err(|error| wrong(&error))?;
+            files.push(path.clone());
+            continue;
+        }
+        let mut inside: Vec<PathBuf> = std::fs::read_dir(path)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .map_err(|error| wrong(&error))?;
+        inside.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        inside.sort();
+        if inside.is_empty() {
+            return Err(Failure::Usage(settings.say("folder-empty", &[("file", &path.display().to_string())])));
+        }
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+/// Reads a submission file.
+pub(super) fn read(path: &Path, settings: &Settings) -> Result<(Vec<u8>, SubmissionFile), Failure> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| {
+        Failure::Usage(settings.say("file-unreadable", &[("file", &name), ("error", &error.to_string())]))
+    })?;
+    let file = SubmissionFile::read_bytes(&bytes).map_err(|fault| {
+        let facts = [("file", name.as_str()), ("error", &fault.sentence(settings.language))];
+        Failure::Usage(settings.say("file-not-a-submission", &facts))
+    })?;
+    Ok((bytes, file))
+}
+
+/// A filing of which nothing but its file is known yet.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+struct Desk<'s> {
+    client: Client,
+    settings: &'s Settings,
+    forms: HashMap<String, Arc<FormSet>>,
+}
+
+impl Desk<'_> {
+    async fn file(&mut self, path: &Path, args: &Args, bar: &ProgressBar) -> Filing {
+        let (bytes, file) = match read(path, self.settings) {
+            Ok(read) => read,
+            Err(failure) => return Filing::failed(file_name(path), None, failure),
+        };
+        let slot = file.slot.clone();
+        let result = self.send(path, &bytes, &file, args, bar).await;
+        match result {
+            Ok((form, filed)) => {
+                Filing { file: file_name(path), slot: Some(slot), form: Some(form), result: Ok(filed) }
+            }
+            Err(failure) => Filing::failed(file_name(path), Some(slot), failure),
+        }
+    }
+
+    async fn send(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        file: &SubmissionFile,
+        args: &Args,
+        bar: &ProgressBar,
+    ) -> Result<(Arc<FormSet>, Filed), Failure> {
+        let form = self.form(&file.form_set).await?;
+        let reading = file.read_on(&form);
+        if reading.is_refused() {
+            return Ok((form, Filed::unsent(&reading)));
+        }
+        if args.dry_run {
+            let parts = parts(file, &form, &reading, "", args.expect_version);
+            let stream = tokio_stream::iter(parts).map(|part| api::DryRunRequest { part: Some(dry(part)) });
+            let answer = self.client.submissions().dry_run(stream).await;
+            let answer = answer.map_err(|status| self.client.failure(&status))?.into_inner();
+            return Ok((form, Filed::dry(answer)));
+        }
+        let actor = self.settings.actor_text();
+        let expected = args.expect_version.map(|version| version.to_string()).unwrap_or_default();
+        let request: [&[u8]; 5] =
+            [self.settings.server.as_bytes(), actor.as_bytes(), &form.digest.0, expected.as_bytes(), bytes];
+        let attempt = Attempt::open(path, &request);
+        let parts = parts(file, &form, &reading, attempt.key(), args.expect_version);
+        let ticks = bar.clone();
+        let stream = tokio_stream::iter(parts).map(move |part| {
+            ticks.tick();
+            api::SubmitRequest { part: Some(part) }
+        });
+        match self.client.submissions().submit(stream).await {
+            Ok(answer) => {
+                attempt.answered();
+                Ok((form, Filed::sent(answer.into_inner())))
+            }
+            Err(status) => {
+                let failure = self.client.failure(&status);
+                if is_final(&failure) {
+                    attempt.answered();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn form(&mut self, id: &str) -> Result<Arc<FormSet>, Failure> {
+        if let Some(form) = self.forms.get(id) {
+            return Ok(Arc::clone(form));
+        }
+        let form = Arc::new(self.client.form_set(id).await?);
+        self.forms.insert(id.to_owned(), Arc::clone(&form));
+        Ok(form)
+    }
+}
+
+/// Whether the request was answered for good: only then may the next attempt have a key of its own.
+pub(super) fn is_final(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused(remark) => {
+            !matches!(remark.reason, Reason::OutcomeUnknown | Reason::Busy | Reason::StoreFull | Reason::StoreStopped)
+        }
+        Failure::Failed(_) | Failure::Usage(_) | Failure::Unreachable(_) => false,
+    }
+}
+
+/// Header, chunks, seal.
+fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, version: Option<u32>) -> Vec<Part> {
+    let tables = file.tables.iter().map(|table| api::TableHeader {
+        id: table.header.id.clone(),
+        empty: table.header.empty,
+        amount_unit: table.header.amount_unit.clone(),
+        decimals: table.header.decimals,
+        columns: table.header.columns.clone(),
+    });
+    let mut parts = vec![Part::Header(api::SubmissionHeader {
+        slot: Some(slot_message(&file.slot)),
+        form_set: file.form_set.clone(),
+        form_set_digest: form.digest.0.to_vec(),
+        idempotency_key: key.to_owned(),
+        version,
+        tables: tables.collect(),
+    })];
+    let mut rows = Vec::new();
+    let mut bytes = 0;
+    for (table, (row, values)) in
+        file.tables.iter().enumerate().flat_map(|(at, table)| table.rows.iter().map(move |row| (at, row)))
+    {
+        bytes += row.len() + values.iter().map(String::len).sum::<usize>();
+        let table = u32::try_from(table).unwrap_or(u32::MAX);
+        rows.push(api::Row { table, key: row.clone(), values: values.clone() });
+        if rows.len() == CHUNK_ROWS_MAX || bytes >= CHUNK_BYTES_MAX {
+            parts.push(Part::Chunk(api::RowChunk { rows: std::mem::take(&mut rows) }));
+            bytes = 0;
+        }
+    }
+    if !rows.is_empty() {
+        parts.push(Part::Chunk(api::RowChunk { rows }));
+    }
+    parts.push(Part::Seal(api::Seal {
+        row_count: reading.row_count,
+        control_total: reading.control_total.to_string(),
+        digest: reading.digest.0.to_vec(),
+    }));
+    parts
+}
+
+fn dry(part: Part) -> api::dry_run_request::Part {
+    match part {
+        Part::Header(header) => api::dry_run_request::Part::Header(header),
+        Part::Chunk(chunk) => api::dry_run_request::Part::Chunk(chunk),
+        Part::Seal(seal) => api::dry_run_request::Part::Seal(seal),
+    }
+}
+
+fn slot_message(slot: &Slot) -> api::Slot {
+    let round = match slot.round {
+        Round::First => api::Round::First,
+        Round::Second => api::Round::Second,
+    };
+    let kind = match slot.kind {
+        Kind::Unit => api::Kind::Unit,
+        Kind::Department => api::Kind::Department,
+        Kind::Difference => api::Kind::Difference,
+    };
+    api::Slot { unit: slot.unit.to_string(), year: slot.year.into(), round: i32::from(round), kind: i32::from(kind) }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress(files: &[PathBuf]) -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(files.len() as u64), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The findings of a reading.
+pub(super) fn notes(reading: &Reading) -> Vec<Note> {
+    reading.findings.iter().map(Note::local).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::intake::TableHeader;
+    use crate::budget::reason::Remark;
+    use crate::submission_file::FileTable;
+
+    #[test]
+    fn a_filing_is_cut_into_chunks_between_header_and_seal() {
+        let files = crate::consolidator::embedded_form_sets().into_iter().next().unwrap();
+        let form = FormSet::load(files).unwrap();
+        let header = TableHeader { id: form.tables[0].id.to_string(), columns: vec![], ..TableHeader::default() };
+        let rows = (0..600).map(|at| (at.to_string(), vec![])).collect();
+        let slot = Slot { unit: "1".into(), year: 2024, round: Round::Second, kind: Kind::Unit };
+        let file = SubmissionFile {
+            form_set: form.id.to_string(),
+            slot,
+            note: Default::default(),
+            tables: vec![FileTable { header, rows }],
+        };
+        let parts = parts(&file, &form, &file.read_on(&form), "k", None);
+        let rows: Vec<usize> = parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Chunk(chunk) => Some(chunk.rows.len()),
+                Part::Header(_) | Part::Seal(_) => None,
+            })
+            .collect();
+        assert_eq!(rows, [256, 256, 88]);
+        assert!(matches!(parts.first(), Some(Part::Header(_))) && matches!(parts.last(), Some(Part::Seal(_))));
+    }
+
+    #[test]
+    fn only_an_answer_ends_an_attempt() {
+        assert!(is_final(&Failure::Refused(Remark::new(Reason::KeyReused))));
+        assert!(!is_final(&Failure::Refused(Remark::new(Reason::OutcomeUnknown))));
+        assert!(!is_final(&Failure::Unreachable(String::new())));
+    }
+}

@@ -1,0 +1,97 @@
+//! CSV files that verbs read, and requests that are made once however often they are sent.
+
+use std::path::Path;
+
+use tonic::{Response, Status};
+
+use super::attempt::Attempt;
+use super::client::Client;
+use super::output::Failure;
+use super::settings::Settings;
+use super::submit::is_final;
+
+/// A CSV with the columns that were asked for, in that order.
+#[derive(Debug)]
+pub(super) struct TableFile<const N: usize> {
+    /// The file as it is.
+    pub(super) bytes: Vec<u8>,
+    /// Its rows.
+    pub(super) rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> TableFile<N> {
+    /// Reads a CSV; its header names the columns, in any order, and each must be there and no other.
+    ///
+    /// # Errors
+    /// What is wrong, with the line.
+    pub(super) fn read(path: &Path, columns: &[&str; N], settings: &Settings) -> Result<TableFile<N>, Failure> {
+        let name = path.display().to_string();
+        let wrong = |key: &str, error: &str| Failure::Usage(settings.say(key, &[("file", &name), ("error", error)]));
+        let bytes = std::fs::read(path).map_err(|error| wrong("file-unreadable", &error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("file-not-utf8", ""))?;
+        // Spreadsheets put a mark before UTF-8.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+        let header = reader.headers().map_err(|error| wrong("csv-wrong", &error.to_string()))?.clone();
+        let places: Vec<Option<usize>> =
+            columns.iter().map(|column| header.iter().position(|found| found == *column)).collect();
+        if places.contains(&None) || header.len() != N {
+            let found: Vec<&str> = header.iter().collect();
+            let facts = [("file", name.as_str()), ("found", &found.join(",")), ("expected", &columns.join(","))];
+            return Err(Failure::Usage(settings.say("csv-header-wrong", &facts)));
+        }
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(|error| wrong("csv-wrong", &error.to_string()))?;
+            let mut row = std::array::from_fn(|_| String::new());
+            for (cell, place) in row.iter_mut().zip(&places) {
+                *cell = place.and_then(|place| record.get(place)).unwrap_or("").to_owned();
+            }
+            rows.push(row);
+        }
+        Ok(TableFile { bytes, rows })
+    }
+}
+
+/// The answer to a request with a key: if it is one, the attempt is over.
+pub(super) fn receipt<T>(answer: Result<Response<T>, Status>, attempt: Attempt, client: &Client) -> Result<T, Failure> {
+    match answer {
+        Ok(answer) => {
+            attempt.answered();
+            Ok(answer.into_inner())
+        }
+        Err(status) => {
+            let failure = client.failure(&status);
+            if is_final(&failure) {
+                attempt.answered();
+            }
+            Err(failure)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples::settings;
+
+    fn read(text: &str) -> Result<TableFile<2>, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, text).unwrap();
+        TableFile::read(&path, &["code", "name"], &settings())
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let file = read("\u{feff}name,code\n甲 , 1\n").unwrap();
+        assert_eq!(file.rows, [["1".to_owned(), "甲".to_owned()]]);
+    }
+
+    #[test]
+    fn other_columns_are_refused_by_name() {
+        let Err(Failure::Usage(text)) = read("code,nam\n") else { panic!("taken") };
+        assert!(text.contains("code,nam") && text.contains("code,name"), "{text}");
+        assert!(read("code,name\n1\n").is_err());
+    }
+}

@@ -1,0 +1,359 @@
+//! `trace`: where a figure comes from, so that a person can add it up on paper.
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::output::{Answer, Failure, Grid, Look, Sheet, Show, alarm, strong};
+use super::settings::Settings;
+use super::view::cell_json;
+use super::words::{grouped, hex, kind_code, kind_name, money, say, time_for_programs, written_scale};
+use super::{Times, node_title};
+use crate::budget::money::Money;
+use crate::proto::api::{self, ShownCell, TraceElimination, TraceShare};
+use crate::wording::{Language, label};
+
+const PAGE_SHARES: u32 = 1_000;
+
+/// What `trace` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    pub(super) node: String,
+    #[arg(value_name = "TABLE/ROW/COLUMN")]
+    pub(super) cell: String,
+    #[command(flatten)]
+    pub(super) times: Times,
+    #[arg(long, value_name = "ID")]
+    pub(super) form_set: Option<String>,
+}
+
+/// Runs `trace`.
+///
+/// # Errors
+/// A refusal, or a server that can't be reached.
+pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    let client = Client::connect(settings).await?;
+    let scope = args.times.scope(&args.node, args.form_set.as_deref());
+    let mut shares = Vec::new();
+    let mut eliminations = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = api::TraceRequest {
+            scope: Some(scope.clone()),
+            cell: args.cell.clone(),
+            page_size: PAGE_SHARES,
+            page_token,
+        };
+        let page = client.consolidation().trace(request).await.map_err(|status| client.failure(&status))?.into_inner();
+        shares.extend(page.shares);
+        eliminations.extend(page.eliminations);
+        if page.next_page_token.is_empty() {
+            let trace = Trace {
+                node: args.node,
+                cell: page.cell,
+                title: [page.table_name, page.row_label, page.column_label],
+                figure: page.figure.unwrap_or_default(),
+                position: page.position,
+                shares,
+                eliminations,
+            };
+            let clean = trace.adds_up();
+            return Ok(Answer { clean, ..settings.answer(&trace) });
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+/// Where a figure comes from.
+#[derive(Debug)]
+pub(super) struct Trace {
+    node: String,
+    cell: String,
+    /// Table, row and column for people.
+    title: [String; 3],
+    figure: ShownCell,
+    position: u64,
+    shares: Vec<TraceShare>,
+    eliminations: Vec<TraceElimination>,
+}
+
+impl Trace {
+    fn sum(&self) -> Money {
+        let shares: Money = self.shares.iter().filter_map(|share| money(&share.exact)).sum();
+        shares - self.eliminations.iter().filter_map(|eliminated| money(&eliminated.amount)).sum()
+    }
+
+    /// Whether the shares are the figure, to the 分. Not asked of what is no amount.
+    fn adds_up(&self) -> bool {
+        self.figure.exact.is_empty() || money(&self.figure.exact) == Some(self.sum())
+    }
+
+    fn shares(&self, look: &Look) -> String {
+        let language = look.language;
+        let word = |key| label(key, language);
+        let mut grid = Grid::new()
+            .text("")
+            .text(word("head-unit"))
+            .text(word("head-kind"))
+            .figures(word("head-version"))
+            .figures(word("head-position"))
+            .figures(word("head-as-written"))
+            .text(word("head-scale"))
+            .figures(word("head-exact"));
+        for (at, share) in self.shares.iter().enumerate() {
+            let version = share.version.clone().unwrap_or_default();
+            let value = match (share.filed, share.value.is_empty()) {
+                (false, _) => word("share-missing").to_owned(),
+                (true, true) => word("share-blank").to_owned(),
+                (true, false) => grouped(&share.value),
+            };
+            grid.row(vec![
+                (if at == 0 { "" } else { "+" }).to_owned(),
+                node_title(&share.unit, &share.name),
+                kind_name(share.kind, language).to_owned(),
+                version.version.to_string(),
+                version.position.to_string(),
+                value,
+                if share.value.is_empty() { String::new() } else { share.scale.clone() },
+                grouped(&share.exact),
+            ]);
+        }
+        for eliminated in &self.eliminations {
+            let facts =
+                [("unit", eliminated.unit.as_str()), ("title", &eliminated.title), ("other", &eliminated.counterparty)];
+            let mut row = vec![String::new(); 8];
+            "-".clone_into(&mut row[0]);
+            row[1] = say(language, "trace-eliminated", &facts);
+            row[7] = grouped(&eliminated.amount);
+            grid.row(row);
+        }
+        if !self.figure.exact.is_empty() {
+            let mut last = vec![String::new(); 8];
+            "=".clone_into(&mut last[0]);
+            word("head-sum").clone_into(&mut last[1]);
+            last[7] = grouped(&self.sum().to_string());
+            grid.row(last);
+        }
+        grid.draw(look)
+    }
+
+    fn lines(share: &TraceShare, look: &Look) -> String {
+        let language = look.language;
+        let word = |key| label(key, language);
+        let title = node_title(&share.unit, &share.name);
+        let mut out = format!("\n{}\n", strong(&say(language, "trace-lines", &[("unit", &title)])));
+        let mut grid = Grid::new()
+            .text("")
+            .text(word("head-row"))
+            .text(word("head-name"))
+            .figures(word("head-as-written"))
+            .figures(word("head-exact"));
+        let mut sum = Money::ZERO;
+        for (at, line) in share.lines.iter().enumerate() {
+            let exact = money(&line.exact);
+            match (exact, line.minus) {
+                (Some(exact), true) => sum -= exact,
+                (Some(exact), false) => sum += exact,
+                (None, _) => {}
+            }
+            let sign = match (line.minus, at) {
+                (true, _) => "-",
+                (false, 0) => "",
+                (false, _) => "+",
+            };
+            grid.row(vec![
+                sign.to_owned(),
+                line.row.clone(),
+                line.label.clone(),
+                grouped(&line.value),
+                grouped(&line.exact),
+            ]);
+        }
+        if let Some(filed) = money(&share.exact) {
+            let last = ["=".to_owned(), String::new(), word("head-sum").to_owned(), String::new()];
+            grid.row(last.into_iter().chain([grouped(&sum.to_string())]).collect());
+            out.push_str(&grid.draw(look));
+            if sum != filed {
+                let difference = grouped(&(sum - filed).to_string());
+                let facts = [("filed", grouped(&share.exact)), ("difference", difference)];
+                let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+                out.push_str(&format!("  {}\n", say(language, "trace-lines-differ", &facts)));
+            }
+            return out;
+        }
+        out + &grid.draw(look)
+    }
+}
+
+impl Show for Trace {
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let title: Vec<&str> = self.title.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+        let position = self.position.to_string();
+        let facts = [("node", self.node.as_str()), ("title", &title.join(" · ")), ("cell", &self.cell)];
+        let mut out = format!("{}\n", strong(&say(language, "trace-title", &facts)));
+        out.push_str(&format!("  {}\n", printed(&self.figure, language)));
+        out.push_str(&format!("  {}\n", say(language, "as-of", &[("n", &position)])));
+        if self.shares.is_empty() {
+            out.push_str(&format!("  {}\n", label("trace-nothing", language)));
+            return out;
+        }
+        out.push('\n');
+        out.push_str(&self.shares(look));
+        if !self.adds_up() {
+            out.push_str(&format!("  {}\n", alarm(label("trace-does-not-add-up", language))));
+        } else if !self.figure.exact.is_empty() {
+            out.push_str(&format!("  {}\n", printed(&self.figure, language)));
+        }
+        for share in self.shares.iter().filter(|share| !share.lines.is_empty()) {
+            out.push_str(&Trace::lines(share, look));
+        }
+        out
+    }
+
+    fn json(&self) -> Value {
+        let [table, row, column] = &self.title;
+        json!({
+            "node": self.node,
+            "cell": self.cell,
+            "table_name": table,
+            "row_label": row,
+            "column_label": column,
+            "figure": cell_json(&self.figure),
+            "position": self.position,
+            "adds_up": self.adds_up(),
+            "shares": self.shares.iter().map(share_json).collect::<Vec<_>>(),
+            "eliminations": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let columns =
+            vec!["unit", "name", "kind", "version", "position", "row", "label", "minus", "value", "scale", "exact"];
+        let mut rows = Vec::new();
+        for share in &self.shares {
+            let version = share.version.clone().unwrap_or_default();
+            let head = [
+                share.unit.clone(),
+                share.name.clone(),
+                kind_code(share.kind).to_owned(),
+                version.version.to_string(),
+                version.position.to_string(),
+            ];
+            let own = ["", "", "", &share.value, &share.scale, &share.exact].map(str::to_owned);
+            rows.push(head.iter().cloned().chain(own).collect());
+            for line in &share.lines {
+                let minus = if line.minus { "yes" } else { "no" };
+                let cells = [line.row.as_str(), &line.label, minus, &line.value, &share.scale, &line.exact];
+                rows.push(head.iter().cloned().chain(cells.map(str::to_owned)).collect());
+            }
+        }
+        Sheet { columns, rows }
+    }
+}
+
+/// `42,750.33 万元（427,503,300.00 元，误差不超过 50.00 元）`.
+fn printed(figure: &ShownCell, language: Language) -> String {
+    if figure.exact.is_empty() {
+        let blank = label("share-blank", language).to_owned();
+        return if figure.value.is_empty() { blank } else { figure.value.clone() };
+    }
+    let unit = written_scale(&figure.value, &figure.exact, None).map_or("", |scale| scale.denomination.as_str());
+    let facts =
+        [("value", grouped(&figure.value)), ("exact", grouped(&figure.exact)), ("slack", grouped(&figure.slack))];
+    let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let key = if figure.slack.is_empty() { "trace-figure" } else { "trace-figure-slack" };
+    say(language, key, &[facts[0], facts[1], facts[2], ("unit", unit)])
+}
+
+fn elimination_json(eliminated: &TraceElimination) -> Value {
+    json!({
+        "unit": eliminated.unit,
+        "counterparty": eliminated.counterparty,
+        "title": eliminated.title,
+        "amount": eliminated.amount,
+    })
+}
+
+fn share_json(share: &TraceShare) -> Value {
+    let version = share.version.clone().unwrap_or_default();
+    let lines: Vec<Value> = share
+        .lines
+        .iter()
+        .map(|line| {
+            json!({ "row": line.row, "label": line.label, "value": line.value, "exact": line.exact, "minus": line.minus })
+        })
+        .collect();
+    json!({
+        "unit": share.unit,
+        "name": share.name,
+        "kind": kind_code(share.kind),
+        "version": version.version,
+        "position": version.position,
+        "time": time_for_programs(version.time_ms),
+        "digest": hex(&version.digest),
+        "filed": share.filed,
+        "value": share.value,
+        "exact": share.exact,
+        "scale": share.scale,
+        "lines": lines,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(unit: &str, value: &str, exact: &str) -> TraceShare {
+        let version = api::Version { version: 1, position: 5, ..api::Version::default() };
+        TraceShare {
+            unit: unit.into(),
+            name: "中心".into(),
+            kind: i32::from(api::Kind::Unit),
+            version: Some(version),
+            filed: true,
+            value: value.into(),
+            exact: exact.into(),
+            scale: "万元.2".into(),
+            lines: vec![],
+        }
+    }
+
+    fn trace(exact: &str) -> Trace {
+        let line = |row: &str, value: &str, exact: &str| api::TraceLine {
+            row: row.into(),
+            label: "机构".into(),
+            value: value.into(),
+            exact: exact.into(),
+            minus: false,
+        };
+        let lines = vec![line("2080109", "1.00", "10000.00"), line("2080199", "1.50", "15000.00")];
+        Trace {
+            node: "407".into(),
+            cell: "T03/合计/total".into(),
+            title: ["表三".into(), "合计".into(), "合计".into()],
+            figure: ShownCell { value: "4.00".into(), exact: exact.into(), ..ShownCell::default() },
+            position: 9,
+            shares: vec![
+                share("407001", "1.50", "15000.00"),
+                TraceShare { lines, ..share("407002", "2.50", "25000.00") },
+            ],
+            eliminations: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_figure_can_be_added_up_on_paper() {
+        let look = Look { language: Language::Chinese, width: None, colour: false };
+        let text = super::super::output::finish(&trace("40000.00").text(&look), false);
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn shares_that_do_not_add_up_are_said_so() {
+        let look = Look { language: Language::English, width: None, colour: false };
+        let wrong = trace("40000.01");
+        assert!(!wrong.adds_up());
+        assert!(wrong.text(&look).contains(label("trace-does-not-add-up", Language::English)));
+        assert!(wrong.sheet().rows.iter().all(|row| row.len() == wrong.sheet().columns.len()));
+    }
+}

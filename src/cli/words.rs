@@ -1,0 +1,177 @@
+//! Words and figures for people: labels filled in, times, rounds, amounts with separators.
+//!
+//! All texts stand in the catalogue of `wording`; here they only get their figures.
+
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
+use crate::budget::money::{Denomination, Money, Scale};
+use crate::proto::api;
+use crate::wording::{Language, label};
+
+/// The label of that key with `{name}`s filled in.
+pub(super) fn say(language: Language, key: &str, facts: &[(&str, &str)]) -> String {
+    let mut rest = label(key, language);
+    let mut out = String::with_capacity(rest.len() + 16);
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let Some((name, tail)) = after.split_once('}') else { break };
+        out.push_str(facts.iter().find(|(known, _)| *known == name).map_or("", |(_, fact)| fact));
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A time as on a clock in China, `2024-01-17 17:15:04`.
+///
+/// China has been at +08:00 without summer time since 1992, so no time zone database is needed.
+pub(super) fn time(ms: i64) -> String {
+    let Ok(offset) = Offset::from_hours(8) else { return String::new() };
+    match Timestamp::from_millisecond(ms) {
+        Ok(at) => offset.to_datetime(at).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => ms.to_string(),
+    }
+}
+
+/// The same for programs, RFC 3339 with milliseconds, in UTC.
+pub(super) fn time_for_programs(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| format!("{at:.3}"))
+}
+
+/// Decimal text with thousands separators.
+pub(super) fn grouped(text: &str) -> String {
+    let (sign, body) = text.strip_prefix('-').map_or(("", text), |body| ("-", body));
+    let (whole, fraction) = body.split_once('.').map_or((body, None), |(whole, fraction)| (whole, Some(fraction)));
+    if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) {
+        return text.to_owned();
+    }
+    let mut out = sign.to_owned();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if let Some(fraction) = fraction {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    out
+}
+
+/// The scale of a column type such as `万元.2` or `元.~`; none if it holds no amounts.
+pub(super) fn scale_of(column_type: &str) -> Option<Scale> {
+    let (denomination, decimals) = column_type.split_once('.').unwrap_or((column_type, "2"));
+    let denomination = Denomination::parse(denomination)?;
+    let decimals = if decimals == "~" { 2 } else { decimals.parse().ok()? };
+    Some(Scale { denomination, decimals })
+}
+
+/// Exact 元 of the wire, `-12.50`. A sum can be larger than a cell, so a cell's limit doesn't apply.
+pub(super) fn money(exact: &str) -> Option<Money> {
+    let (whole, fraction) = exact.split_once('.')?;
+    let two = fraction.len() == 2 && !whole.is_empty();
+    two.then(|| format!("{whole}{fraction}").parse().ok().map(Money::from_fen)).flatten()
+}
+
+/// How a printed value and its exact 元 belong together: the scale that it was written at.
+pub(super) fn written_scale(value: &str, exact: &str, expected: Option<Scale>) -> Option<Scale> {
+    let exact = money(exact)?;
+    let decimals = u8::try_from(value.split_once('.').map_or(0, |(_, fraction)| fraction.len())).ok()?;
+    let first = expected.map_or(Denomination::Wan, |scale| scale.denomination);
+    let other = if first == Denomination::Wan { Denomination::Yuan } else { Denomination::Wan };
+    [first, other]
+        .into_iter()
+        .filter(|denomination| decimals <= denomination.decimals_max())
+        .map(|denomination| Scale { denomination, decimals })
+        .find(|scale| exact.print(*scale) == value)
+}
+
+/// 一上, 二上.
+pub(super) fn round_name(round: i32, language: Language) -> &'static str {
+    match api::Round::try_from(round) {
+        Ok(api::Round::First) => label("round-first", language),
+        Ok(api::Round::Second | api::Round::Unspecified) | Err(_) => label("round-second", language),
+    }
+}
+
+/// The stable name of a round.
+pub(super) fn round_code(round: i32) -> &'static str {
+    match api::Round::try_from(round) {
+        Ok(api::Round::First) => "first",
+        Ok(api::Round::Second | api::Round::Unspecified) | Err(_) => "second",
+    }
+}
+
+/// 单位预算, 部门预算, 差额表.
+pub(super) fn kind_name(kind: i32, language: Language) -> &'static str {
+    match kind_code(kind) {
+        "department" => label("kind-department", language),
+        "difference" => label("kind-difference", language),
+        _ => label("kind-unit", language),
+    }
+}
+
+/// The stable name of a kind.
+pub(super) fn kind_code(kind: i32) -> &'static str {
+    match api::Kind::try_from(kind) {
+        Ok(api::Kind::Department) => "department",
+        Ok(api::Kind::Difference) => "difference",
+        Ok(api::Kind::Unit | api::Kind::Unspecified) | Err(_) => "unit",
+    }
+}
+
+/// The first twelve digits of a digest.
+pub(super) fn short_digest(bytes: &[u8]) -> String {
+    let mut text = hex(bytes);
+    text.truncate(12);
+    text
+}
+
+/// Bytes as hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_grouped_in_thousands() {
+        for (text, shown) in [
+            ("0", "0"),
+            ("1234.5", "1,234.5"),
+            ("-1234567.00", "-1,234,567.00"),
+            ("999", "999"),
+            ("", ""),
+            ("x1", "x1"),
+        ] {
+            assert_eq!(grouped(text), shown);
+        }
+    }
+
+    #[test]
+    fn labels_take_their_facts() {
+        assert_eq!(say(Language::Chinese, "no such label", &[]), "");
+        assert_eq!(time(1_705_482_904_000), "2024-01-17 17:15:04");
+        assert_eq!(time_for_programs(1_705_482_904_000), "2024-01-17T09:15:04.000Z");
+    }
+
+    #[test]
+    fn sums_beyond_a_cell_are_read() {
+        assert_eq!(money("427503300.00").unwrap().to_string(), "427503300.00");
+        assert_eq!(money("12345678901234.56").unwrap().to_string(), "12345678901234.56");
+        assert_eq!(money("-12000000000001.50").unwrap().to_string(), "-12000000000001.50");
+        assert_eq!(money("x"), None);
+    }
+
+    #[test]
+    fn a_value_tells_the_scale_it_was_written_at() {
+        let wan = scale_of("万元.2");
+        assert_eq!(written_scale("0.41", "4060.00", wan), wan);
+        assert_eq!(written_scale("4060.00", "4060.00", wan).unwrap().to_string(), "元.2");
+        assert_eq!(scale_of("count"), None);
+    }
+}

@@ -1,0 +1,266 @@
+//! Drills on the real binary: `kill -9` with filings in flight, and the order of writes, syncs and answers.
+//!
+//! `DRILL_ROUNDS=200 cargo test --release --test it drills` for the long form.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use budget_consolidator::budget::digest::Digest;
+use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::intake::{Intake, TableHeader};
+use budget_consolidator::budget::submission::{Kind, Round, Slot};
+use budget_consolidator::consolidator::Consolidator;
+use budget_consolidator::proto::api;
+use budget_consolidator::store::{MemoryJournal, SledJournal, SledOptions, Step};
+use budget_consolidator::submission_file::SubmissionFile;
+
+use crate::support::*;
+
+/// The server as a process of its own.
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Process {
+    fn start(data: &Path) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        Process::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Process {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        assert!(address.starts_with("http://"), "the server did not come up: {address:?}");
+        Process { child, address: address.trim().to_owned() }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A version of the unit's filing that no other attempt has: its note column carries a counter.
+fn variant(base: &SubmissionFile, counter: u64) -> SubmissionFile {
+    let mut file = base.clone();
+    let table = file.tables.iter_mut().find(|table| table.header.id == "T12").unwrap();
+    let at = table.header.columns.iter().position(|column| column == "name").unwrap();
+    let row = table.rows.iter_mut().find(|(key, _)| key.contains('-')).unwrap();
+    row.1[at] = format!("{} {counter}", row.1[at]);
+    file
+}
+
+/// What was acknowledged: digest by unit and version.
+type Acknowledged = Arc<Mutex<BTreeMap<(String, u32), Vec<u8>>>>;
+
+async fn file_until_the_server_is_gone(
+    address: String,
+    base: SubmissionFile,
+    form: Arc<FormSet>,
+    from: u64,
+    acknowledged: Acknowledged,
+) {
+    let unit_code = base.slot.unit.to_string();
+    let client = Client::connect(&address, &unit(&unit_code)).await;
+    for counter in from.. {
+        match client.submit(&variant(&base, counter), &form).await {
+            Ok(answer) => {
+                let verdict = answer.verdict.unwrap();
+                assert_eq!(verdict.outcome, i32::from(api::Outcome::Submitted), "{:?}", verdict.findings);
+                acknowledged.lock().unwrap().insert((unit_code.clone(), answer.version), verdict.digest);
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Every version that is there is whole: its rows give its digest again. Returns how many.
+async fn check_versions(address: &str, form: &FormSet, acknowledged: &Acknowledged) -> usize {
+    let auditor = Client::connect(address, AUDITOR).await;
+    let mut present = BTreeMap::new();
+    let mut page_token = String::new();
+    loop {
+        let request = api::ListSubmissionsRequest { page_size: 1_000, page_token, ..Default::default() };
+        let page = auditor.submissions().list_submissions(request).await.unwrap().into_inner();
+        for listed in page.submissions {
+            let (slot, version) = (listed.slot.unwrap(), listed.version.unwrap());
+            present.insert((slot.unit, version.version), version.digest);
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    for (key, digest) in acknowledged.lock().unwrap().iter() {
+        assert_eq!(present.get(key), Some(digest), "acknowledged and gone: {key:?}");
+    }
+    // The newest of each unit is the one that could be half there.
+    let newest: BTreeMap<&String, u32> = present.keys().map(|(unit, version)| (unit, *version)).collect();
+    for (unit_code, version) in newest {
+        let slot = Slot { unit: unit_code.as_str().into(), year: 2024, round: Round::Second, kind: Kind::Unit };
+        let request = api::GetSubmissionRequest { slot: Some(slot_out(&slot)), version };
+        let filed = auditor.submissions().get_submission(request).await.unwrap().into_inner();
+        let headers: Vec<TableHeader> = filed
+            .tables
+            .iter()
+            .map(|table| TableHeader {
+                id: table.id.clone(),
+                empty: table.empty,
+                amount_unit: table.amount_unit.clone(),
+                decimals: table.decimals,
+                columns: table.columns.clone(),
+            })
+            .collect();
+        let mut intake = Intake::new(form, slot, &headers);
+        for row in &filed.rows {
+            assert!(intake.row(row.table as usize, &row.key, row.values.iter().map(String::as_str)));
+        }
+        let digest: Digest = intake.finish().digest;
+        assert_eq!(
+            digest.0.to_vec(),
+            present[&(unit_code.clone(), version)],
+            "half a submission: {unit_code} {version}"
+        );
+    }
+    present.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_with_filings_in_flight_every_acknowledged_submission_is_whole() {
+    let rounds: u64 = std::env::var("DRILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
+    let directory = tempfile::tempdir().unwrap();
+    let form = Arc::new(form("shanxi-2024"));
+    let process = Process::start(directory.path());
+    Client::connect(&process.address, ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
+    process.kill();
+    let acknowledged = Acknowledged::default();
+    let bases: Vec<SubmissionFile> =
+        ["407001", "407003", "407004"].map(|code| example(&format!("fenyang-2024/submissions/{code}.json"))).into();
+    let mut versions = 0;
+    for round in 0..rounds {
+        let process = Process::start(directory.path());
+        let clients: Vec<_> = bases
+            .iter()
+            .map(|base| {
+                let (address, base, form) = (process.address.clone(), base.clone(), form.clone());
+                tokio::spawn(file_until_the_server_is_gone(
+                    address,
+                    base,
+                    form,
+                    round * 1_000_000,
+                    acknowledged.clone(),
+                ))
+            })
+            .collect();
+        // A different moment each round, spread over a few group commits.
+        tokio::time::sleep(Duration::from_millis(40 + round * 37 % 160)).await;
+        process.kill();
+        for client in clients {
+            client.await.unwrap();
+        }
+        let process = Process::start(directory.path());
+        versions = check_versions(&process.address, &form, &acknowledged).await;
+        process.kill();
+    }
+    let count = acknowledged.lock().unwrap().len();
+    assert!(count as u64 > rounds, "too few filings were in flight: {count}");
+    println!("kill -9: {rounds} rounds, {count} submissions acknowledged, {versions} present, none lost, none half");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_precedes_the_sync_of_its_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let steps: Arc<Mutex<Vec<Step>>> = Arc::default();
+    let seen = steps.clone();
+    let observer: budget_consolidator::store::Observer = Arc::new(move |step| seen.lock().unwrap().push(step));
+    let options = SledOptions { observer: Some(observer), ..SledOptions::default() };
+    let server = TestServer::on(Arc::new(SledJournal::open(directory.path(), options).unwrap())).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let form = form("shanxi-2024");
+    let base = example("fenyang-2024/submissions/407003.json");
+    let client = server.client(&unit("407003")).await;
+    for counter in 0..5 {
+        let answer = client.submit(&variant(&base, counter), &form).await.unwrap();
+        let steps = steps.lock().unwrap();
+        let at = |wanted: fn(&Step) -> Option<u64>| {
+            steps.iter().position(|step| wanted(step).is_some_and(|through| through >= answer.position))
+        };
+        let wrote = at(|step| if let Step::Wrote { through } = step { Some(*through) } else { None });
+        let flushed = at(|step| if let Step::Flushed { through } = step { Some(*through) } else { None });
+        let synced = at(|step| if let Step::Synced { through } = step { Some(*through) } else { None });
+        assert!(wrote.is_some() && wrote < flushed && flushed < synced, "{wrote:?} {flushed:?} {synced:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_that_does_not_sync_loses_what_it_acknowledged() {
+    // The control: the same check on a build without the sync must fail, or it would prove nothing.
+    for (journal, survives) in [(MemoryJournal::new(), true), (MemoryJournal::without_sync(), false)] {
+        let journal = Arc::new(journal);
+        let server = TestServer::on(journal.clone()).await;
+        server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+        let file = example("fenyang-2024/submissions/407003.json");
+        let answer = server.client(&unit("407003")).await.submit(&file, &form("shanxi-2024")).await.unwrap();
+        let after = Arc::new(journal.crash());
+        server.stop().await;
+        let (consolidator, writer) = Consolidator::open(after, test_clock(), Vec::new()).unwrap();
+        assert_eq!(consolidator.snapshot().event(answer.position).is_ok(), survives);
+        consolidator.close().await;
+        tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
+    }
+}
+
+/// The binary's own system calls: between two answers there is always a completed sync.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_binary_syncs_before_each_answer() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        println!("SKIPPED the_binary_syncs_before_each_answer: strace can't be had");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("strace.log");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-q", "-e", "trace=fsync,fdatasync", "-o"]).arg(&log);
+    command.arg(env!("CARGO_BIN_EXE_consolidator")).args(["serve", "--listen", "127.0.0.1:0", "--data"]);
+    command.arg(directory.path().join("data"));
+    let syncs = || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.lines().filter(|line| line.contains("sync") && line.trim_end().ends_with("= 0")).count()
+    };
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut address = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    if !address.starts_with("http://") {
+        child.wait().unwrap();
+        println!("SKIPPED the_binary_syncs_before_each_answer: strace may not trace here");
+        return;
+    }
+    let process = Process { child, address: address.trim().to_owned() };
+    Client::connect(&process.address, ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
+    let client = Client::connect(&process.address, &unit("407003")).await;
+    let base = example("fenyang-2024/submissions/407003.json");
+    let form = form("shanxi-2024");
+    for counter in 0..3 {
+        let before = syncs();
+        client.submit(&variant(&base, counter), &form).await.unwrap();
+        assert!(syncs() > before, "answered without a sync");
+    }
+    drop(process);
+    // strace is told by its child's end; give its tracee no chance to outlive the test.
+    let _ = Command::new("pkill").args(["-f"]).arg(directory.path().join("data")).status();
+}
