@@ -72,6 +72,9 @@ const NEVER: [&[&str]; 8] = [
     &["f64"],
 ];
 
+/// What a sentence for people says before it gives an example, which has to be of some form.
+const EXAMPLE_MARKS: [&str; 4] = ["例", "如 ", "xample", "such as "];
+
 /// Table names that are common words of the trade as well, and so may stand in a sentence.
 const COMMON_WORDS: [&str; 2] = ["单位", "说明"];
 
@@ -276,13 +279,14 @@ fn product() -> Vec<Source> {
     sources
 }
 
-/// The messages of the product: data that speaks of no form either.
+/// The messages of the product: data that speaks of no form either, but for examples that say that they are some.
 fn wording() -> Vec<Source> {
     let files = files_below(&project("src")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml"));
     files
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap();
-            let texts = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+            let says = |line: &&str| !line.starts_with('#') && !EXAMPLE_MARKS.iter().any(|mark| line.contains(mark));
+            let texts = text.lines().filter(says).map(str::to_owned).collect();
             Source { path: below_src(&path), tokens: Vec::new(), texts }
         })
         .collect()
