@@ -235,6 +235,9 @@ fn locales_name_a_language() {
 }
 
 proptest! {
+    // A failure's seed is printed; a folder beside src/ for it is not wanted.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_fact_makes_it_fall(
         at in 0..Reason::ALL.len(),
