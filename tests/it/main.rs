@@ -6,6 +6,7 @@ mod architecture;
 mod drills;
 mod journal_contract;
 mod model;
+mod pins;
 mod seed;
 mod support;
 mod wire;
