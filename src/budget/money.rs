@@ -90,12 +90,9 @@ impl Money {
     /// and no cap of a cell.
     pub fn parse_total(text: &str) -> Option<Money> {
         let (whole, cents) = text.split_once('.')?;
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        let magnitude = whole.strip_prefix('-').unwrap_or(whole);
-        if !digits(magnitude) || !digits(cents) || cents.len() != 2 {
-            return None;
-        }
-        Money::from_total_fen(format!("{whole}{cents}").parse().ok()?)
+        let total = Money::from_total_fen(format!("{whole}{cents}").parse().ok()?)?;
+        // There is one way to write it, and that is how it prints.
+        (total.to_string() == text).then_some(total)
     }
 }
 
@@ -431,6 +428,16 @@ mod tests {
             assert_eq!(Money::from_fen(fen).print(scale), print, "{fen}");
         }
         assert_eq!(Money::from_fen(406_000).round_to(scale), Money::from_fen(410_000));
+    }
+
+    #[test]
+    fn totals_have_one_spelling() {
+        for text in ["0.00", "-0.05", "12.30", "9999999999999999999999999.99"] {
+            assert_eq!(Money::parse_total(text).unwrap().to_string(), text);
+        }
+        for text in ["", ".", "1", "1.2", "1.234", ".50", "01.00", "-0.00", "+1.00", "1,0.00", "1e1.00", "1.-2"] {
+            assert_eq!(Money::parse_total(text), None, "{text}");
+        }
     }
 
     #[test]

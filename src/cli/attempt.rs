@@ -28,10 +28,11 @@ impl Attempt {
         }
         let request = Digest::of(&whole).to_string();
         let Some(path) = beside(file) else { return Attempt { key: fresh_key(), kept: None } };
-        if let Some((key, of)) = std::fs::read_to_string(&path).ok().as_deref().and_then(|text| text.split_once(' ')) {
-            if of.trim_end() == request && !key.is_empty() {
-                return Attempt { key: key.to_owned(), kept: Some(path) };
-            }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        if let Some((key, of)) = kept.trim_end().split_once(' ')
+            && of == request
+        {
+            return Attempt { key: key.to_owned(), kept: Some(path) };
         }
         let key = fresh_key();
         let kept = std::fs::write(&path, format!("{key} {request}\n")).is_ok();

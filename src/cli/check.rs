@@ -50,7 +50,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
         });
     }
     let filings = Filings { filings, unsent: 0, sent: false };
-    Ok(Answer { clean: filings.are_clean(), ..settings.answer(&filings) })
+    Ok(Answer { code: filings.code(), ..settings.answer(&filings) })
 }
 
 /// The form set of that id.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::output::{Answer, Failure};
 use super::settings::Settings;
-use super::{CommandLine, dispatch};
+use super::{CommandLine, actor, dispatch};
 use crate::wording::Language;
 
 /// The files of the example, embedded when the program was built.
@@ -175,7 +175,7 @@ async fn play(line: &str, example: &Path, address: &str, settings: &Settings) ->
     let CommandLine { globals, verb } = parsed.map_err(|error| Failure::Failed(error.to_string()))?;
     let settings = Settings {
         server: address.to_owned(),
-        actor: globals.actor,
+        actor: actor(globals.actor.as_deref(), settings)?,
         width: Some(settings.width.unwrap_or(WIDTH)),
         ..settings.clone()
     };

@@ -2,9 +2,12 @@
 //!
 //! Knows answers of the service, not how they were asked for.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use super::output::{Grid, Look};
 use super::words::{grouped, money, say, scale_of, written_scale};
 use crate::budget::money::{Denomination, Scale};
+use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::proto::api::{ColumnHead, ShownCell, ShownRow, ShownTable};
 use crate::wording::{Language, label};
 
@@ -34,6 +37,8 @@ pub(super) struct Side<'t> {
 
 /// The key of the one row of a record.
 const RECORD: &str = "-";
+/// The width of a heading over figures: `汾阳市人力` and `427,261,893.91` both fit.
+const HEADING_WIDTH: usize = 14;
 /// Type of a column that holds the printed name of a code.
 const NAME: &str = "name";
 
@@ -113,6 +118,31 @@ fn row_name(table: &ShownTable, row: &ShownRow) -> String {
     filed.map_or_else(|| row.label.clone(), |(_, cell)| cell.value.clone())
 }
 
+/// A row's key for people.
+fn row_key(row: &ShownRow, language: Language) -> String {
+    if row.key == SUBTOTAL_ROW { label("subtotal", language).to_owned() } else { row.key.clone() }
+}
+
+/// A heading in several short lines of about the same length, so that its column is no wider than its figures need.
+fn stacked(title: &str) -> String {
+    let (code, name) = title.split_once(' ').unwrap_or((title, ""));
+    let lines = name.width().div_ceil(HEADING_WIDTH).max(1);
+    // One more than the even share, because a wide character can't be cut in two.
+    let line_width = name.width().div_ceil(lines) + 1;
+    let mut out = code.to_owned();
+    let mut width = line_width;
+    for c in name.chars() {
+        let more = c.width().unwrap_or(0);
+        if width + more > line_width {
+            out.push('\n');
+            width = 0;
+        }
+        out.push(c);
+        width += more;
+    }
+    out
+}
+
 fn indented(name: &str, level: u32) -> String {
     // Wide spaces: a table draws them as they are.
     "\u{3000}".repeat(usize::try_from(level.saturating_sub(1)).unwrap_or(0).min(8)) + name
@@ -153,7 +183,7 @@ fn grid(table: &ShownTable, rows: &[&ShownRow], mixed: bool, how: Money, languag
         if with_unit {
             cells.push(row.unit.clone());
         }
-        cells.push(row.key.clone());
+        cells.push(row_key(row, language));
         if with_name {
             cells.push(indented(&row_name(table, row), row.level));
         }
@@ -170,8 +200,8 @@ fn grid(table: &ShownTable, rows: &[&ShownRow], mixed: bool, how: Money, languag
 fn cards(table: &ShownTable, rows: &[&ShownRow], mixed: bool, how: Money, look: &Look) -> String {
     let mut out = String::new();
     for row in rows {
-        let name = row_name(table, row);
-        let title: Vec<&str> = [row.unit.as_str(), row.key.as_str(), &name]
+        let (key, name) = (row_key(row, look.language), row_name(table, row));
+        let title: Vec<&str> = [row.unit.as_str(), key.as_str(), &name]
             .into_iter()
             .filter(|part| !part.is_empty() && *part != RECORD)
             .collect();
@@ -226,12 +256,11 @@ pub(super) fn side_by_side(
     }
     grid = grid.figures(label("head-sum", language));
     for child in children {
-        let missing = if child.filed { String::new() } else { format!("\n{}", label("not-filed", language)) };
-        // Code above name keeps the column narrow.
-        grid = grid.figures(format!("{}{missing}", child.title.replacen(' ', "\n", 1)));
+        let missing = if child.filed { String::new() } else { format!("\n{}", label("side-not-filed", language)) };
+        grid = grid.figures(format!("{}{missing}", stacked(&child.title)));
     }
     for row in &table.rows {
-        let mut cells = vec![row.key.clone()];
+        let mut cells = vec![row_key(row, language)];
         if with_name {
             cells.push(indented(&row_name(table, row), row.level));
         }
@@ -271,14 +300,14 @@ pub(super) mod samples {
     pub(in crate::cli) fn sample_table() -> ShownTable {
         let blank = ShownCell::default;
         ShownTable {
-            id: "T03".into(),
-            name: "表三".into(),
-            title: "支出总表".into(),
+            id: "A1".into(),
+            name: "甲表".into(),
+            title: "样表".into(),
             columns: vec![column("name", "科目名称", "name"), column("total", "合计", "万元.2")],
             rows: vec![
                 row("合计", "", 0, vec![blank(), amount("42750.33", "427503300.00")]),
-                row("208", "社会保障和就业支出", 1, vec![blank(), amount("42750.33", "427503300.00")]),
-                row("20801", "人力资源", 2, vec![blank(), blank()]),
+                row("901", "甲类支出", 1, vec![blank(), amount("42750.33", "427503300.00")]),
+                row("90101", "人力资源", 2, vec![blank(), blank()]),
             ],
             filings: 2,
             empty: 0,
@@ -343,7 +372,16 @@ mod tests {
             Side { title: "407001 本级".into(), filed: true, table: Some(&child) },
             Side { title: "407005 中心".into(), filed: false, table: None },
         ];
-        insta::assert_snapshot!(side_by_side(&table, &children, None, Money::AsPrinted, &LOOK), @"");
+        insta::assert_snapshot!(side_by_side(&table, &children, None, Money::AsPrinted, &LOOK), @r#"
+          栏：合计 · 单位：万元
+        行     名称             合计     407001  407005
+                                           本级    中心
+                                                 无报送
+        ------------------------------------------------
+        合计               42,750.33  42,750.33
+        901    甲类支出    42,750.33  42,750.33
+        90101  　人力资源
+        "#);
         let text = side_by_side(&table, &children, Some("nothing"), Money::AsPrinted, &LOOK);
         assert!(text.contains("nothing") && text.contains("total"), "{text}");
     }

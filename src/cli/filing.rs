@@ -201,11 +201,13 @@ impl Filing {
         let name = if filed.fate.is_clean() { strong(name) } else { alarm(name) };
         let mut facts = Vec::new();
         let number = |key: &str, count: String| say(language, key, &[("n", &count)]);
-        if filed.version > 0 {
-            facts.push(number("fact-version", filed.version.to_string()));
+        // A dry run stands nowhere: it was judged at a position and would be a version.
+        let dry = matches!(filed.fate, Fate::WouldPass | Fate::WouldBeRefused);
+        if filed.version > 0 && filed.fate != Fate::WouldBeRefused {
+            facts.push(number(if dry { "fact-would-be-version" } else { "fact-version" }, filed.version.to_string()));
         }
         if filed.position > 0 {
-            facts.push(number("fact-position", filed.position.to_string()));
+            facts.push(number(if dry { "as-of" } else { "fact-position" }, filed.position.to_string()));
         }
         if filed.time_ms != 0 {
             facts.push(time(filed.time_ms));
@@ -220,14 +222,14 @@ impl Filing {
             out.push_str(&format!("  {}\n", label("fact-repeated", language)));
         }
         if !filed.notes.is_empty() {
-            out.push_str(&format!("  {}: {}\n", label("findings", language), counts(&filed.notes, language)));
+            out.push_str(&format!("  {}{}\n", label("findings", language), counts(&filed.notes, language)));
             out.push_str(&list(&filed.notes, self.form.as_deref(), look));
         }
         if !filed.judgements.is_empty() {
             let version = filed.control_version.to_string();
             out.push_str(&format!("  {}\n", say(language, "headroom-title", &[("n", &version)])));
             let inner = Look { width: look.width.map(|width| width.saturating_sub(2)), ..*look };
-            for line in headroom(&filed.judgements, &inner).lines() {
+            for line in headroom(&filed.judgements, self.form.as_deref(), &inner).lines() {
                 out.push_str(&format!("  {line}\n"));
             }
         }
@@ -268,10 +270,13 @@ impl Filing {
 }
 
 impl Filings {
-    /// Whether none was refused or failed.
-    pub(super) fn are_clean(&self) -> bool {
-        self.unsent == 0
-            && self.filings.iter().all(|filing| filing.result.as_ref().is_ok_and(|filed| filed.fate.is_clean()))
+    /// The exit code of the worst of them: a server that is lost weighs more than a refusal.
+    pub(super) fn code(&self) -> u8 {
+        let code = |filing: &Filing| match &filing.result {
+            Ok(filed) => u8::from(!filed.fate.is_clean()),
+            Err(failure) => failure.code(),
+        };
+        self.filings.iter().map(code).max().unwrap_or(0)
     }
 }
 
@@ -352,7 +357,7 @@ mod tests {
     fn over() -> Filing {
         let judgement = api::Judgement {
             unit: "407004".into(),
-            cell: "T03/合计/project".into(),
+            cell: "A1/合计/project".into(),
             ceiling: "39.60".into(),
             filed: "43.60".into(),
             headroom: "-4.00".into(),
@@ -363,7 +368,7 @@ mod tests {
         let finding = api::Finding {
             strength: 1,
             reason: "OVER_CEILING".into(),
-            table: "T03".into(),
+            table: "A1".into(),
             row: "合计".into(),
             column: "project".into(),
             sentence_zh: "超出控制数 4.00 万元。".into(),
@@ -390,8 +395,23 @@ mod tests {
         let look = Look { language: Language::Chinese, width: None, colour: false };
         let filings = Filings { filings: vec![over()], unsent: 0, sent: true };
         let text = super::super::output::finish(&filings.text(&look), false);
-        insta::assert_snapshot!(text, @"");
-        assert!(!filings.are_clean());
+        insta::assert_snapshot!(text, @r#"
+        407004 · 2024 年二上 · 单位预算 · a.json
+          被拒绝（已记录，不计入汇总）  第 7 号记录 · 12 行 · 校验总额 1,234,567.00 元（所有金额格之和） · 摘要 abababababab
+          审核发现：必须改正 1
+          [必须改正] A1 · 合计 · project
+              超出控制数 4.00 万元。
+              (OVER_CEILING)
+          控制数执行情况（第 1 版控制数）
+          单位    表/行/栏         控制数  申报数   余额  计量  约束
+          -----------------------------------------------------------------
+          407004  A1/合计/project   39.60   43.60  -4.00  万元  硬性  超出
+        "#);
+        assert_eq!(filings.code(), 1);
+        let lost = Filing::failed("b.json".into(), None, Failure::Unreachable("x".into()));
+        let filings = Filings { filings: vec![over(), lost], unsent: 2, sent: true };
+        assert_eq!(filings.code(), 3);
+        assert!(filings.text(&look).contains(label("run-again", Language::Chinese)));
     }
 
     #[test]

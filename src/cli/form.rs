@@ -103,7 +103,7 @@ async fn form_set(args: &ShowArgs, settings: &Settings) -> Result<Arc<FormSet>, 
 async fn publish(args: FolderArgs, settings: &Settings) -> Result<Answer, Failure> {
     let files = read_folder(&args.dir, settings)?;
     if let Err(faults) = FormSet::load(files.clone()) {
-        return Ok(Answer { clean: false, ..settings.answer(&Checked { faults, id: String::new(), digest: None }) });
+        return Ok(Answer { code: 1, ..settings.answer(&Checked { faults, id: String::new(), digest: None }) });
     }
     let client = Client::connect(settings).await?;
     let actor = settings.actor_text();
@@ -136,7 +136,7 @@ fn check(args: &FolderArgs, settings: &Settings) -> Result<Answer, Failure> {
         Ok(form) => Checked { faults: Vec::new(), id: form.id.to_string(), digest: Some(form.digest) },
         Err(faults) => Checked { faults, id: String::new(), digest: None },
     };
-    Ok(Answer { clean: checked.faults.is_empty(), ..settings.answer(&checked) })
+    Ok(Answer { code: u8::from(!checked.faults.is_empty()), ..settings.answer(&checked) })
 }
 
 /// What was found in the form set of a folder.
@@ -372,7 +372,7 @@ mod tests {
         let id = id.unwrap().unwrap().id.to_string();
         assert!(listed.text.contains(&id), "{}", listed.text);
         let shown = run(Verb::Show(ShowArgs { id, source }), &settings()).await.unwrap();
-        assert!(shown.clean);
+        assert_eq!(shown.code, 0);
     }
 
     #[test]
@@ -380,6 +380,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("forms.toml"), "id = 5\n").unwrap();
         let answer = check(&FolderArgs { dir: folder.path().to_owned() }, &settings()).unwrap();
-        assert!(!answer.clean && answer.text.contains("forms.toml:1:"), "{}", answer.text);
+        assert!(answer.code == 1 && answer.text.contains("forms.toml:1:"), "{}", answer.text);
     }
 }

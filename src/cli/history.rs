@@ -1,5 +1,7 @@
 //! `history`: what happened to a unit — who, when, what, with which findings and ceilings.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -10,6 +12,7 @@ use super::settings::Settings;
 use super::words::{
     grouped, hex, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs,
 };
+use crate::budget::form_set::FormSet;
 use crate::proto::api::journal_event::Event;
 use crate::proto::api::{self, JournalEvent, Verdict};
 use crate::wording::{Language, label};
@@ -35,7 +38,8 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         let page = client.audit().get_history(request).await.map_err(|status| client.failure(&status))?.into_inner();
         events.extend(page.events);
         if page.next_page_token.is_empty() {
-            let history = History { unit: args.node, name: page.name, events, position: page.position };
+            let forms = form_sets(&client, &events).await;
+            let history = History { unit: args.node, name: page.name, events, position: page.position, forms };
             return Ok(settings.answer(&history));
         }
         page_token = page.next_page_token;
@@ -49,6 +53,29 @@ pub(super) struct History {
     name: String,
     events: Vec<JournalEvent>,
     position: u64,
+    /// Form sets by id, for the names of tables and columns; one that can't be had is not needed either.
+    forms: HashMap<String, FormSet>,
+}
+
+/// The form sets that the events' filings stand on.
+async fn form_sets(client: &Client, events: &[JournalEvent]) -> HashMap<String, FormSet> {
+    let mut forms = HashMap::new();
+    for id in events.iter().filter_map(form_set_id) {
+        if !forms.contains_key(id)
+            && let Ok(form) = client.form_set(id).await
+        {
+            forms.insert(id.to_owned(), form);
+        }
+    }
+    forms
+}
+
+fn form_set_id(event: &JournalEvent) -> Option<&str> {
+    match &event.event {
+        Some(Event::Submitted(submitted)) => Some(&submitted.form_set),
+        Some(Event::Refused(refused)) => Some(&refused.form_set),
+        Some(Event::ControlIssued(_) | Event::UnitsImported(_) | Event::FormSetPublished(_)) | None => None,
+    }
 }
 
 /// An event in a few words: stable code, sentence, verdict if it has one.
@@ -107,7 +134,8 @@ fn notes(verdict: &Verdict) -> Vec<Note> {
 }
 
 impl History {
-    fn event(event: &JournalEvent, look: &Look) -> String {
+    fn event(&self, event: &JournalEvent, look: &Look) -> String {
+        let form = form_set_id(event).and_then(|id| self.forms.get(id));
         let language = look.language;
         let (_, sentence, verdict) = told(event, language);
         let position = event.position.to_string();
@@ -129,13 +157,13 @@ impl History {
             indent(&format!("{} · {} · {digest}", facts[0], facts[1]));
             let notes = notes(verdict);
             if !notes.is_empty() {
-                indent(&format!("{}: {}", label("findings", language), counts(&notes, language)));
-                indent(&list(&notes, None, &inner));
+                indent(&format!("{}{}", label("findings", language), counts(&notes, language)));
+                indent(&list(&notes, form, &inner));
             }
             if !verdict.judgements.is_empty() {
                 let version = verdict.control_version.to_string();
                 indent(&say(language, "headroom-title", &[("n", &version)]));
-                indent(&headroom(&verdict.judgements, &inner));
+                indent(&headroom(&verdict.judgements, form, &inner));
             }
         }
         if let Some(Event::ControlIssued(issued)) = &event.event {
@@ -171,7 +199,7 @@ impl Show for History {
         if self.events.is_empty() {
             out.push_str(&format!("  {}\n", label("history-nothing", language)));
         }
-        out.extend(self.events.iter().map(|event| History::event(event, look)));
+        out.extend(self.events.iter().map(|event| self.event(event, look)));
         out
     }
 
@@ -275,7 +303,13 @@ mod tests {
             sentence_zh: "超出控制数。".into(),
             ..api::Finding::default()
         };
-        let verdict = Verdict { findings: vec![finding], control_version: 1, ..Verdict::default() };
+        let verdict = Verdict {
+            findings: vec![finding],
+            control_version: 1,
+            control_total: "1234.00".into(),
+            digest: vec![0xab; 32],
+            ..Verdict::default()
+        };
         let slot = api::Slot { unit: "407004".into(), year: 2024, round: 2, kind: 1 };
         let refused = api::RefusedEvent { slot: Some(slot), form_set: "x".into(), verdict: Some(verdict) };
         let event = JournalEvent {
@@ -285,9 +319,26 @@ mod tests {
             idempotency_key: "k".into(),
             event: Some(Event::Refused(refused)),
         };
-        let history = History { unit: "407004".into(), name: "中心".into(), events: vec![event], position: 9 };
+        let history = History {
+            unit: "407004".into(),
+            name: "中心".into(),
+            events: vec![event],
+            position: 9,
+            forms: HashMap::new(),
+        };
         let look = Look { language: Language::Chinese, width: None, colour: false };
-        insta::assert_snapshot!(super::super::output::finish(&history.text(&look), false), @"");
+        insta::assert_snapshot!(super::super::output::finish(&history.text(&look), false), @r#"
+        407004 中心 · 经过
+          截至第 9 号记录
+
+        第 7 号  2024-01-17 17:15:04  budget://407004/unit
+          报送被拒绝：407004 · 2024 年二上 · 单位预算
+            0 行 · 校验总额 1,234.00 元（所有金额格之和） · 摘要 abababababab
+            审核发现：必须改正 1
+              [必须改正] 整份报表
+                  超出控制数。
+                  (OVER_CEILING)
+        "#);
         assert_eq!(history.json()["events"][0]["event"], "refused");
         assert!(history.sheet().rows.iter().all(|row| row.len() == history.sheet().columns.len()));
     }

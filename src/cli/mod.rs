@@ -37,7 +37,7 @@ use serde_json::Value;
 pub use output::{Answer, Failure, Format};
 pub use settings::{DEFAULT_SERVER, Settings};
 
-use crate::ledger::actor::Actor;
+use crate::ledger::actor::{Actor, Role};
 use crate::proto::api;
 use crate::wording::Language;
 use output::{Look, Sheet, Show};
@@ -66,11 +66,11 @@ struct CommandLine {
 struct Globals {
     #[arg(long, global = true, env = "BUDGET_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     server: String,
-    #[arg(long = "as", global = true, env = "BUDGET_AS", value_name = "NODE/ROLE", value_parser = parse_actor)]
-    actor: Option<Actor>,
-    #[arg(long, global = true, value_enum)]
+    #[arg(long = "as", global = true, env = "BUDGET_AS", value_name = "NODE/ROLE")]
+    actor: Option<String>,
+    #[arg(long, global = true, value_enum, hide_possible_values = true)]
     lang: Option<Lang>,
-    #[arg(long, global = true, value_enum, default_value = "table")]
+    #[arg(long, global = true, value_enum, default_value = "table", hide_possible_values = true)]
     format: Format,
 }
 
@@ -134,12 +134,19 @@ fn parse_round(text: &str) -> Result<api::Round, String> {
 }
 
 /// Reads `budget://407002/unit` and the short form `407002/unit`.
-fn parse_actor(text: &str) -> Result<Actor, String> {
+fn parse_actor(text: &str) -> Option<Actor> {
     let whole = if text.starts_with("budget://") { text.to_owned() } else { format!("budget://{text}") };
-    Actor::parse(&whole).ok_or_else(|| {
-        let roles: Vec<&str> = crate::ledger::actor::Role::ALL.iter().map(|role| role.as_str()).collect();
-        format!("407002/unit: NODE/({})", roles.join("|"))
-    })
+    Actor::parse(&whole)
+}
+
+/// Who asks. An empty variable says nothing, as if it weren't there.
+fn actor(text: Option<&str>, settings: &Settings) -> Result<Option<Actor>, Failure> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let wrong = || {
+        let roles: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
+        Failure::Usage(settings.say("actor-wrong", &[("actor", text), ("roles", &roles.join(", "))]))
+    };
+    parse_actor(text).map(Some).ok_or_else(wrong)
 }
 
 /// `407 汾阳市人力资源和社会保障局`.
@@ -159,18 +166,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Ended {
     };
     let settings = Settings {
         server: globals.server,
-        actor: globals.actor,
+        actor: None,
         language,
         format: globals.format,
         width: settings::terminal_width(),
         colour: settings::colour(),
+    };
+    let settings = match actor(globals.actor.as_deref(), &settings) {
+        Ok(actor) => Settings { actor, ..settings },
+        Err(failure) => return Ended { out: String::new(), err: settings.complain(&failure), code: failure.code() },
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Ended { out: String::new(), err: format!("{error}\n"), code: 1 },
     };
     match runtime.block_on(dispatch(verb, &settings)) {
-        Ok(answer) => Ended { out: answer.text, err: String::new(), code: u8::from(!answer.clean) },
+        Ok(answer) => Ended { out: answer.text, err: String::new(), code: answer.code },
         Err(failure) => Ended { out: String::new(), err: settings.complain(&failure), code: failure.code() },
     }
 }
@@ -290,10 +301,9 @@ mod tests {
 
     #[test]
     fn verbs_and_globals_are_read_in_any_order() {
-        let line =
-            "consolidator view 407 --as 407/department --table T03 --table T05 --yuan --format json --round 一上";
+        let line = "consolidator view 407 --as 407/department --table A1 --table A2 --yuan --format json --round 一上";
         let read = CommandLine::try_parse_from(line.split_whitespace()).unwrap();
-        assert_eq!(read.globals.actor.unwrap().to_string(), "budget://407/department");
+        assert_eq!(read.globals.actor.as_deref(), Some("407/department"));
         assert_eq!(read.globals.format, Format::Json);
         let Verb::View(args) = read.verb else { panic!("another verb") };
         assert_eq!((args.node.as_str(), args.tables.len(), args.yuan), ("407", 2, true));
@@ -303,7 +313,7 @@ mod tests {
     #[test]
     fn actors_have_a_short_form() {
         assert_eq!(parse_actor("407002/unit").unwrap(), parse_actor("budget://407002/unit").unwrap());
-        assert!(parse_actor("407002").is_err() && parse_actor("407002/king").is_err());
+        assert!(parse_actor("407002").is_none() && parse_actor("407002/king").is_none());
     }
 
     #[test]

@@ -56,14 +56,14 @@ pub(super) struct Sheet {
 pub struct Answer {
     /// What is printed.
     pub text: String,
-    /// Whether nothing was refused: exit code 0, else 1.
-    pub clean: bool,
+    /// Exit code: 0 if nothing was refused.
+    pub code: u8,
 }
 
 impl Answer {
     /// An answer with nothing wrong.
     pub fn clean(text: String) -> Answer {
-        Answer { text, clean: true }
+        Answer { text, code: 0 }
     }
 }
 
@@ -213,7 +213,7 @@ impl Grid {
     pub(super) fn natural_width(&self) -> usize {
         let widest = |at: usize, head: &str| {
             let cells = self.rows.iter().filter_map(|row| row.get(at)).flat_map(|cell| cell.lines());
-            cells.map(UnicodeWidthStr::width).max().unwrap_or(0).max(head.width())
+            cells.chain(head.lines()).map(UnicodeWidthStr::width).max().unwrap_or(0)
         };
         self.heads.iter().enumerate().map(|(at, (head, _))| widest(at, head) + 2).sum()
     }
@@ -235,7 +235,7 @@ impl Grid {
             table.add_row(row.iter().map(|cell| Cell::new(plain(cell))));
         }
         for (column, (_, figures)) in table.column_iter_mut().zip(&self.heads) {
-            column.set_padding((0, 2));
+            column.set_padding((0, 1));
             if *figures {
                 column.set_cell_alignment(CellAlignment::Right);
                 column.set_constraint(ColumnConstraint::ContentWidth);

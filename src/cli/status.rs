@@ -190,7 +190,16 @@ mod tests {
             ..GetStatusBoardResponse::default()
         });
         let look = Look { language: Language::Chinese, width: None, colour: false };
-        insta::assert_snapshot!(super::super::output::finish(&board.text(&look), false), @"");
+        insta::assert_snapshot!(super::super::output::finish(&board.text(&look), false), @r#"
+        407 人社局 · 2024 年二上 · 报送情况
+          应报 2：已报 1，被退回 0，未报 1
+          截至第 9 号记录
+
+        单位         情况  版本  记录号  时间                 发现  被拒次数  之后又被拒
+        ---------------------------------------------------------------------------------
+        407001 中心  已报     2       8  2024-01-17 17:15:04     0         1
+        407005 中心  未报
+        "#);
         assert_eq!(board.json()["lines"][1]["standing"], "missing");
         assert!(board.sheet().rows.iter().all(|row| row.len() == board.sheet().columns.len()));
     }

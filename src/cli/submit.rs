@@ -1,7 +1,7 @@
 //! `submit`: reads filings, checks their shape here, and streams those that have one to the server.
 //!
 //! A filing that would be refused for its shape is not sent. Sent ones are answered by the server, findings included;
-//! after an unknown outcome the same command repeats the same request ([`Attempt`]).
+//! after an unknown outcome the same command repeats the same request (`attempt.rs`).
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -64,15 +64,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     bar.finish_and_clear();
     let unsent = files.len() - done.len();
     let filings = Filings { filings: done, unsent, sent: true };
-    // A server that is lost is more than a refusal: scripts have to see it in the exit code.
-    let lost = filings.filings.iter().find_map(|filing| match &filing.result {
-        Err(failure @ Failure::Unreachable(_)) => Some(failure.clone()),
-        Err(_) | Ok(_) => None,
-    });
-    match lost {
-        Some(failure) if filings.filings.len() == 1 => Err(failure),
-        Some(_) | None => Ok(Answer { clean: filings.are_clean(), ..settings.answer(&filings) }),
-    }
+    Ok(Answer { code: filings.code(), ..settings.answer(&filings) })
 }
 
 /// The files that are meant: a folder stands for its `*.json`, sorted.

@@ -56,8 +56,8 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
                 shares,
                 eliminations,
             };
-            let clean = trace.adds_up();
-            return Ok(Answer { clean, ..settings.answer(&trace) });
+            let code = u8::from(!trace.adds_up());
+            return Ok(Answer { code, ..settings.answer(&trace) });
         }
         page_token = page.next_page_token;
     }
@@ -261,7 +261,11 @@ fn printed(figure: &ShownCell, language: Language) -> String {
     let facts =
         [("value", grouped(&figure.value)), ("exact", grouped(&figure.exact)), ("slack", grouped(&figure.slack))];
     let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
-    let key = if figure.slack.is_empty() { "trace-figure" } else { "trace-figure-slack" };
+    let key = match (figure.slack.is_empty(), figure.value == figure.exact) {
+        (true, true) => "trace-figure-exact",
+        (true, false) => "trace-figure",
+        (false, _) => "trace-figure-slack",
+    };
     say(language, key, &[facts[0], facts[1], facts[2], ("unit", unit)])
 }
 
@@ -326,11 +330,11 @@ mod tests {
             exact: exact.into(),
             minus: false,
         };
-        let lines = vec![line("2080109", "1.00", "10000.00"), line("2080199", "1.50", "15000.00")];
+        let lines = vec![line("9010109", "1.00", "10000.00"), line("9010199", "1.50", "15000.00")];
         Trace {
             node: "407".into(),
-            cell: "T03/合计/total".into(),
-            title: ["表三".into(), "合计".into(), "合计".into()],
+            cell: "A1/合计/total".into(),
+            title: ["甲表".into(), "合计".into(), "合计".into()],
             figure: ShownCell { value: "4.00".into(), exact: exact.into(), ..ShownCell::default() },
             position: 9,
             shares: vec![
@@ -345,7 +349,25 @@ mod tests {
     fn a_figure_can_be_added_up_on_paper() {
         let look = Look { language: Language::Chinese, width: None, colour: false };
         let text = super::super::output::finish(&trace("40000.00").text(&look), false);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        407 · 甲表 · 合计 · 合计（A1/合计/total）
+          4.00 万元，即 40,000.00 元
+          截至第 9 号记录
+
+           单位         种类      版本  记录号  填报数  填报精度     折合元
+        --------------------------------------------------------------------
+           407001 中心  单位预算     1       5    1.50  万元.2    15,000.00
+        +  407002 中心  单位预算     1       5    2.50  万元.2    25,000.00
+        =  合计                                                   40,000.00
+          4.00 万元，即 40,000.00 元
+
+        407002 中心 的明细行
+           行       名称  填报数     折合元
+        ------------------------------------
+           9010109  机构    1.00  10,000.00
+        +  9010199  机构    1.50  15,000.00
+        =           合计          25,000.00
+        "#);
     }
 
     #[test]

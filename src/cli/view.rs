@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::figures::{Money, Side, card_or_grid, side_by_side};
-use super::output::{Answer, Failure, Look, Sheet, Show, strong};
+use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
-use super::words::{round_code, round_name, say, short_digest};
+use super::words::{grouped, round_code, round_name, say, short_digest};
 use super::{Times, node_title};
-use crate::proto::api::{self, ShownRow, ShownTable, ViewResponse};
+use crate::proto::api::{self, InternalTransfer, ShownRow, ShownTable, TransferStanding, ViewResponse};
 use crate::wording::label;
 
 /// How many rows of a list are asked for at once.
@@ -175,7 +175,7 @@ impl View {
 impl Show for View {
     fn text(&self, look: &Look) -> String {
         let tables: String = self.answer.tables.iter().map(|table| self.table(table, look)).collect();
-        self.heading(look) + &tables
+        self.heading(look) + &tables + &transfers(&self.answer.transfers, look)
     }
 
     fn json(&self) -> Value {
@@ -206,6 +206,7 @@ impl Show for View {
             "expected": answer.expected,
             "tables": answer.tables.iter().map(|table| table_json(table, list(&table.id))).collect::<Vec<_>>(),
             "children": children,
+            "transfers": answer.transfers.iter().map(transfer_json).collect::<Vec<_>>(),
         })
     }
 
@@ -225,6 +226,7 @@ impl Show for View {
             "slack",
             "reported",
             "adjusted",
+            "eliminated",
         ];
         let mut rows = Vec::new();
         let nodes = std::iter::once((&self.answer.node, &self.answer.tables))
@@ -251,6 +253,7 @@ impl Show for View {
                             cell.slack.clone(),
                             cell.reported.clone(),
                             cell.adjusted.clone(),
+                            cell.eliminated.clone(),
                         ]);
                     }
                 }
@@ -299,10 +302,66 @@ fn row_json(table: &ShownTable, row: &ShownRow) -> Value {
     })
 }
 
+/// Internal transfers between the units below: what was taken off the sums, and what is still open.
+fn transfers(transfers: &[InternalTransfer], look: &Look) -> String {
+    if transfers.is_empty() {
+        return String::new();
+    }
+    let word = |key| label(key, look.language);
+    let mut grid = Grid::new()
+        .text(word("head-unit"))
+        .text(word("head-counterparty"))
+        .text(word("head-transfer"))
+        .figures(word("head-own-amount"))
+        .figures(word("head-other-amount"))
+        .text("");
+    for transfer in transfers {
+        let standing = match transfer.standing() {
+            TransferStanding::Eliminated => word("transfer-eliminated"),
+            TransferStanding::Differs => word("transfer-differs"),
+            TransferStanding::OneSided => word("transfer-one-sided"),
+            TransferStanding::Unspecified => "",
+        };
+        grid.row(vec![
+            node_title(&transfer.unit, &transfer.name),
+            node_title(&transfer.counterparty, &transfer.counterparty_name),
+            transfer.title.clone(),
+            grouped(&transfer.amount),
+            grouped(&transfer.counterparty_amount),
+            standing.to_owned(),
+        ]);
+    }
+    format!("\n{}\n{}", strong(word("transfers-title")), grid.draw(look))
+}
+
+fn transfer_json(transfer: &InternalTransfer) -> Value {
+    let standing = match transfer.standing() {
+        TransferStanding::Eliminated => "eliminated",
+        TransferStanding::Differs => "differs",
+        TransferStanding::OneSided => "one_sided",
+        TransferStanding::Unspecified => "",
+    };
+    json!({
+        "unit": transfer.unit,
+        "name": transfer.name,
+        "counterparty": transfer.counterparty,
+        "counterparty_name": transfer.counterparty_name,
+        "title": transfer.title,
+        "amount": transfer.amount,
+        "counterparty_amount": transfer.counterparty_amount,
+        "standing": standing,
+    })
+}
+
 /// A cell for programs; what is empty is left out.
 pub(super) fn cell_json(cell: &api::ShownCell) -> Value {
-    let parts =
-        [("exact", &cell.exact), ("slack", &cell.slack), ("reported", &cell.reported), ("adjusted", &cell.adjusted)];
+    let parts = [
+        ("exact", &cell.exact),
+        ("slack", &cell.slack),
+        ("reported", &cell.reported),
+        ("adjusted", &cell.adjusted),
+        ("eliminated", &cell.eliminated),
+    ];
     let mut value = json!({ "value": cell.value });
     if let Some(value) = value.as_object_mut() {
         let said = parts.into_iter().filter(|(_, text)| !text.is_empty());
@@ -330,7 +389,18 @@ mod tests {
 
     #[test]
     fn a_view_says_of_what_and_when_it_is() {
-        insta::assert_snapshot!(text(&view(vec![sample_table()])), @"");
+        insta::assert_snapshot!(text(&view(vec![sample_table()])), @r#"
+        407 人社局 · 2024 年二上
+          已报 2 / 应报 3 · 截至第 9 号记录 · 单位树第 1 版 · 报表格式 x-2024（cdcdcdcdcdcd）
+
+        甲表 样表（A1）
+          单位：万元
+        行     名称             合计
+        -----------------------------
+        合计               42,750.33
+        901    甲类支出    42,750.33
+        90101  　人力资源
+        "#);
     }
 
     #[test]

@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn labels_take_their_facts() {
-        assert_eq!(say(Language::Chinese, "no such label", &[]), "");
+        assert_eq!(say(Language::Chinese, "fact-version", &[("n", "2")]), "第 2 版");
         assert_eq!(time(1_705_482_904_000), "2024-01-17 17:15:04");
         assert_eq!(time_for_programs(1_705_482_904_000), "2024-01-17T09:15:04.000Z");
     }

@@ -166,8 +166,8 @@ fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> R
     let mut children = Vec::new();
     if request.children {
         for code in tree.children(&scope.node) {
-            let form_set = Some(view.form.id.to_string());
-            let child = view::view(state, &Scope { node: code.clone(), form_set, ..scope.clone() }, snapshot)?;
+            let below = Scope { node: code.clone(), ..scope.clone() };
+            let child = view::view_beside(state, &below, &view.form, snapshot)?;
             children.push(api::ChildView {
                 code: code.to_string(),
                 name: node_name(tree, code),

@@ -165,6 +165,8 @@ pub(super) fn version_out(version: &Version) -> api::Version {
 }
 
 pub(super) fn figure(figure: api::ControlFigure) -> Result<FigureOrder, Remark> {
+    // In a list of thousands, the field alone would not say which figure is meant.
+    let bad = |field, found: &str| bad(field, found).with("unit", &figure.unit).with("cell", &figure.cell);
     let cell = CellAddress::parse(&figure.cell).ok_or_else(|| bad("cell", &figure.cell))?;
     let denomination =
         Denomination::parse(&figure.amount_unit).ok_or_else(|| bad("amount_unit", &figure.amount_unit))?;

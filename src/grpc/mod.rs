@@ -2,12 +2,14 @@
 //!
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
 //! Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
+//! What tonic itself refuses: `explained.rs`.
 //! Core values to messages and back: `convert.rs`.
 
 mod audit;
 mod consolidation;
 mod control_figure;
 mod convert;
+mod explained;
 mod identity;
 pub mod limits;
 mod registry;
@@ -18,8 +20,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::server::Router;
+use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Error, Server};
 
 use crate::budget::reason::{Reason, Remark};
@@ -29,6 +30,7 @@ use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::view::Scope;
 use crate::proto::{DESCRIPTORS, api};
 
+use explained::Explained;
 pub use identity::ACTOR_HEADER;
 
 /// Serves on a listener until `shutdown` is done and the open streams have ended, at most `drain` later.
@@ -46,7 +48,9 @@ pub async fn serve(
         shutdown.await;
         let _ = stopping.send(());
     };
-    let serving = router(consolidator).await.serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+    // Without it, every answer waits until the client has acknowledged the headers before it: some 40 ms.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = router(consolidator).await.serve_with_incoming_shutdown(incoming, shutdown);
     // Graceful shutdown waits for open streams, and a stream may stay open for ever: hence the deadline.
     let deadline = async {
         match stopped.await {
@@ -83,11 +87,11 @@ async fn router(consolidator: Consolidator) -> Router {
     let services = consolidator;
     macro_rules! add {
         ($module:ident, $server:ident, $service:expr) => {
-            server = server.add_service(
+            server = server.add_service(Explained(
                 api::$module::$server::new($service)
                     .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(limits::ANSWER_BYTES_MAX),
-            );
+            ));
         };
     }
     add!(submission_service_server, SubmissionServiceServer, submission::Submissions(services.clone()));

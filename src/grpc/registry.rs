@@ -70,8 +70,10 @@ fn summary(form: &FormSet) -> api::FormSetSummary {
 }
 
 fn node(node: api::UnitNode) -> Result<Node, Remark> {
-    let role = NodeRole::parse(&node.role)
-        .ok_or_else(|| Remark::new(Reason::UnitTreeInvalid).with("code", &node.code).with("problem", "role"))?;
+    let role = NodeRole::parse(&node.role).ok_or_else(|| {
+        let remark = Remark::new(Reason::UnitTreeInvalid).with("code", &node.code).with("problem", "role");
+        remark.with("found", &node.role)
+    })?;
     Ok(Node {
         code: node.code.into(),
         parent: node.parent.into(),

@@ -158,7 +158,8 @@ fn permit(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTre
 
 fn import_units(state: &State, year: u16, nodes: &[Node]) -> Result<Event, Remark> {
     if !(1949..=2999).contains(&year) {
-        return Err(Remark::new(Reason::BadRequest).with("field", "year").with("expected", "2024"));
+        let remark = Remark::new(Reason::BadRequest).with("field", "year").with("found", year);
+        return Err(remark.with("expected", "1949–2999"));
     }
     let version = state.tree(year).map_or(1, |tree| tree.version + 1);
     let tree = UnitTree::new(version, nodes.to_vec())?;
@@ -200,7 +201,8 @@ fn issue_control(
         let default = ControlFigure::default_strength(form, &order.cell)
             .ok_or_else(|| Remark::new(Reason::NotControllable).with("cell", &order.cell))?;
         if order.ceiling.is_negative() {
-            return Err(Remark::new(Reason::ControlInvalid).with("problem", "negative").with("cell", &order.cell));
+            let remark = Remark::new(Reason::ControlInvalid).with("problem", "negative").with("unit", &order.unit);
+            return Err(remark.with("cell", &order.cell).with("found", order.ceiling.print(order.scale)));
         }
         figures.push(ControlFigure {
             unit: order.unit.clone(),

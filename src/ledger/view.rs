@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::event::Timestamp;
-use super::state::{Filings, State, Version};
+use super::state::{Book, BookKey, Filings, State, Version};
 use super::{Contents, Position};
 use crate::budget::cell::{Cell, CellAddress, RowKey};
 use crate::budget::form_set::{FormSet, Rows, Table};
@@ -55,6 +55,23 @@ impl Posted {
 }
 
 impl NodeView {
+    fn of_filing(form: Arc<FormSet>, tree_version: u32, version: Version, submission: Arc<Submission>) -> NodeView {
+        let reported = Arc::new(Totals::of(&form, [submission.as_ref()]));
+        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: Some((version, submission)) }
+    }
+
+    fn of_book(book: &Book, tree_version: u32, node: &str) -> NodeView {
+        let reported = book.reported.get(node).cloned().unwrap_or_else(|| Arc::new(Totals::new(&book.form)));
+        let adjusted = book.adjusted.get(node).cloned();
+        let eliminated = book.eliminated.get(node).cloned();
+        NodeView { form: book.form.clone(), tree_version, reported, adjusted, eliminated, filing: None }
+    }
+
+    fn of_nothing(form: Arc<FormSet>, tree_version: u32) -> NodeView {
+        let reported = Arc::new(Totals::new(&form));
+        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None }
+    }
+
     /// The keys of a table's rows in print order.
     pub fn row_keys(&self, table: usize) -> Vec<RowKey> {
         let sides = [Some(&self.reported), self.adjusted.as_ref(), self.eliminated.as_ref()];
@@ -132,19 +149,11 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
     if tree.children(&scope.node).is_empty() {
         if let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? {
             let form = form_of(state, &version)?;
-            let reported = Arc::new(Totals::of(&form, [submission.as_ref()]));
-            return Ok(NodeView {
-                form,
-                tree_version,
-                reported,
-                adjusted: None,
-                eliminated: None,
-                filing: Some((version, submission)),
-            });
+            if scope.form_set.as_ref().is_none_or(|id| form.id == id) {
+                return Ok(NodeView::of_filing(form, tree_version, version, submission));
+            }
         }
-        let form = default_form(state, scope)?;
-        let reported = Arc::new(Totals::new(&form));
-        return Ok(NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None });
+        return Ok(NodeView::of_nothing(default_form(state, scope)?, tree_version));
     }
     let books: Vec<_> = state
         .books
@@ -155,19 +164,10 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
         .filter(|book| scope.form_set.as_ref().is_none_or(|id| book.form.id == id))
         .collect();
     match books.as_slice() {
-        [] => {
-            let form = default_form(state, scope)?;
-            let reported = Arc::new(Totals::new(&form));
-            Ok(NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None })
-        }
-        [book] => {
-            let reported = book.reported.get(&scope.node).cloned().unwrap_or_else(|| Arc::new(Totals::new(&book.form)));
-            let adjusted = book.adjusted.get(&scope.node).cloned();
-            let eliminated = book.eliminated.get(&scope.node).cloned();
-            Ok(NodeView { form: book.form.clone(), tree_version, reported, adjusted, eliminated, filing: None })
-        }
+        [] => Ok(NodeView::of_nothing(default_form(state, scope)?, tree_version)),
+        [book] => Ok(NodeView::of_book(book, tree_version, &scope.node)),
         several => {
-            let filings = |node: &UnitCode, book: &super::state::Book| book.reported.get(node).map_or(0, |t| t.filings);
+            let filings = |node: &UnitCode, book: &Book| book.reported.get(node).map_or(0, |t| t.filings);
             let names: Vec<String> = several
                 .iter()
                 .map(|book| format!("{} {} ({})", book.form.id, book.form.layout.short(), filings(&scope.node, book)))
@@ -177,17 +177,41 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
     }
 }
 
+/// The figures of a node to stand beside others that are shown on `form`: what it has under that layout and no other.
+///
+/// # Errors
+/// `UNKNOWN_YEAR`, `UNKNOWN_UNIT`, or a fault of the journal.
+pub fn view_beside(
+    state: &State,
+    scope: &Scope,
+    form: &Arc<FormSet>,
+    contents: &dyn Contents,
+) -> Result<NodeView, Remark> {
+    let tree = tree(state, scope)?;
+    if tree.children(&scope.node).is_empty() {
+        if let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? {
+            let filed_on = form_of(state, &version)?;
+            if filed_on.layout == form.layout {
+                return Ok(NodeView::of_filing(filed_on, tree.version, version, submission));
+            }
+        }
+        return Ok(NodeView::of_nothing(form.clone(), tree.version));
+    }
+    let key = BookKey { year: scope.year, round: scope.round, layout: form.layout };
+    Ok(match state.books.get(&key) {
+        Some(book) => NodeView::of_book(book, tree.version, &scope.node),
+        None => NodeView::of_nothing(form.clone(), tree.version),
+    })
+}
+
 /// The form set to show a node on where nothing was filed: the named one, or the year's only one.
 fn default_form(state: &State, scope: &Scope) -> Result<Arc<FormSet>, Remark> {
-    let of_year: Vec<&Arc<FormSet>> = state
-        .form_sets()
-        .filter(|form| form.year == scope.year)
-        .filter(|form| scope.form_set.as_ref().is_none_or(|id| form.id == id))
-        .collect();
-    match of_year.as_slice() {
+    let of_year: Vec<&Arc<FormSet>> = state.form_sets().filter(|form| form.year == scope.year).collect();
+    let wanted = |form: &&&Arc<FormSet>| scope.form_set.as_ref().is_none_or(|id| form.id == id);
+    match of_year.iter().filter(wanted).collect::<Vec<_>>().as_slice() {
         [form] => Ok(Arc::clone(form)),
-        several => {
-            let known: Vec<&str> = several.iter().map(|form| form.id.as_str()).collect();
+        _ => {
+            let known: Vec<&str> = of_year.iter().map(|form| form.id.as_str()).collect();
             let found = scope.form_set.as_deref().unwrap_or("");
             Err(Remark::new(Reason::UnknownFormSet).with("found", found).with("expected", known.join(", ")))
         }

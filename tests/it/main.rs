@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod architecture;
+mod bad_input;
 mod drills;
 mod journal_contract;
 mod model;

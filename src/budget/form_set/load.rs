@@ -279,23 +279,18 @@ impl<'f> Loader<'f> {
         let name = self.required(entries, "name", &at.span()).and_then(|v| self.text_of(v));
         let title = self.optional(entries, "title").and_then(|v| self.text_of(v)).unwrap_or_default();
         let rows = self.rows(entries, axes);
-        let columns = self.columns(at, entries, amount);
-        let mut table = Table {
-            id: id.into(),
-            name: name?,
-            title,
-            rows: rows?,
-            roll_up: self.roll_up(entries),
-            filed_by: self.optional(entries, "filed_by").map_or_else(|| all_kinds.to_vec(), |v| self.kinds(v)),
-            columns_by_id: Vec::new(),
-            columns: columns?,
-        };
-        self.control(entries, "control", Control::Hard, &mut table);
-        self.control(entries, "advisory", Control::Advisory, &mut table);
-        let mut order: Vec<usize> = (0..table.columns.len()).collect();
-        order.sort_by(|a, b| table.columns[*a].id.cmp(&table.columns[*b].id));
-        table.columns_by_id = order;
-        Some(table)
+        let mut columns = self.columns(at, entries, amount);
+        let roll_up = self.roll_up(entries);
+        let filed_by = self.optional(entries, "filed_by").map_or_else(|| all_kinds.to_vec(), |v| self.kinds(v));
+        if let Some(columns) = &mut columns {
+            self.control(entries, "control", Control::Hard, columns);
+            self.control(entries, "advisory", Control::Advisory, columns);
+        }
+        // Only here may it end early: by now every part has told its faults.
+        let (name, rows, columns) = (name?, rows?, columns?);
+        let mut columns_by_id: Vec<usize> = (0..columns.len()).collect();
+        columns_by_id.sort_by(|a, b| columns[*a].id.cmp(&columns[*b].id));
+        Some(Table { id: id.into(), name, title, rows, roll_up, filed_by, columns_by_id, columns })
     }
 
     fn rows(&mut self, entries: &DeTable<'_>, axes: &[Axis]) -> Option<Rows> {
@@ -457,10 +452,10 @@ impl<'f> Loader<'f> {
         }
     }
 
-    fn control(&mut self, entries: &DeTable<'_>, key: &str, control: Control, table: &mut Table) {
+    fn control(&mut self, entries: &DeTable<'_>, key: &str, control: Control, columns: &mut [Column]) {
         let Some(value) = self.optional(entries, key) else { return };
         for (span, id) in self.texts_of(value) {
-            match table.columns.iter_mut().find(|column| column.id == id) {
+            match columns.iter_mut().find(|column| column.id == id) {
                 Some(column) if matches!(column.kind, ColumnKind::Amount { .. }) => column.control = control,
                 _ => self.fault_at(span, wrong(Reason::FormUnknownName, &id, "amount column")),
             }
