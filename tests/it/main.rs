@@ -8,6 +8,7 @@ mod drills;
 mod journal_contract;
 mod model;
 mod pins;
+mod replay;
 mod seed;
 mod support;
 mod wire;

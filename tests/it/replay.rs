@@ -98,8 +98,8 @@ fn drop_derived_data(directory: &Path) {
     assert!(names.contains("db") && names.iter().all(|name| KEPT.contains(&name.as_str())), "{names:?}");
 }
 
-/// sled's log and settings, and the file that only one process may hold.
-const KEPT: [&str; 4] = ["db", "conf", "lock", "format"];
+/// sled's log and settings, the mark of the format, and the file that only one process may hold.
+const KEPT: [&str; 4] = ["db", "conf", "LOCK", "FORMAT"];
 
 /// Does nothing unless the test above starts it.
 #[tokio::test]
