@@ -153,18 +153,10 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
                 return Ok(NodeView::of_filing(form, tree_version, version, submission));
             }
         }
-        return Ok(NodeView::of_nothing(default_form(state, scope)?, tree_version));
+        return Ok(NodeView::of_nothing(default_form(state, tree, scope)?, tree_version));
     }
-    let books: Vec<_> = state
-        .books
-        .iter()
-        .filter(|(key, _)| key.year == scope.year && key.round == scope.round)
-        .map(|(_, book)| book)
-        .filter(|book| book.reported.contains_key(&scope.node) || book.adjusted.contains_key(&scope.node))
-        .filter(|book| scope.form_set.as_ref().is_none_or(|id| book.form.id == id))
-        .collect();
-    match books.as_slice() {
-        [] => Ok(NodeView::of_nothing(default_form(state, scope)?, tree_version)),
+    match books_at(state, scope, &scope.node).as_slice() {
+        [] => Ok(NodeView::of_nothing(default_form(state, tree, scope)?, tree_version)),
         [book] => Ok(NodeView::of_book(book, tree_version, &scope.node)),
         several => {
             let filings = |node: &UnitCode, book: &Book| book.reported.get(node).map_or(0, |t| t.filings);
@@ -204,8 +196,23 @@ pub fn view_beside(
     })
 }
 
-/// The form set to show a node on where nothing was filed: the named one, or the year's only one.
-fn default_form(state: &State, scope: &Scope) -> Result<Arc<FormSet>, Remark> {
+/// The books with sums of a node, on the scope's form set if it names one.
+fn books_at<'s>(state: &'s State, scope: &Scope, node: &str) -> Vec<&'s Book> {
+    let books = state.books.iter().filter(|(key, _)| key.year == scope.year && key.round == scope.round);
+    books
+        .map(|(_, book)| book)
+        .filter(|book| book.reported.contains_key(node) || book.adjusted.contains_key(node))
+        .filter(|book| scope.form_set.as_ref().is_none_or(|id| book.form.id == id))
+        .collect()
+}
+
+/// The form set to show a node on where nothing was filed: the one that its neighbours have filed on, those below the
+/// nearest node above with any; else the named one, or the year's only one.
+fn default_form(state: &State, tree: &UnitTree, scope: &Scope) -> Result<Arc<FormSet>, Remark> {
+    let mut above = tree.path(&scope.node).into_iter().map(|node| books_at(state, scope, node));
+    if let Some([book]) = above.find(|books| !books.is_empty()).as_deref() {
+        return Ok(book.form.clone());
+    }
     let of_year: Vec<&Arc<FormSet>> = state.form_sets().filter(|form| form.year == scope.year).collect();
     let wanted = |form: &&&Arc<FormSet>| scope.form_set.as_ref().is_none_or(|id| form.id == id);
     match of_year.iter().filter(wanted).collect::<Vec<_>>().as_slice() {

@@ -7,6 +7,8 @@ mod bad_input;
 mod drills;
 mod journal_contract;
 mod model;
+mod pins;
+mod replay;
 mod seed;
 mod support;
 mod wire;

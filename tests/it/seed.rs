@@ -264,6 +264,11 @@ async fn the_department_is_the_sum_of_its_units_in_whole_fen() {
     assert_eq!(submit(&server, &files[4]).await.version, 1);
     cells += compare_sums(&server, "407", &layout, &files).await;
     cells += compare_sums(&server, "0", &layout, &files).await;
+
+    // Who has filed nothing is shown blank on the form set of its neighbours.
+    let view = server.client(&unit("407005")).await.view("407005", &[], false).await.unwrap();
+    assert_eq!((view.form_set.as_str(), view.filings), (FORM_SET, 0));
+    assert!(view.tables.iter().all(|table| table.filings == 0 && table.rows.is_empty()));
     server.stop().await;
     println!("{cells} cells of 407 compared");
 }
