@@ -87,6 +87,10 @@ reasons! {
     // Findings against control figures.
     /// Above a ceiling that is hard.
     OverCeiling = "OVER_CEILING",
+    /// A cell with a ceiling is missing or blank: nothing could be compared.
+    CappedCellBlank = "CAPPED_CELL_BLANK",
+    /// A ceiling stands on a cell that the form set of the filing doesn't have.
+    CeilingElsewhere = "CEILING_ELSEWHERE",
     /// Above a ceiling that is advisory.
     OverAdvisoryCeiling = "OVER_ADVISORY_CEILING",
 
@@ -137,6 +141,8 @@ reasons! {
     NotControllable = "NOT_CONTROLLABLE",
     /// There is no such cell.
     UnknownCell = "UNKNOWN_CELL",
+    /// The figures of this cell are not added up over units.
+    NotSummed = "NOT_SUMMED",
     /// Filings under different layouts can't be added up in one view.
     MixedFormSets = "MIXED_FORM_SETS",
     /// No such submission.
@@ -191,6 +197,10 @@ reasons! {
     StoreFull = "STORE_FULL",
     /// The store has stopped accepting: nothing was applied.
     StoreStopped = "STORE_STOPPED",
+    /// The service can't be started with this directory or address.
+    CannotStart = "CANNOT_START",
+    /// The data directory is in use by another process.
+    StoreInUse = "STORE_IN_USE",
     /// Too much is waiting: nothing was applied, try again.
     Busy = "BUSY",
     /// It is not known whether this was applied: ask again with the same key.

@@ -55,13 +55,21 @@ pub async fn open(data: &Path, listen: SocketAddr) -> Result<Server, Remark> {
             .with("found", listen)
             .with("expected", "127.0.0.1"));
     }
-    let journal = SledJournal::open(data, SledOptions::default()).map_err(store_fault)?;
+    let journal = SledJournal::open(data, SledOptions::default()).map_err(|error| at_start(store_fault(error)))?;
     let opened = Consolidator::open(Arc::new(journal), wall_clock(), embedded_form_sets());
     let (consolidator, writer) = opened?;
-    let unbound = |error: std::io::Error| Remark::new(Reason::StoreStopped).with("what", format!("{listen}: {error}"));
+    let unbound = |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{listen}: {error}"));
     let listener = TcpListener::bind(listen).await.map_err(unbound)?;
     let address = listener.local_addr().map_err(unbound)?;
     Ok(Server { address, listener, consolidator, writer })
+}
+
+/// Before the start nobody has sent anything: what stops the writer later is here a reason not to start.
+fn at_start(fault: Remark) -> Remark {
+    match fault.reason {
+        Reason::StoreStopped | Reason::OutcomeUnknown => Remark { reason: Reason::CannotStart, ..fault },
+        _ => fault,
+    }
 }
 
 impl Server {
@@ -87,6 +95,9 @@ impl Server {
 /// # Errors
 /// What the store or the network says.
 pub async fn run(options: &Options) -> Result<(), Remark> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sled=warn".into());
+    // Fails only if a log was set up before, and then that one is used.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let server = open(&options.data, options.listen).await?;
     // The one line on standard output: with port 0, a program that starts the service learns where it is.
     println!("http://{}", server.address);

@@ -263,9 +263,9 @@ pub(crate) fn store_fault(error: JournalError) -> Remark {
         JournalError::Damaged { .. } | JournalError::BlobsPresent { .. } => Reason::JournalDamaged,
         JournalError::NewerFormat { .. } => Reason::JournalNewer,
         JournalError::SyncFailed { .. } => Reason::OutcomeUnknown,
+        JournalError::InUse { .. } => Reason::StoreInUse,
         JournalError::BatchTooLarge { .. } | JournalError::RecordTooLarge { .. } => Reason::SubmissionTooLarge,
         JournalError::Conflict { .. }
-        | JournalError::InUse { .. }
         | JournalError::OpenFailed { .. }
         | JournalError::Stopped
         | JournalError::Io { .. } => Reason::StoreStopped,

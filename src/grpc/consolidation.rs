@@ -259,6 +259,11 @@ fn trace_out(snapshot: &Snapshot, scope: &Scope, request: &api::TraceRequest) ->
     if form.cell(&address).is_none() && !(table.roll_up == RollUp::List && address.row == SUBTOTAL_ROW) {
         return Err(unknown());
     }
+    let summed_row =
+        table.roll_up == RollUp::Sum || table.total_row() == Some(&address.row) || address.row == SUBTOTAL_ROW;
+    if view.filing.is_none() && (table.roll_up == RollUp::None || !summed_row || !column.kind.adds_up()) {
+        return Err(Remark::new(Reason::NotSummed).with("cell", &address).with("table", &table.name));
+    }
     let size = limits::page_size(request.page_size);
     let (shares, more) = view::trace(state, scope, &address, &request.page_token, size, snapshot)?;
     let last = shares.last().map(|share| share.unit.code.to_string());

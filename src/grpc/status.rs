@@ -43,7 +43,10 @@ fn code(reason: Reason) -> Code {
         | Reason::MixedFormSets
         | Reason::UnitHasSubmissions
         | Reason::OverCeiling
-        | Reason::OverAdvisoryCeiling => Code::FailedPrecondition,
+        | Reason::OverAdvisoryCeiling
+        | Reason::CappedCellBlank
+        | Reason::CeilingElsewhere
+        | Reason::NotSummed => Code::FailedPrecondition,
         Reason::VersionConflict | Reason::KeyReused => Code::Aborted,
         Reason::UnknownTable
         | Reason::DuplicateTable
@@ -98,7 +101,9 @@ fn code(reason: Reason) -> Code {
         | Reason::FileUnquoted
         | Reason::FileWrongValue => Code::InvalidArgument,
         Reason::StoreFull => Code::ResourceExhausted,
-        Reason::StoreStopped | Reason::Busy | Reason::OutcomeUnknown => Code::Unavailable,
+        Reason::StoreStopped | Reason::CannotStart | Reason::StoreInUse | Reason::Busy | Reason::OutcomeUnknown => {
+            Code::Unavailable
+        }
         Reason::JournalDamaged | Reason::JournalNewer => Code::Internal,
     }
 }

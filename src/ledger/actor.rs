@@ -89,6 +89,10 @@ pub enum Operation {
 /// `node` is the node that it is done to; `tree` the tree of the year, if there is one.
 pub fn may(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTree>) -> bool {
     let own = actor.node == node;
+    // Bureau, auditors and administrators are the bureau's own: no other node can give itself their powers.
+    if matches!(actor.role, Role::Bureau | Role::Auditor | Role::Administrator) && actor.node != BUREAU {
+        return false;
+    }
     let within = own || tree.is_some_and(|tree| tree.is_within(node, &actor.node));
     match (operation, actor.role) {
         (Operation::Submit, Role::Unit | Role::Department) => own,
@@ -106,6 +110,25 @@ pub fn may(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_bureaus_own_node_has_the_bureaus_roles() {
+        for role in [Role::Bureau, Role::Auditor, Role::Administrator] {
+            for operation in [
+                Operation::Submit,
+                Operation::IssueControl,
+                Operation::ImportUnits,
+                Operation::PublishFormSet,
+                Operation::Read,
+            ] {
+                assert!(
+                    !may(&Actor { node: "407002".into(), role }, operation, "407002", None),
+                    "{role:?} {operation:?}"
+                );
+            }
+            assert!(may(&Actor { node: BUREAU.into(), role }, Operation::Read, "407002", None));
+        }
+    }
 
     #[test]
     fn actors_read_back() {

@@ -327,11 +327,25 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Conte
     if slot.kind == Kind::Unit
         && let Some(book) = control
     {
-        judgements.extend(book.of_unit(&slot.unit).map(|figure| figure.judge(&reading.submission, form)));
+        for figure in book.of_unit(&slot.unit) {
+            judgements.push(capped(figure, form)?.judge(&reading.submission, form));
+            findings.extend(blank_under_ceiling(figure, &reading.submission, form));
+        }
         judgements.extend(judge_pools(state, slot, book, reading, form, contents)?);
     }
     findings.extend(judgements.iter().filter_map(over_ceiling));
     Ok(Judged { findings, judgements, control_version: control.map_or(0, |book| book.version), version })
+}
+
+/// A control figure, if the form set has the cell that it caps. A filing on another form set can't slip by its ceiling.
+fn capped<'b>(figure: &'b ControlFigure, form: &FormSet) -> Result<&'b ControlFigure, Remark> {
+    if form.cell(&figure.cell).is_some() {
+        return Ok(figure);
+    }
+    Err(Remark::new(Reason::CeilingElsewhere)
+        .with("cell", &figure.cell)
+        .with("form_set", &form.id)
+        .with("unit", &figure.unit))
 }
 
 /// Judges the ceilings of the nodes above: what all their units have filed, with this filing in place of its forerunner.
@@ -352,14 +366,27 @@ fn judge_pools(
     let mut judgements = Vec::new();
     for node in above {
         for figure in book.of_unit(node) {
+            let capped = capped(figure, form)?;
             let at = Slot { unit: node.into(), ..slot.clone() };
             let others = view::reported(state, &at, &figure.cell).unwrap_or(Money::ZERO);
-            let own = |submission: &Submission| figure.filed(submission, form);
+            let own = |submission: &Submission| capped.filed(submission, form);
             let filed = others - before.as_deref().map_or(Money::ZERO, own) + own(&reading.submission);
             judgements.push(figure.judge_filed(filed));
         }
     }
     Ok(judgements)
+}
+
+/// Nothing filed where a ceiling stands is not the same as 0: it counts as nothing, and is asked about.
+fn blank_under_ceiling(figure: &ControlFigure, submission: &Submission, form: &FormSet) -> Option<Finding> {
+    let filed = submission.cell(form, &figure.cell).is_some_and(|cell| !cell.is_blank());
+    let remark = || {
+        Remark::new(Reason::CappedCellBlank)
+            .with("cell", &figure.cell)
+            .with("ceiling", figure.ceiling.print(figure.scale))
+            .with("amount_unit", figure.scale.denomination.as_str())
+    };
+    (!filed).then(|| Finding::verify(Place::address(&figure.cell), remark()))
 }
 
 fn over_ceiling(judgement: &Judgement) -> Option<Finding> {

@@ -54,6 +54,24 @@ impl Scene {
         others: &[&str],
     ) -> Scene {
         server.furnish(example, form_set, 2024).await;
+        Scene::filed(server, example, form_set, department, unit, others).await
+    }
+
+    /// Like [`Scene::fenyang`], with no control figures issued.
+    pub(crate) async fn without_ceilings() -> Scene {
+        let server = TestServer::start().await;
+        server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
+        Scene::filed(server, "fenyang-2024", "shanxi-2024", "407", "407004", &["407001"]).await
+    }
+
+    async fn filed(
+        server: TestServer,
+        example: &'static str,
+        form_set: &str,
+        department: &'static str,
+        unit: &'static str,
+        others: &[&str],
+    ) -> Scene {
         let scene = Scene { server, form: form(form_set), example, department, unit };
         for code in [unit].iter().chain(others) {
             let file = scene.file_of(code);

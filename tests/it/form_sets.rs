@@ -245,3 +245,15 @@ async fn difference_forms_adjust_the_parent_and_nobody_below() {
     assert_eq!(cell(&below.tables[0]).exact, "1629400.00");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_filing_on_another_form_set_can_not_slip_by_its_ceiling() {
+    let server = TestServer::fenyang().await;
+    let form = form("linjiang-2024");
+    let mut file = example("linjiang-2024/submissions/508001.json");
+    file.slot.unit = "407005".into();
+    let refused = server.client(&unit("407005")).await.submit(&file, &form).await.unwrap_err();
+    assert_eq!(reason(&refused), "CEILING_ELSEWHERE", "{refused:?}");
+    assert!(refused.message().contains("T03/合计/"), "{}", refused.message());
+    server.stop().await;
+}

@@ -10,11 +10,12 @@ use compact_str::CompactString;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::layout::layout as layout_of;
 use super::rows::{RowFault, parse_rows};
 use super::{
-    Axis, Catalogue, Column, ColumnKind, Control, FORMS_FILE, FormFiles, FormSet, Level, RULES_FILE, Relation, RollUp,
-    Rows, Table, digest_files,
+    Axis, Catalogue, Column, ColumnKind, Control, FORMS_FILE, FormFiles, FormSet, Level, Relation, RollUp, Rows, Table,
 };
+use crate::budget::digest::Digest;
 use crate::budget::money::{Decimals, Denomination};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Kind;
@@ -48,10 +49,11 @@ impl FormSet {
         match parts {
             Some(parts) if faults.is_empty() => {
                 let digest = FormSet::digest_of(&files);
-                let layout = digest_files(files.iter().filter(|(name, _)| name.as_str() != RULES_FILE));
                 let Parts { id, title, year, kinds, axes, tables, relations, transfers } = parts;
-                let files = Arc::new(files);
-                Ok(FormSet { id, title, year, kinds, digest, layout, axes, tables, relations, transfers, files })
+                let (files, layout) = (Arc::new(files), Digest::default());
+                let form =
+                    FormSet { id, title, year, kinds, digest, layout, axes, tables, relations, transfers, files };
+                Ok(FormSet { layout: layout_of(&form), ..form })
             }
             _ => Err(faults),
         }

@@ -4,6 +4,7 @@
 //! It knows nothing of what was filed: that is `submission.rs`.
 
 mod catalogue;
+mod layout;
 mod load;
 mod rows;
 
@@ -45,7 +46,7 @@ pub struct FormSet {
     pub kinds: Vec<Kind>,
     /// Digest of all its files: names the exact version of forms and rules.
     pub digest: Digest,
-    /// Digest of all but the rules: submissions with one layout add up, whatever rules judged them.
+    /// What must be the same to add up: titles, labels, catalogues and rules may differ (`layout.rs`).
     pub layout: Digest,
     /// Its axes.
     pub axes: Vec<Axis>,
@@ -240,7 +241,14 @@ impl ColumnKind {
 impl FormSet {
     /// The digest that names a version: SHA-256 over all files, sorted by name, name and bytes length-prefixed.
     pub fn digest_of(files: &FormFiles) -> Digest {
-        digest_files(files.iter())
+        let mut hash = Sha256::new();
+        for (name, bytes) in files {
+            for part in [name.as_bytes(), bytes.as_slice()] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        }
+        Digest(hash.finalize().into())
     }
 
     /// Index and table of that id.
@@ -380,15 +388,4 @@ impl Table {
     pub fn is_filed_by(&self, kind: Kind) -> bool {
         self.filed_by.contains(&kind)
     }
-}
-
-fn digest_files<'a>(files: impl Iterator<Item = (&'a String, &'a Vec<u8>)>) -> Digest {
-    let mut hash = Sha256::new();
-    for (name, bytes) in files {
-        for part in [name.as_bytes(), bytes.as_slice()] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-    }
-    Digest(hash.finalize().into())
 }

@@ -380,7 +380,7 @@ fn filings(view: &api::ViewResponse) -> Vec<(&str, u32)> {
 
 #[tokio::test]
 async fn filings_on_two_form_sets_are_never_added_up() {
-    let scene = Scene::fenyang().await;
+    let scene = Scene::without_ceilings().await;
     let other = form("linjiang-2024");
     let mut file = example("linjiang-2024/submissions/508002001.json");
     file.slot.unit = "407005".into();

@@ -87,7 +87,7 @@ async fn a_data_directory_in_use_is_not_opened_again_and_its_server_goes_on() {
     let server = TestServer::on(Arc::new(open(directory.path()))).await;
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     let remark = serving_fails(directory.path()).await;
-    assert_eq!(remark.reason, Reason::StoreStopped);
+    assert_eq!(remark.reason, Reason::StoreInUse);
     let what = remark.fact("what").unwrap();
     let path = directory.path().canonicalize().unwrap();
     assert!(what.contains("in use by another process") && what.contains(path.to_str().unwrap()), "{what}");

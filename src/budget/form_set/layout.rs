@@ -1,0 +1,52 @@
+//! The layout of a form set: what must be the same for two submissions to be added up in one view.
+//!
+//! Tables, row axes, fixed rows and what they add, columns and their types, how a table rolls up, what is eliminated.
+//! Not in it: titles, labels, catalogues, ceilings, relations and rules. So a better title or a new rule in mid-season
+//! leaves every sum as it is. A layout lives in memory only; what is stored is the digest of the whole form set.
+
+use std::fmt::Write as _;
+
+use super::{FormSet, RollUp, Rows};
+use crate::budget::digest::Digest;
+
+/// Names the layout of a form set.
+pub(super) fn layout(form: &FormSet) -> Digest {
+    let mut text = format!("{}\n", form.id);
+    for table in &form.tables {
+        let roll_up = match table.roll_up {
+            RollUp::Sum => "sum",
+            RollUp::List => "list",
+            RollUp::None => "none",
+        };
+        put(&mut text, format_args!("table {} {roll_up}", table.id));
+        match &table.rows {
+            Rows::Record => put(&mut text, format_args!("record")),
+            Rows::Fixed { rows, .. } => {
+                for row in rows {
+                    put(&mut text, format_args!("row {} {:?}", row.key, row.parts));
+                }
+            }
+            Rows::Keyed { total, axes } => {
+                put(&mut text, format_args!("keyed {total:?}"));
+                for level in axes.iter().flat_map(|axis| &form.axes[*axis].levels) {
+                    put(&mut text, format_args!("level {}", level.digits));
+                }
+            }
+        }
+        for column in &table.columns {
+            put(&mut text, format_args!("column {} {:?}", column.id, column.kind));
+        }
+    }
+    if let Some(rules) = &form.transfers {
+        put(&mut text, format_args!("transfers {} {} {:?}", rules.table, rules.amount, rules.code));
+        for (key, kind) in &rules.kinds {
+            put(&mut text, format_args!("kind {key} {} {:?}", kind.opposite, kind.cells));
+        }
+    }
+    Digest::of(text.as_bytes())
+}
+
+fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing into a string can't fail.
+    let _ = writeln!(text, "{line}");
+}
