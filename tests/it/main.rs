@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod drills;
+mod form_sets;
 mod journal_contract;
 mod model;
 mod pins;
