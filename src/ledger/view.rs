@@ -49,7 +49,7 @@ impl Posted {
         Sum {
             value: self.reported.value + self.adjusted.value - self.eliminated.value,
             slack: self.reported.slack + self.adjusted.slack,
-            parts: self.reported.parts + self.adjusted.parts,
+            parts: self.reported.parts + self.adjusted.parts + self.eliminated.parts,
         }
     }
 }

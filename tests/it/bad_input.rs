@@ -18,6 +18,7 @@ use budget_consolidator::budget::form_set::FormSet;
 use budget_consolidator::proto::api;
 use budget_consolidator::submission_file::SubmissionFile;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use crate::support::*;
 
@@ -184,13 +185,17 @@ impl Fingerprint {
     }
 }
 
-/// Expects a refusal with that code and stable reason, whose message says all of `said`.
+/// Expects a refusal with that code and stable reason, whose message or facts say all of `said`.
 #[track_caller]
 pub(crate) fn assert_refused<T>(what: &str, answer: Result<T, Status>, code: Code, stable: &str, said: &[&str]) {
     let Err(status) = answer else { panic!("{what}: was taken, should be {stable}") };
     assert_eq!((reason(&status).as_str(), status.code()), (stable, code), "{what}: {status:?}");
+    let details = status.get_error_details();
+    let info = details.error_info().expect("a reason");
+    assert!(status.message().chars().count() > 8 && !status.message().contains('{'), "{what}: {}", status.message());
     for figure in said {
-        assert!(status.message().contains(figure), "{what}: no {figure} in {}", status.message());
+        let in_facts = info.metadata.iter().any(|(name, fact)| name == figure || fact.contains(figure));
+        assert!(status.message().contains(figure) || in_facts, "{what}: no {figure} in {status:?}");
     }
 }
 

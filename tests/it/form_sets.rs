@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use budget_consolidator::budget::form_set::FormFiles;
+use budget_consolidator::budget::intake::TableHeader;
+use budget_consolidator::budget::submission::{Kind, Slot};
 use budget_consolidator::proto::api;
-use budget_consolidator::submission_file::SubmissionFile;
+use budget_consolidator::submission_file::{FileTable, SubmissionFile};
 use serde_json::{Map, Value, json};
 
 use crate::model::Layout;
@@ -467,5 +469,32 @@ async fn the_second_form_set_works_without_a_line_of_code_for_it() {
         }
     }
     assert_eq!(client.status_board("508").await.submitted, 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn difference_forms_adjust_the_parent_and_nobody_below() {
+    let server = TestServer::fenyang().await;
+    let form = form("shanxi-2024");
+    let file = example("fenyang-2024/submissions/407004.json");
+    server.client(&unit("407004")).await.submit(&file, &form).await.unwrap();
+    let delta = SubmissionFile {
+        slot: Slot { unit: "407".into(), kind: Kind::Difference, ..file.slot.clone() },
+        note: String::new(),
+        form_set: file.form_set.clone(),
+        tables: vec![FileTable {
+            header: TableHeader { id: "T03".into(), columns: vec!["total".into()], ..TableHeader::default() },
+            rows: vec![("合计".into(), vec!["-1.25".into()])],
+        }],
+    };
+    let department = server.client(DEPARTMENT).await;
+    assert_eq!(department.submit(&delta, &form).await.unwrap().version, 1);
+    let view = department.view("407", &["T03"], true).await.unwrap();
+    let cell = |table: &api::ShownTable| table.rows.iter().find(|row| row.key == "合计").unwrap().cells[1].clone();
+    let total = cell(&view.tables[0]);
+    assert_eq!((total.reported.as_str(), total.adjusted.as_str()), ("1629400.00", "-12500.00"));
+    assert_eq!(total.exact, "1616900.00");
+    let below = view.children.iter().find(|child| child.code == "407004").unwrap();
+    assert_eq!(cell(&below.tables[0]).exact, "1629400.00");
     server.stop().await;
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod drills;
 mod form_sets;
 mod journal_contract;
+mod laws;
 mod model;
 mod pins;
 mod replay;

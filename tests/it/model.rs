@@ -77,8 +77,8 @@ impl Layout {
 impl Table {
     fn read<'d>(id: &str, entries: &toml::Table, amount: &str, axis: impl Fn(&str) -> Option<&'d str>) -> Table {
         let column = |(id, spec): (&String, &toml::Value)| {
-            let words = spec.as_str().unwrap().rsplit_once(": ").map_or("", |(_, words)| words).split_whitespace();
-            let kind = words.filter(|word| !["assigned", "grouped", "signed", "required"].contains(word)).last();
+            let mut words = spec.as_str().unwrap().rsplit_once(": ").map_or("", |(_, words)| words).split_whitespace();
+            let kind = words.rfind(|word| !["assigned", "grouped", "signed", "required"].contains(word));
             let (unit, decimals) = split_type(kind.unwrap_or(amount));
             Column { id: id.clone(), unit: unit.to_owned(), decimals }
         };

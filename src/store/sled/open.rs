@@ -101,11 +101,16 @@ fn take_lock(directory: &Path) -> Result<File, JournalError> {
     let path = directory.join(LOCK_FILE);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(io_at(&path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::InUse { path: directory.to_path_buf() }),
-        Err(error) => Err(io_at(&path)(error.into())),
+    // A process that is just being started holds copies of its parent's locks until it runs its own program.
+    for attempt in 1.. {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if attempt < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(JournalError::InUse { path: directory.to_path_buf() }),
+            Err(error) => return Err(io_at(&path)(error.into())),
+        }
     }
+    Ok(file)
 }
 
 #[derive(PartialEq, Eq)]

@@ -143,7 +143,7 @@ async fn what_has_no_place_in_the_form_set_is_refused_by_name() {
             spoil: |file| filed(file, "T03").rows.retain(|(key, _)| key != "20801"),
             reason: "PARENT_ROW_ABSENT",
             place: "T03/2080112/",
-            said: &["2080112", "\"20801\""],
+            said: &["2080112", "20801"],
         },
         Case {
             name: "rows in a table that is empty on purpose",

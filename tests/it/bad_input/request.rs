@@ -246,7 +246,7 @@ async fn a_unit_tree_that_is_none_does_not_come_into_force() {
     let deep = |levels: u32| (1..=levels).map(|n| node(&n.to_string(), &(n - 1).to_string())).collect::<Vec<_>>();
     for (what, nodes, said) in [
         ("nothing", vec![], ["empty", ""]),
-        ("a circle", vec![node("1", "0"), node("2", "4"), node("3", "2"), node("4", "3")], ["depth", "\"2\""]),
+        ("a circle", vec![node("1", "0"), node("2", "4"), node("3", "2"), node("4", "3")], ["depth", "2"]),
         ("its own parent", vec![node("407", "407")], ["depth", "407"]),
         ("seventeen levels", deep(17), ["depth", "16"]),
         ("no parent", vec![node("407001", "407")], ["parent", "407001"]),
@@ -302,7 +302,7 @@ fn faulty() -> (FormFiles, Vec<(&'static str, u32, &'static str)>) {
         .replacen("year + carry", "year + carrots", 1);
     let subjects = subjects + "208,,社会保障和就业支出,doubled\n";
     let places = vec![
-        ("forms.toml", line(&forms, "\"total\""), "FORM_WRONG_VALUE"),
+        ("forms.toml", line(&forms, "rollup = \"total\""), "FORM_WRONG_VALUE"),
         ("forms.toml", line(&forms, "advisories"), "FORM_UNKNOWN_KEY"),
         ("forms.toml", line(&forms, "carrots"), "FORM_UNKNOWN_NAME"),
         ("subjects.csv", line(&subjects, "doubled"), "FORM_DUPLICATE"),

@@ -72,7 +72,7 @@ async fn a_seal_that_differs_is_refused_with_both_figures() {
         ("one row more", |p| seal_of(p).row_count += 1, "SEAL_COUNT_DIFFERS", &["179", "178"]),
         ("one row less", |p| seal_of(p).row_count -= 1, "SEAL_COUNT_DIFFERS", &["177", "178"]),
         ("a chunk lost", |p| drop(p.remove(1)), "SEAL_COUNT_DIFFERS", &["178", "0"]),
-        ("another total", |p| seal_of(p).control_total = "1.23".into(), "SEAL_TOTAL_DIFFERS", &["\"1.23\"", "arrived"]),
+        ("another total", |p| seal_of(p).control_total = "1.23".into(), "SEAL_TOTAL_DIFFERS", &["1.23", "arrived"]),
         ("no total", |p| seal_of(p).control_total.clear(), "SEAL_TOTAL_DIFFERS", &[]),
         (
             "a total with separators",
