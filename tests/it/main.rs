@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod drills;
 mod form_sets;
+mod generator;
 mod journal_contract;
 mod laws;
 mod model;
