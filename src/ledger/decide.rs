@@ -327,14 +327,18 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Conte
     if slot.kind == Kind::Unit
         && let Some(book) = control
     {
-        judgements.extend(book.of_unit(&slot.unit).map(|figure| figure.judge(&reading.submission, form)));
+        // Where units stand below, its ceilings cap them all together, itself included.
+        if state.tree(slot.year).is_none_or(|tree| tree.children(&slot.unit).is_empty()) {
+            judgements.extend(book.of_unit(&slot.unit).map(|figure| figure.judge(&reading.submission, form)));
+        }
         judgements.extend(judge_pools(state, slot, book, reading, form, contents)?);
     }
     findings.extend(judgements.iter().filter_map(over_ceiling));
     Ok(Judged { findings, judgements, control_version: control.map_or(0, |book| book.version), version })
 }
 
-/// Judges the ceilings of the nodes above: what all their units have filed, with this filing in place of its forerunner.
+/// Judges the ceilings of the nodes that have this unit below them, or are it and have others below: what all their
+/// units have filed, with this filing in place of its forerunner.
 fn judge_pools(
     state: &State,
     slot: &Slot,
@@ -344,13 +348,14 @@ fn judge_pools(
     contents: &dyn Contents,
 ) -> Result<Vec<Judgement>, Remark> {
     let Some(tree) = state.tree(slot.year) else { return Ok(Vec::new()) };
-    let above: Vec<&str> = tree.path(&slot.unit).into_iter().skip(1).collect();
-    if above.iter().all(|node| book.of_unit(node).next().is_none()) {
+    let is_leaf = tree.children(&slot.unit).is_empty();
+    let pools: Vec<&str> = tree.path(&slot.unit).into_iter().skip(usize::from(is_leaf)).collect();
+    if pools.iter().all(|node| book.of_unit(node).next().is_none()) {
         return Ok(Vec::new());
     }
     let before = view::filing(state, slot, contents)?.map(|(_, submission)| submission);
     let mut judgements = Vec::new();
-    for node in above {
+    for node in pools {
         for figure in book.of_unit(node) {
             let at = Slot { unit: node.into(), ..slot.clone() };
             let others = view::reported(state, &at, &figure.cell).unwrap_or(Money::ZERO);
