@@ -191,7 +191,10 @@ fn written(
             Rows::Listed => format!("rows = \"{list} × {other}\"\n"),
         };
         let (name, rollup) = (names.chinese(), table.rollup);
-        forms += &format!("\n[{}]\nname = \"{name}\"\n{rows}rollup = \"{rollup}\"\n\n[{0}.columns]\n", table.id);
+        forms += &format!(
+            "\n[{}]\nname = \"{name}\"\n{rows}rollup = \"{rollup}\"\ncontrol = [\"{}\"]\n\n[{0}.columns]\n",
+            table.id, table.columns[0].0
+        );
         for (id, kind) in &table.columns {
             forms += &format!("{id} = \"{}: {kind} signed\"\n", names.chinese());
         }
