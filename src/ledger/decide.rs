@@ -20,7 +20,7 @@ use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::intake::Reading;
 use crate::budget::money::{Money, Scale};
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, Submission, UnitCode};
+use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
 
 /// A command with all that decides it besides the state.
@@ -353,14 +353,16 @@ fn judge_pools(
     if pools.iter().all(|node| book.of_unit(node).next().is_none()) {
         return Ok(Vec::new());
     }
-    let before = view::filing(state, slot, contents)?.map(|(_, submission)| submission);
+    // The version before may stand on another version of the form set, with its tables elsewhere.
+    let before = view::filing(state, slot, contents)?
+        .and_then(|(version, submission)| Some((state.form_set_version(&version.form_set)?, submission)));
     let mut judgements = Vec::new();
     for node in pools {
         for figure in book.of_unit(node) {
             let at = Slot { unit: node.into(), ..slot.clone() };
             let others = view::reported(state, &at, &figure.cell).unwrap_or(Money::ZERO);
-            let own = |submission: &Submission| figure.filed(submission, form);
-            let filed = others - before.as_deref().map_or(Money::ZERO, own) + own(&reading.submission);
+            let replaced = before.as_ref().map_or(Money::ZERO, |(form, submission)| figure.filed(submission, form));
+            let filed = others - replaced + figure.filed(&reading.submission, form);
             judgements.push(figure.judge_filed(filed));
         }
     }

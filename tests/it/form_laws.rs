@@ -218,6 +218,13 @@ impl World {
         let length = 3 + random.below(11);
         let fen =
             random.digits(length).parse::<i64>().unwrap() / if wan { 10_000 } else { 1 } * if wan { 10_000 } else { 1 };
+        match self.cap_at(node, cell, (fen, wan)) {
+            Ok(_) => {}
+            Err(remark) => assert_eq!(remark.reason, Reason::UnitNotBudgeted),
+        }
+    }
+
+    fn cap_at(&mut self, node: &str, cell: [String; 3], (fen, wan): (i64, bool)) -> Result<Event, Remark> {
         let scale = Scale { denomination: if wan { Denomination::Wan } else { Denomination::Yuan }, decimals: 2 };
         let order = FigureOrder {
             unit: node.into(),
@@ -228,10 +235,9 @@ impl World {
         };
         let form_set = self.form.id.to_string();
         let action = Action::IssueControl { year: FORM_YEAR, round: Round::Second, form_set, figures: vec![order] };
-        match self.act(Actor { node: BUREAU.into(), role: Role::Bureau }, action, None) {
-            Ok(_) => drop(self.ceilings.insert((node.to_owned(), cell), (fen.into(), wan))),
-            Err(remark) => assert_eq!(remark.reason, Reason::UnitNotBudgeted),
-        }
+        let event = self.act(Actor { node: BUREAU.into(), role: Role::Bureau }, action, None)?;
+        self.ceilings.insert((node.to_owned(), cell), (fen.into(), wan));
+        Ok(event)
     }
 
     /// Whether a unit's filing would lift the figure of its own, or of any node above, over a ceiling.
@@ -413,6 +419,34 @@ proptest! {
             prop_assert_eq!(decide(&world.state, command, &world.past).unwrap_err().reason, Reason::KeyReused);
         }
     }
+}
+
+/// A new version of the form set may have its tables elsewhere: what was filed on the old one is still found.
+#[test]
+fn a_version_filed_on_another_layout_makes_room_for_the_next() {
+    let mut world = World::new(7);
+    let parents = [("D1", BUREAU), ("U0", "D1"), ("U1", "D1")];
+    world.import(parents.map(|(code, parent)| (code.to_owned(), parent.to_owned())).into());
+    let generated = world.generated.clone();
+    let table = generated.tables.iter().find(|table| matches!(table.rows, Rows::Fixed(_))).unwrap();
+    let (Rows::Fixed(keys), (column, _)) = (&table.rows, &table.columns[0]) else { unreachable!() };
+    let text = json!({
+        "form_set": generated.id, "unit": "U0", "year": FORM_YEAR, "round": "second",
+        "tables": { &table.id: { "amount_unit": "元", "rows": [{ "row": keys[0], column: "100" }] } },
+    });
+    assert!(matches!(world.file(&text).unwrap(), Event::Submitted(_)));
+    world.cap_at("D1", [table.id.clone(), keys[0].clone(), column.clone()], (10_000, false)).unwrap();
+
+    let mut files = generated.files.clone();
+    let forms = String::from_utf8(files["forms.toml"].clone()).unwrap();
+    let first = format!("[{}]", generated.tables[0].id);
+    let forms = forms.replacen(&first, &format!("[NEW]\nname = \"新\"\ncolumns = {{ new = \"新\" }}\n\n{first}"), 1);
+    files.insert("forms.toml".to_owned(), forms.into_bytes());
+    let form = Arc::new(FormSet::load(files).unwrap());
+    assert_ne!(form.layout, world.form.layout);
+    world.form = form.clone();
+    world.act(Actor::service(), Action::PublishFormSet { form }, None).unwrap();
+    assert!(matches!(world.file(&text).unwrap(), Event::Submitted(_)), "the version before was not taken off");
 }
 
 // ── files and digests ────────────────────────────────────────────────────────────────────
