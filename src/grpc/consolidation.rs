@@ -73,13 +73,14 @@ fn filed_cell(cell: &Cell) -> api::ShownCell {
 /// A cell as it was summed.
 fn summed_cell(column: &Column, posted: &Posted) -> api::ShownCell {
     let sum = posted.consolidated();
-    if sum.parts == 0 {
+    // What is taken off shows even where nobody has filed the cell: nothing is dropped on the way to a total.
+    if sum.parts == 0 && posted.eliminated.parts == 0 {
         return api::ShownCell::default();
     }
     let Some(scale) = column.kind.print_scale() else {
         return api::ShownCell { value: (sum.value.fen() / 100).to_string(), ..api::ShownCell::default() };
     };
-    let differs = posted.adjusted.parts > 0 || posted.eliminated.parts > 0;
+    let differs = !posted.adjusted.value.is_zero() || !posted.eliminated.value.is_zero();
     api::ShownCell {
         value: sum.value.print(scale),
         exact: sum.value.to_string(),

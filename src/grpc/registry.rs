@@ -44,7 +44,7 @@ fn invalid(faults: Vec<FormFault>) -> Remark {
     let what = first.map(|fault| wording::sentence(&fault.remark, Language::Chinese));
     Remark::new(Reason::FormSetInvalid)
         .with("place", place.unwrap_or_default())
-        .with("what", what.unwrap_or_default())
+        .with("what", what.unwrap_or_default().trim_end_matches('。'))
         .with("faults", count)
 }
 

@@ -327,8 +327,12 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Conte
     if slot.kind == Kind::Unit
         && let Some(book) = control
     {
+        // Where units stand below, its ceilings cap them all together, itself included.
+        let is_leaf = state.tree(slot.year).is_none_or(|tree| tree.children(&slot.unit).is_empty());
         for figure in book.of_unit(&slot.unit) {
-            judgements.push(capped(figure, form)?.judge(&reading.submission, form));
+            if is_leaf {
+                judgements.push(capped(figure, form)?.judge(&reading.submission, form));
+            }
             findings.extend(blank_under_ceiling(figure, &reading.submission, form));
         }
         judgements.extend(judge_pools(state, slot, book, reading, form, contents)?);
@@ -348,7 +352,8 @@ fn capped<'b>(figure: &'b ControlFigure, form: &FormSet) -> Result<&'b ControlFi
         .with("unit", &figure.unit))
 }
 
-/// Judges the ceilings of the nodes above: what all their units have filed, with this filing in place of its forerunner.
+/// Judges the ceilings of the nodes that have this unit below them, or are it and have others below: what all their
+/// units have filed, with this filing in place of its forerunner.
 fn judge_pools(
     state: &State,
     slot: &Slot,
@@ -358,19 +363,22 @@ fn judge_pools(
     contents: &dyn Contents,
 ) -> Result<Vec<Judgement>, Remark> {
     let Some(tree) = state.tree(slot.year) else { return Ok(Vec::new()) };
-    let above: Vec<&str> = tree.path(&slot.unit).into_iter().skip(1).collect();
-    if above.iter().all(|node| book.of_unit(node).next().is_none()) {
+    let is_leaf = tree.children(&slot.unit).is_empty();
+    let pools: Vec<&str> = tree.path(&slot.unit).into_iter().skip(usize::from(is_leaf)).collect();
+    if pools.iter().all(|node| book.of_unit(node).next().is_none()) {
         return Ok(Vec::new());
     }
-    let before = view::filing(state, slot, contents)?.map(|(_, submission)| submission);
+    // The version before may stand on another version of the form set, with its tables elsewhere.
+    let before = view::filing(state, slot, contents)?
+        .and_then(|(version, submission)| Some((state.form_set_version(&version.form_set)?, submission)));
     let mut judgements = Vec::new();
-    for node in above {
+    for node in pools {
         for figure in book.of_unit(node) {
             let capped = capped(figure, form)?;
             let at = Slot { unit: node.into(), ..slot.clone() };
             let others = view::reported(state, &at, &figure.cell).unwrap_or(Money::ZERO);
-            let own = |submission: &Submission| capped.filed(submission, form);
-            let filed = others - before.as_deref().map_or(Money::ZERO, own) + own(&reading.submission);
+            let replaced = before.as_ref().map_or(Money::ZERO, |(form, submission)| capped.filed(submission, form));
+            let filed = others - replaced + capped.filed(&reading.submission, form);
             judgements.push(figure.judge_filed(filed));
         }
     }

@@ -5,7 +5,9 @@
 mod architecture;
 mod bad_input;
 mod drills;
+mod form_laws;
 mod form_sets;
+mod generator;
 mod journal_contract;
 mod laws;
 mod model;

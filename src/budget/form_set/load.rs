@@ -15,6 +15,7 @@ use super::rows::{RowFault, parse_rows};
 use super::{
     Axis, Catalogue, Column, ColumnKind, Control, FORMS_FILE, FormFiles, FormSet, Level, Relation, RollUp, Rows, Table,
 };
+use crate::budget::cell::RECORD_ROW;
 use crate::budget::digest::Digest;
 use crate::budget::money::{Decimals, Denomination};
 use crate::budget::reason::{Reason, Remark};
@@ -494,11 +495,18 @@ impl<'f> Loader<'f> {
         let (kinds, cells, amount) = (text("kinds")?, text("cells")?, text("amount")?);
         let code = entries.contains_key("code").then(|| text("code")).flatten();
         let table = &tables[at];
-        let Some(amount) = table.column(&amount) else {
-            self.fault(value, Reason::FormUnknownName, &amount, "column");
+        let is_amount = |column: &usize| table.columns[*column].kind.denomination().is_some();
+        let Some(amount) = table.column(&amount).filter(is_amount) else {
+            self.fault(value, Reason::FormUnknownName, &amount, "amount column");
             return None;
         };
-        let code = code.and_then(|code| table.column(&code));
+        let code = match code.map(|code| table.column(&code).ok_or(code)).transpose() {
+            Ok(code) => code,
+            Err(code) => {
+                self.fault(value, Reason::FormUnknownName, &code, "column");
+                return None;
+            }
+        };
         let mut rules = TransferRules { table: at, amount, code, kinds: BTreeMap::new() };
         let (_, lines) = self.csv_of(&kinds, &["kind", "opposite", "side", "title"], &span)?;
         for (_, [kind, opposite, _, title]) in &lines {
@@ -661,10 +669,12 @@ fn eliminated_cell(
         return unknown(kind);
     }
     let Some(table) = tables.iter().position(|table| table.id == *table_id) else { return unknown(table_id) };
-    let Some(column_at) = tables[table].column(column) else { return unknown(column) };
+    let is_amount = |at: &usize| tables[table].columns[*at].kind.denomination().is_some();
+    let Some(column_at) = tables[table].column(column).filter(is_amount) else { return unknown(column) };
     let rows = match (row.as_str(), &tables[table].rows) {
         ("@code", Rows::Keyed { .. }) => EliminatedRows::Code,
         ("@class", Rows::Fixed { axis: Some(_), .. }) => EliminatedRows::Class,
+        (RECORD_ROW, Rows::Record) => EliminatedRows::Row(RECORD_ROW.into()),
         (key, Rows::Fixed { rows, .. }) if rows.iter().any(|row| row.key == key) => EliminatedRows::Row(key.into()),
         (key, Rows::Keyed { total: Some(total), .. }) if total == key => EliminatedRows::Row(key.into()),
         _ => return unknown(row),
