@@ -576,7 +576,7 @@ fn change_value(random: &mut Random, values: &mut [String]) {
     let value = &mut values[at];
     match value.pop() {
         Some(digit) if digit.is_ascii_digit() => value.push(if digit == '9' { '8' } else { (digit as u8 + 1) as char }),
-        Some(_) => value.push_str("另"),
+        Some(_) => value.push('另'),
         None => value.push('1'),
     }
 }
