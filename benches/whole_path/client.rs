@@ -1,0 +1,150 @@
+//! The clients: filing with messages encoded beforehand, so that the two cores are the servers', and reading.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use budget_consolidator::grpc::{self, limits};
+use budget_consolidator::proto::api;
+use budget_consolidator::proto::api::consolidation_service_client::ConsolidationServiceClient;
+use budget_consolidator::proto::api::control_figure_service_client::ControlFigureServiceClient;
+use budget_consolidator::proto::api::registry_service_client::RegistryServiceClient;
+use prost::Message;
+use prost::bytes::{BufMut, Bytes};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::data::{FORM_SET, Filing, Generator, YEAR};
+
+/// Sends prepared bytes as they are.
+#[derive(Clone, Copy)]
+struct Prepared;
+
+impl Codec for Prepared {
+    type Encode = Bytes;
+    type Decode = api::SubmitResponse;
+    type Encoder = Prepared;
+    type Decoder = Prepared;
+
+    fn encoder(&mut self) -> Prepared {
+        Prepared
+    }
+
+    fn decoder(&mut self) -> Prepared {
+        Prepared
+    }
+}
+
+impl Encoder for Prepared {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Prepared {
+    type Item = api::SubmitResponse;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<api::SubmitResponse>, Status> {
+        let message = api::SubmitResponse::decode(buffer);
+        message.map(Some).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+pub(crate) async fn connect(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(address.to_owned()).expect("an address");
+    endpoint.connect().await.expect("a connection")
+}
+
+fn request<T>(actor: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(grpc::ACTOR_HEADER, MetadataValue::try_from(actor).expect("an actor"));
+    request
+}
+
+/// Files one filing and sees that it was taken; how long that took.
+pub(crate) async fn file(channel: &Channel, filing: &Filing) -> Duration {
+    let start = Instant::now();
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.expect("a connection");
+    let messages = tokio_stream::iter(filing.messages.clone());
+    let request = request(&format!("budget://{}/unit", filing.unit), messages);
+    let path = PathAndQuery::from_static("/budget.consolidation.v1.SubmissionService/Submit");
+    let answer = client.client_streaming(request, path, Prepared).await.expect("an answer").into_inner();
+    let taken = answer.verdict.is_some_and(|verdict| verdict.row_count == filing.rows);
+    assert!(taken && answer.version == 1, "the filing of {} was not taken whole", filing.unit);
+    start.elapsed()
+}
+
+/// Files all of them, each connection one after the other; how long that took.
+pub(crate) async fn file_all(channels: &[Channel], filings: &Arc<Vec<Filing>>) -> Duration {
+    let waiting: Arc<Mutex<VecDeque<usize>>> = Arc::new(Mutex::new((0..filings.len()).collect()));
+    let start = Instant::now();
+    let streams: Vec<_> = channels
+        .iter()
+        .map(|channel| {
+            let (channel, waiting, filings) = (channel.clone(), waiting.clone(), filings.clone());
+            tokio::spawn(async move {
+                loop {
+                    let next = waiting.lock().expect("the queue").pop_front();
+                    let Some(next) = next else { break };
+                    file(&channel, &filings[next]).await;
+                }
+            })
+        })
+        .collect();
+    for stream in streams {
+        stream.await.expect("a stream");
+    }
+    start.elapsed()
+}
+
+/// Imports the tree of so many units and issues their ceilings.
+pub(crate) async fn furnish(channel: &Channel, generator: &Generator, units: usize) {
+    let import =
+        api::ImportUnitsRequest { idempotency_key: "tree".into(), year: YEAR.into(), nodes: generator.units(units) };
+    let mut registry = RegistryServiceClient::new(channel.clone());
+    registry.import_units(request("budget://0/administrator", import)).await.expect("the tree");
+    let issue = api::IssueControlFiguresRequest {
+        idempotency_key: "ceilings".into(),
+        year: YEAR.into(),
+        round: api::Round::Second.into(),
+        form_set: FORM_SET.into(),
+        figures: generator.ceilings(units),
+    };
+    let mut control = ControlFigureServiceClient::new(channel.clone());
+    control.issue_control_figures(request("budget://0/bureau", issue)).await.expect("the ceilings");
+}
+
+fn consolidation(channel: &Channel) -> ConsolidationServiceClient<Channel> {
+    ConsolidationServiceClient::new(channel.clone()).max_decoding_message_size(limits::ANSWER_BYTES_MAX)
+}
+
+fn everything() -> Option<api::Scope> {
+    Some(api::Scope { node: "0".into(), ..api::Scope::default() })
+}
+
+/// Looks at everything, and sees that so many filings are in it.
+pub(crate) async fn view(channel: &Channel, tables: &[String], filings: usize) -> Duration {
+    let start = Instant::now();
+    let message = api::ViewRequest { scope: everything(), tables: tables.to_vec(), children: false };
+    let view = consolidation(channel).view(request("budget://0/bureau", message)).await.expect("a view").into_inner();
+    assert_eq!(view.filings as usize, filings, "the view must show every filing");
+    start.elapsed()
+}
+
+/// The first page of the list of projects.
+pub(crate) async fn list(channel: &Channel) -> Duration {
+    let start = Instant::now();
+    let message = api::ListRowsRequest { scope: everything(), table: "T12".into(), ..Default::default() };
+    let page = consolidation(channel).list_rows(request("budget://0/bureau", message)).await.expect("a page");
+    assert!(page.into_inner().table.is_some_and(|table| table.rows.len() >= limits::PAGE_DEFAULT));
+    start.elapsed()
+}

@@ -1,0 +1,145 @@
+//! The two servers that are compared, each in a process of its own: this program again, told by the environment what
+//! to be. So the memory and the processor time of a server are its own, and a restart is one.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use budget_consolidator::cli::serve;
+use budget_consolidator::grpc::limits;
+use budget_consolidator::proto::api;
+use budget_consolidator::proto::api::submission_service_server::{SubmissionService, SubmissionServiceServer};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+const ROLE: &str = "BENCH_ROLE";
+const DATA: &str = "BENCH_DATA";
+
+/// A server that runs. Dropped, it is killed; asked to stop, it ends in an orderly way.
+pub(crate) struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    pub(crate) address: String,
+}
+
+impl Process {
+    /// The server itself, on a data directory.
+    pub(crate) fn real(data: &Path) -> Process {
+        Process::spawn("real", data)
+    }
+
+    /// A server that decodes the same messages, counts them and answers.
+    pub(crate) fn sink() -> Process {
+        Process::spawn("sink", Path::new(""))
+    }
+
+    fn spawn(role: &str, data: &Path) -> Process {
+        let program = std::env::current_exe().expect("the path of this program");
+        let mut command = Command::new(program);
+        command.env(ROLE, role).env(DATA, data).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("a second process");
+        let mut address = String::new();
+        let output = child.stdout.take().expect("its output");
+        BufReader::new(output).read_line(&mut address).expect("its address");
+        assert!(address.starts_with("http://"), "the {role} server did not come up");
+        Process { stdin: child.stdin.take(), child, address: address.trim().to_owned() }
+    }
+
+    /// Ends it in an orderly way and waits for that.
+    pub(crate) fn stop(mut self) {
+        self.stdin = None;
+        self.child.wait().expect("the end of a server");
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+        kib.unwrap_or_default() * 1024
+    }
+
+    /// The processor time that it has used, in ticks of 10 ms.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // Behind the name in parentheses, user and system time are the 12th and 13th field.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace().skip(11).take(2);
+        Duration::from_millis(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the server that the environment asks for, until its standard input ends; `false` if it asks for none.
+pub(crate) fn run_as_told() -> bool {
+    let Ok(role) = std::env::var(ROLE) else { return false };
+    let data = std::env::var_os(DATA).unwrap_or_default();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let (ended, end) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            let _ = ended.send(());
+        });
+        let shutdown = async {
+            let _ = end.await;
+        };
+        if role == "sink" {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            println!("http://{}", listener.local_addr().expect("an address"));
+            let service = SubmissionServiceServer::new(Sink).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+            let server = Server::builder()
+                .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+                .http2_keepalive_interval(Some(Duration::from_secs(30)))
+                .add_service(service);
+            let served =
+                server.serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
+            served.await.expect("the sink");
+        } else {
+            let address = ([127, 0, 0, 1], 0).into();
+            let server = serve::open(Path::new(&data), address).await.expect("the store");
+            println!("http://{}", server.address);
+            server.run(shutdown).await.expect("the server");
+        }
+    });
+    true
+}
+
+struct Sink;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl SubmissionService for Sink {
+    async fn submit(&self, request: Request<Streaming<api::SubmitRequest>>) -> Answer<api::SubmitResponse> {
+        let mut stream = request.into_inner();
+        let mut verdict = api::Verdict::default();
+        while let Some(message) = stream.message().await? {
+            if let Some(api::submit_request::Part::Chunk(chunk)) = message.part {
+                verdict.row_count += chunk.rows.len() as u64;
+            }
+        }
+        Ok(Response::new(api::SubmitResponse { verdict: Some(verdict), version: 1, ..Default::default() }))
+    }
+
+    async fn dry_run(&self, _: Request<Streaming<api::DryRunRequest>>) -> Answer<api::DryRunResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_submission(&self, _: Request<api::GetSubmissionRequest>) -> Answer<api::GetSubmissionResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_submissions(&self, _: Request<api::ListSubmissionsRequest>) -> Answer<api::ListSubmissionsResponse> {
+        Err(Status::unimplemented(""))
+    }
+}
