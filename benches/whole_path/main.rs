@@ -47,8 +47,7 @@ fn main() {
     let sizes: Vec<usize> = asked.split(',').map(|size| size.trim().parse().expect("BENCH_UNITS=100,1000")).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let generator = Arc::new(Generator::new());
-    let mut report = Report::default();
-    report.lone = runtime.block_on(lone(&generator));
+    let mut report = Report { lone: runtime.block_on(lone(&generator)), ..Report::default() };
     for units in sizes {
         eprintln!("{units} units");
         report.sizes.push(runtime.block_on(size(&generator, units)));
