@@ -3,6 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+/// A filing is tens of thousands of small texts, made on one thread and dropped on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let ended = budget_consolidator::cli::run(std::env::args_os());
     // A reader that has gone away (`| head`) is no reason to complain.
