@@ -18,7 +18,9 @@ fn compile_protos(out: &Path) -> Result<(), Box<dyn Error>> {
     let protos = files_below(Path::new("proto"), "proto")?;
     let descriptors = protox::compile(&protos, ["proto"])?;
     fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .extern_path(".budget.consolidation.v1.RowChunk", "crate::proto::RowChunk")
+        .compile_fds(descriptors)?;
     Ok(())
 }
 

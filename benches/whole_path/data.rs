@@ -165,7 +165,7 @@ impl Generator {
             digest: reading.digest.0.to_vec(),
         };
         use api::submit_request::Part;
-        let chunks = rows.chunks(CHUNK_ROWS).map(|rows| Part::Chunk(api::RowChunk { rows: rows.to_vec() }));
+        let chunks = rows.chunks(CHUNK_ROWS).map(|rows| Part::Chunk(rows.iter().cloned().collect()));
         let messages: Vec<Bytes> = std::iter::once(Part::Header(header))
             .chain(chunks)
             .chain([Part::Seal(seal)])

@@ -26,6 +26,10 @@ use data::{Filing, Generator};
 use report::{Ingest, Lone, Report, Size};
 use server::Process;
 
+/// As in the program itself; the sink has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many streams file at once, and which part of the units files that way.
 const STREAMS: [(usize, usize); 3] = [(1, 10), (64, 30), (16, 60)];
 /// Filings that are prepared at once: each stream takes several of them.

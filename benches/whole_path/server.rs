@@ -1,20 +1,26 @@
 //! The two servers that are compared, each in a process of its own: this program again, told by the environment what
 //! to be. So the memory and the processor time of a server are its own, and a restart is one.
 
+use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use budget_consolidator::cli::serve;
 use budget_consolidator::grpc::limits;
 use budget_consolidator::proto::api;
-use budget_consolidator::proto::api::submission_service_server::{SubmissionService, SubmissionServiceServer};
+use budget_consolidator::proto::api::submission_service_server::SERVICE_NAME;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{ClientStreamingService, Grpc, NamedService};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
 
 const ROLE: &str = "BENCH_ROLE";
 const DATA: &str = "BENCH_DATA";
@@ -96,11 +102,10 @@ pub(crate) fn run_as_told() -> bool {
         if role == "sink" {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             println!("http://{}", listener.local_addr().expect("an address"));
-            let service = SubmissionServiceServer::new(Sink).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
             let server = Server::builder()
                 .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
                 .http2_keepalive_interval(Some(Duration::from_secs(30)))
-                .add_service(service);
+                .add_service(Sink);
             let served =
                 server.serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
             served.await.expect("the sink");
@@ -114,32 +119,69 @@ pub(crate) fn run_as_told() -> bool {
     true
 }
 
+/// Decodes what arrives as generated code does, a text for each cell, counts the rows, and answers.
+#[derive(Clone)]
 struct Sink;
 
-type Answer<T> = Result<Response<T>, Status>;
+/// `SubmitRequest` as it would be generated; the server reads chunks by a leaner type of its own.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Received {
+    #[prost(oneof = "Part", tags = "1, 2, 3")]
+    part: Option<Part>,
+}
 
-#[tonic::async_trait]
-impl SubmissionService for Sink {
-    async fn submit(&self, request: Request<Streaming<api::SubmitRequest>>) -> Answer<api::SubmitResponse> {
-        let mut stream = request.into_inner();
-        let mut verdict = api::Verdict::default();
-        while let Some(message) = stream.message().await? {
-            if let Some(api::submit_request::Part::Chunk(chunk)) = message.part {
-                verdict.row_count += chunk.rows.len() as u64;
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Part {
+    #[prost(message, tag = "1")]
+    Header(api::SubmissionHeader),
+    #[prost(message, tag = "2")]
+    Chunk(Chunk),
+    #[prost(message, tag = "3")]
+    Seal(api::Seal),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Chunk {
+    #[prost(message, repeated, tag = "1")]
+    rows: Vec<api::Row>,
+}
+
+impl ClientStreamingService<Received> for Sink {
+    type Response = api::SubmitResponse;
+    type Future = BoxFuture<Response<api::SubmitResponse>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Received>>) -> Self::Future {
+        Box::pin(async {
+            let mut stream = request.into_inner();
+            let mut verdict = api::Verdict::default();
+            while let Some(message) = stream.message().await? {
+                if let Some(Part::Chunk(chunk)) = message.part {
+                    verdict.row_count += chunk.rows.len() as u64;
+                }
             }
-        }
-        Ok(Response::new(api::SubmitResponse { verdict: Some(verdict), version: 1, ..Default::default() }))
+            Ok(Response::new(api::SubmitResponse { verdict: Some(verdict), version: 1, ..Default::default() }))
+        })
+    }
+}
+
+impl Service<http::Request<Body>> for Sink {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn dry_run(&self, _: Request<Streaming<api::DryRunRequest>>) -> Answer<api::DryRunResponse> {
-        Err(Status::unimplemented(""))
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async {
+            let mut grpc = Grpc::new(ProstCodec::<api::SubmitResponse, Received>::default())
+                .apply_max_message_size_config(Some(limits::MESSAGE_BYTES_MAX), None);
+            Ok(grpc.client_streaming(Sink, request).await)
+        })
     }
+}
 
-    async fn get_submission(&self, _: Request<api::GetSubmissionRequest>) -> Answer<api::GetSubmissionResponse> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn list_submissions(&self, _: Request<api::ListSubmissionsRequest>) -> Answer<api::ListSubmissionsResponse> {
-        Err(Status::unimplemented(""))
-    }
+impl NamedService for Sink {
+    const NAME: &'static str = SERVICE_NAME;
 }

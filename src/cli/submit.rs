@@ -21,8 +21,8 @@ use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
 use crate::budget::reason::Reason;
 use crate::budget::submission::{Kind, Round, Slot};
-use crate::proto::api;
 use crate::proto::api::submit_request::Part;
+use crate::proto::{RowChunk, api};
 use crate::submission_file::SubmissionFile;
 
 /// The most rows of a chunk, as the service has it.
@@ -216,21 +216,21 @@ fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, ve
         version,
         tables: tables.collect(),
     })];
-    let mut rows = Vec::new();
+    let mut chunk = RowChunk::default();
     let mut bytes = 0;
     for (table, (row, values)) in
         file.tables.iter().enumerate().flat_map(|(at, table)| table.rows.iter().map(move |row| (at, row)))
     {
         bytes += row.len() + values.iter().map(String::len).sum::<usize>();
         let table = u32::try_from(table).unwrap_or(u32::MAX);
-        rows.push(api::Row { table, key: row.clone(), values: values.clone() });
-        if rows.len() == CHUNK_ROWS_MAX || bytes >= CHUNK_BYTES_MAX {
-            parts.push(Part::Chunk(api::RowChunk { rows: std::mem::take(&mut rows) }));
+        chunk.push(&api::Row { table, key: row.clone(), values: values.clone() });
+        if chunk.len() == CHUNK_ROWS_MAX || bytes >= CHUNK_BYTES_MAX {
+            parts.push(Part::Chunk(std::mem::take(&mut chunk)));
             bytes = 0;
         }
     }
-    if !rows.is_empty() {
-        parts.push(Part::Chunk(api::RowChunk { rows }));
+    if !chunk.is_empty() {
+        parts.push(Part::Chunk(chunk));
     }
     parts.push(Part::Seal(api::Seal {
         row_count: reading.row_count,
@@ -301,7 +301,7 @@ mod tests {
         let rows: Vec<usize> = parts
             .iter()
             .filter_map(|part| match part {
-                Part::Chunk(chunk) => Some(chunk.rows.len()),
+                Part::Chunk(chunk) => Some(chunk.len()),
                 Part::Header(_) | Part::Seal(_) => None,
             })
             .collect();

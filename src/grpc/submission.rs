@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prost::Message;
+use prost::{DecodeError, Message};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{self, bad};
@@ -20,14 +20,14 @@ use crate::ledger::Contents;
 use crate::ledger::actor::Actor;
 use crate::ledger::decide::{Filing, admit, judge};
 use crate::ledger::event::{Attempt, Event, IdempotencyKey};
-use crate::proto::api;
+use crate::proto::{RowChunk, api};
 
 pub(super) struct Submissions(pub(super) Consolidator);
 
 /// One message of a filing, whichever RPC it came by.
 enum Part {
     Header(api::SubmissionHeader),
-    Chunk(api::RowChunk),
+    Chunk(RowChunk),
     Seal(api::Seal),
 }
 
@@ -95,25 +95,17 @@ impl Submissions {
         let seal = loop {
             match next(stream, &mut bytes).await? {
                 Some(Part::Chunk(chunk)) => {
-                    if chunk.rows.len() > limits::CHUNK_ROWS_MAX {
-                        let remark = Remark::new(Reason::ChunkTooLarge).with("rows", chunk.rows.len());
+                    if chunk.len() > limits::CHUNK_ROWS_MAX {
+                        let remark = Remark::new(Reason::ChunkTooLarge).with("rows", chunk.len());
                         return Err(status(remark.with("allowed", limits::CHUNK_ROWS_MAX)));
                     }
-                    rows += chunk.rows.len() as u64;
+                    rows += chunk.len() as u64;
                     if rows > limits::ROWS_MAX || bytes > limits::SUBMISSION_BYTES_MAX {
                         let remark = Remark::new(Reason::SubmissionTooLarge).with("rows", rows).with("bytes", bytes);
                         let remark = remark.with("allowed_rows", limits::ROWS_MAX);
                         return Err(status(remark.with("allowed_bytes", limits::SUBMISSION_BYTES_MAX)));
                     }
-                    for row in chunk.rows {
-                        let table = usize::try_from(row.table).unwrap_or(usize::MAX);
-                        if row.key.len() > limits::KEY_BYTES_MAX {
-                            return Err(status(bad("key", format!("{} bytes", row.key.len()))));
-                        }
-                        if !intake.row(table, &row.key, row.values.iter().map(String::as_str)) {
-                            return Err(status(bad("table", row.table)));
-                        }
-                    }
+                    take_rows(&mut intake, &chunk).map_err(|Unreadable(remark)| status(remark))?;
                 }
                 Some(Part::Seal(seal)) => break seal,
                 Some(Part::Header(_)) => return Err(order("header", "chunk, seal")),
@@ -128,6 +120,27 @@ impl Submissions {
         compare(&reading, &seal, sealed_digest).map_err(status)?;
         Ok(Received { key, version: header.version, form, reading, sealed_digest })
     }
+}
+
+/// Why rows can't be taken at all.
+struct Unreadable(Remark);
+
+impl From<DecodeError> for Unreadable {
+    fn from(error: DecodeError) -> Unreadable {
+        Unreadable(bad("message", error))
+    }
+}
+
+fn take_rows(intake: &mut Intake<'_>, chunk: &RowChunk) -> Result<(), Unreadable> {
+    chunk.read(|table, key, values| {
+        if key.len() > limits::KEY_BYTES_MAX {
+            return Err(Unreadable(bad("key", format!("{} bytes", key.len()))));
+        }
+        if !intake.row(usize::try_from(table).unwrap_or(usize::MAX), key, values.iter().copied()) {
+            return Err(Unreadable(bad("table", table)));
+        }
+        Ok(())
+    })
 }
 
 /// Refuses table headers that no form set can mean: what they state comes back in findings, and those are kept.

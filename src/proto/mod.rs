@@ -1,5 +1,9 @@
 //! The generated messages and services of `proto/`. Named only by `grpc/`, `cli/` and `consolidator/record.rs`.
 
+mod row_chunk;
+
+pub use row_chunk::RowChunk;
+
 /// The API, `proto/budget/consolidation/v1`.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod api {

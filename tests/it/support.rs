@@ -314,7 +314,7 @@ pub fn parts(file: &SubmissionFile, form: &FormSet, key: &str) -> Vec<api::submi
         control_total: reading.control_total.to_string(),
         digest: reading.digest.0.to_vec(),
     };
-    let chunks = rows.chunks(256).map(|rows| Part::Chunk(api::RowChunk { rows: rows.to_vec() }));
+    let chunks = rows.chunks(256).map(|rows| Part::Chunk(rows.iter().cloned().collect()));
     std::iter::once(Part::Header(header)).chain(chunks).chain([Part::Seal(seal)]).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use budget_consolidator::proto::api;
+use budget_consolidator::proto::{RowChunk, api};
 use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use tokio::io::copy_bidirectional;
@@ -21,7 +21,7 @@ const BAD: Code = Code::InvalidArgument;
 
 fn chunk(rows: usize, value: &str) -> Part {
     let row = api::Row { table: 0, key: "合计".into(), values: vec![value.to_owned()] };
-    Part::Chunk(api::RowChunk { rows: vec![row; rows] })
+    Part::Chunk(vec![row; rows].into_iter().collect())
 }
 
 fn header_of(parts: &mut [Part]) -> &mut api::SubmissionHeader {
@@ -94,10 +94,18 @@ async fn a_changed_cell_that_leaves_count_and_total_is_found_by_the_digest() {
         "two cells change places",
         |p| {
             let Part::Chunk(chunk) = &mut p[1] else { panic!("no chunk") };
-            let at = |key: &str| chunk.rows.iter().position(|row| row.table == 2 && row.key == key).unwrap();
+            let mut rows: Vec<api::Row> = Vec::new();
+            let row = |table, key: &str, values: &[&str]| {
+                let values = values.iter().map(|value| (*value).to_owned()).collect();
+                rows.push(api::Row { table, key: key.to_owned(), values });
+                Ok::<_, prost::DecodeError>(())
+            };
+            chunk.read(row).unwrap();
+            let at = |key: &str| rows.iter().position(|row| row.table == 2 && row.key == key).unwrap();
             let (a, b) = (at("2080505"), at("2080506"));
-            let total = chunk.rows[a].values[0].clone();
-            chunk.rows[a].values[0] = std::mem::replace(&mut chunk.rows[b].values[0], total);
+            let total = rows[a].values[0].clone();
+            rows[a].values[0] = std::mem::replace(&mut rows[b].values[0], total);
+            *chunk = rows.into_iter().collect();
         },
         "SEAL_DIGEST_DIFFERS",
         &["sealed", "arrived"],
@@ -144,12 +152,12 @@ async fn what_is_too_large_is_refused_with_its_limit() {
     .await;
 }
 
-fn long_key() -> api::RowChunk {
-    api::RowChunk { rows: vec![api::Row { table: 0, key: "9".repeat(257), values: Vec::new() }] }
+fn long_key() -> RowChunk {
+    [api::Row { table: 0, key: "9".repeat(257), values: Vec::new() }].into_iter().collect()
 }
 
-fn stray() -> api::RowChunk {
-    api::RowChunk { rows: vec![api::Row { table: 9_999, key: "合计".into(), values: Vec::new() }] }
+fn stray() -> RowChunk {
+    [api::Row { table: 9_999, key: "合计".into(), values: Vec::new() }].into_iter().collect()
 }
 
 /// A header of nothing but columns fills a message; what it costs must not grow with their square.
