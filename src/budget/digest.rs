@@ -72,7 +72,9 @@ impl fmt::Debug for Digest {
 
 /// The digest of a submission, by the recipe above.
 pub fn digest(submission: &Submission, form: &FormSet) -> Digest {
-    let mut out = Vec::with_capacity(64 * 1024);
+    const PIECE_BYTES: usize = 8 * 1024;
+    let mut hash = Sha256::new();
+    let mut out = Vec::with_capacity(2 * PIECE_BYTES);
     let header = &submission.header;
     for part in
         ["budget-submission-1", &header.unit, &header.year.to_string(), header.round.as_str(), header.kind.as_str()]
@@ -95,19 +97,24 @@ pub fn digest(submission: &Submission, form: &FormSet) -> Digest {
         text(&mut out, filed.denomination.map_or("", Denomination::as_str));
         out.push(filed.decimals.unwrap_or(u8::MAX));
         out.extend((rows.len() as u32).to_be_bytes());
-        for row in rows {
-            text(&mut out, &row.key);
+        for row in rows.iter() {
+            text(&mut out, row.key);
             for column in &table.columns_by_id {
                 cell(&mut out, &row.cells[*column]);
             }
+            if out.len() >= PIECE_BYTES {
+                hash.update(&out);
+                out.clear();
+            }
         }
     }
-    Digest::of(&out)
+    hash.update(&out);
+    Digest(hash.finalize().into())
 }
 
 /// The control total: all amount cells of a submission added up, in 元.
 pub fn control_total(submission: &Submission) -> Money {
-    submission.rows().flat_map(|(_, row)| &row.cells).filter_map(Cell::amount).map(|amount| amount.value).sum()
+    submission.rows().flat_map(|(_, row)| row.cells).filter_map(Cell::amount).map(|amount| amount.value).sum()
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {

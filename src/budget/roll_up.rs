@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, RowKey};
-use super::form_set::{FormSet, RollUp, Table};
-use super::money::{CELL_FEN_MAX, Money};
-use super::submission::{Content, FiledTable, Submission};
+use super::form_set::{Column, FormSet, RollUp, Table};
+use super::money::{CELL_FEN_MAX, Money, Total};
+use super::submission::{Content, FiledRow, FiledTable, Submission};
 
 /// The row key under which a list table without a total row shows the sum of its rows.
 pub const SUBTOTAL_ROW: &str = "Σ";
@@ -18,23 +18,25 @@ pub const SUBTOTAL_ROW: &str = "Σ";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sum {
     /// The exact sum of what was reported, in 元 (whole pieces for a column of counts).
-    pub value: Money,
+    pub value: Total,
     /// How far the true sum may be from it: half a printed digit for each part that was rounded.
-    pub slack: Money,
+    pub slack: Total,
     /// How many cells with a figure were added. None means blank, which is not 0.
     pub parts: u32,
 }
 
 impl Sum {
     /// Nothing added yet.
-    pub const BLANK: Sum = Sum { value: Money::ZERO, slack: Money::ZERO, parts: 0 };
+    pub const BLANK: Sum = Sum { value: Total::ZERO, slack: Total::ZERO, parts: 0 };
 
     /// The sum of a single cell; `None` if nothing in it adds up.
     pub fn of(cell: &Cell) -> Option<Sum> {
         match cell {
-            Cell::Amount(amount) => Some(Sum { value: amount.value, slack: amount.scale.half_quantum(), parts: 1 }),
+            Cell::Amount(amount) => {
+                Some(Sum { value: amount.value.into(), slack: amount.scale.half_quantum().into(), parts: 1 })
+            }
             Cell::Number(number) if number.decimals == 0 && number.mantissa.abs() <= CELL_FEN_MAX / 100 => {
-                Some(Sum { value: Money::from_fen(number.mantissa * 100), slack: Money::ZERO, parts: 1 })
+                Some(Sum { value: Money::from_fen(number.mantissa * 100).into(), slack: Total::ZERO, parts: 1 })
             }
             Cell::Blank | Cell::Number(_) | Cell::Text(_) | Cell::Unreadable(_) => None,
         }
@@ -43,13 +45,13 @@ impl Sum {
     fn post(&mut self, other: Sum, direction: Direction) {
         match direction {
             Direction::Add => {
-                self.value += other.value;
-                self.slack += other.slack;
+                self.value = self.value + other.value;
+                self.slack = self.slack + other.slack;
                 self.parts += other.parts;
             }
             Direction::Remove => {
-                self.value -= other.value;
-                self.slack -= other.slack;
+                self.value = self.value - other.value;
+                self.slack = self.slack - other.slack;
                 self.parts = self.parts.saturating_sub(other.parts);
             }
         }
@@ -140,63 +142,84 @@ impl TableTotals {
         if filed.content == Content::Empty {
             count(&mut self.empty, direction);
         }
-        let width = table.columns.len();
-        let cells = |row: &[Cell]| -> Vec<Sum> {
-            let adds_up = |(at, cell): (usize, &Cell)| {
-                Some(cell).filter(|_| table.columns[at].kind.adds_up()).and_then(Sum::of).unwrap_or(Sum::BLANK)
-            };
-            row.iter().enumerate().map(adds_up).collect()
-        };
         match table.roll_up {
             RollUp::None => {}
-            RollUp::Sum => {
-                for row in filed.rows() {
-                    self.post_row(&row.key, &cells(&row.cells), width, direction);
-                }
-            }
+            RollUp::Sum => self.post_rows(table, filed.rows().iter(), direction),
             RollUp::List => {
-                let mut subtotal = vec![Sum::BLANK; width];
-                let mut listed = 0;
-                for row in filed.rows() {
-                    let sums = cells(&row.cells);
-                    if table.total_row() == Some(&row.key) {
-                        self.post_row(&row.key, &sums, width, direction);
-                    } else {
-                        listed += 1;
-                        subtotal.iter_mut().zip(sums).for_each(|(sum, cell)| sum.post(cell, Direction::Add));
-                    }
+                let mut subtotal = vec![Sum::BLANK; table.columns.len()];
+                let (totals, listed): (Vec<_>, Vec<_>) =
+                    filed.rows().iter().partition(|row| table.total_row() == Some(row.key));
+                for row in &listed {
+                    subtotal
+                        .iter_mut()
+                        .zip(sums(table, row.cells))
+                        .for_each(|(sum, cell)| sum.post(cell, Direction::Add));
                 }
+                let count = listed.len() as u64;
                 match direction {
-                    Direction::Add => self.listed += listed,
-                    Direction::Remove => self.listed = self.listed.saturating_sub(listed),
+                    Direction::Add => self.listed += count,
+                    Direction::Remove => self.listed = self.listed.saturating_sub(count),
                 }
-                if listed > 0 && table.total_row().is_none() {
-                    self.post_row(SUBTOTAL_ROW, &subtotal, width, direction);
+                self.post_rows(table, totals, direction);
+                if !listed.is_empty() && table.total_row().is_none() {
+                    self.post_row(0, SUBTOTAL_ROW, subtotal.into_iter(), direction);
                 }
             }
         }
     }
 
-    fn post_row(&mut self, key: &str, sums: &[Sum], width: usize, direction: Direction) {
-        let at = match self.rows.binary_search_by(|(row, _)| row.as_str().cmp(key)) {
-            Ok(at) => at,
+    /// Posts rows that are sorted by key.
+    fn post_rows<'r>(&mut self, table: &Table, rows: impl IntoIterator<Item = FiledRow<'r>>, direction: Direction) {
+        let mut next = 0;
+        for row in rows {
+            next = self.post_row(next, row.key, sums(table, row.cells), direction);
+        }
+    }
+
+    /// Posts a row that can't stand before the place `from`; where the one after it can stand.
+    fn post_row(
+        &mut self,
+        from: usize,
+        key: &str,
+        parts: impl ExactSizeIterator<Item = Sum>,
+        direction: Direction,
+    ) -> usize {
+        let width = parts.len();
+        // Units file much the same rows: the next one is mostly the one that is looked for.
+        let found = match self.rows.get(from) {
+            Some((row, _)) if row == key => Ok(0),
+            _ => self.rows[from..].binary_search_by(|(row, _)| row.as_str().cmp(key)),
+        };
+        let at = match found {
+            Ok(at) => from + at,
             Err(at) => {
+                let at = from + at;
                 self.rows.insert(at, (key.into(), 0));
                 self.sums.splice(at * width..at * width, std::iter::repeat_n(Sum::BLANK, width));
                 at
             }
         };
         count(&mut self.rows[at].1, direction);
-        for (sum, part) in self.sums[at * width..(at + 1) * width].iter_mut().zip(sums) {
+        for (sum, part) in self.sums[at * width..(at + 1) * width].iter_mut().zip(parts) {
             if part.parts > 0 {
-                sum.post(*part, direction);
+                sum.post(part, direction);
             }
         }
-        if self.rows[at].1 == 0 {
-            self.rows.remove(at);
-            self.sums.drain(at * width..(at + 1) * width);
+        if self.rows[at].1 > 0 {
+            return at + 1;
         }
+        self.rows.remove(at);
+        self.sums.drain(at * width..(at + 1) * width);
+        at
     }
+}
+
+/// What the cells of a row add to the sums of their columns.
+fn sums<'r>(table: &'r Table, cells: &'r [Cell]) -> impl ExactSizeIterator<Item = Sum> + use<'r> {
+    let sum = |(cell, column): (&Cell, &Column)| {
+        if column.kind.adds_up() { Sum::of(cell).unwrap_or(Sum::BLANK) } else { Sum::BLANK }
+    };
+    cells.iter().zip(&table.columns).map(sum)
 }
 
 fn count(counter: &mut u32, direction: Direction) {

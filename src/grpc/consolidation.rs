@@ -10,10 +10,10 @@ use super::status::status;
 use super::{identity, scope};
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::form_set::{Column, FormSet, RollUp, Table};
-use crate::budget::money::{Money, Scale};
+use crate::budget::money::{Money, Scale, Total};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::SUBTOTAL_ROW;
-use crate::budget::submission::{Content, FiledTable, Kind, Slot, UnitCode};
+use crate::budget::submission::{Content, FiledRow, FiledTable, Kind, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
 use crate::ledger::view::{self, NodeView, Posted, Scope, Standing, TransferStanding};
@@ -78,16 +78,16 @@ fn summed_cell(column: &Column, posted: &Posted) -> api::ShownCell {
         return api::ShownCell::default();
     }
     let Some(scale) = column.kind.print_scale() else {
-        return api::ShownCell { value: (sum.value.fen() / 100).to_string(), ..api::ShownCell::default() };
+        return api::ShownCell { value: (sum.value.money().fen() / 100).to_string(), ..api::ShownCell::default() };
     };
-    let differs = !posted.adjusted.value.is_zero() || !posted.eliminated.value.is_zero();
+    let differs = posted.adjusted.value != Total::ZERO || posted.eliminated.value != Total::ZERO;
     api::ShownCell {
-        value: sum.value.print(scale),
-        exact: sum.value.to_string(),
-        slack: some_money(sum.slack),
-        reported: if differs { posted.reported.value.to_string() } else { String::new() },
-        adjusted: some_money(posted.adjusted.value),
-        eliminated: some_money(posted.eliminated.value),
+        value: sum.value.money().print(scale),
+        exact: sum.value.money().to_string(),
+        slack: some_money(sum.slack.money()),
+        reported: if differs { posted.reported.value.money().to_string() } else { String::new() },
+        adjusted: some_money(posted.adjusted.value.money()),
+        eliminated: some_money(posted.eliminated.value.money()),
     }
 }
 
@@ -98,7 +98,7 @@ fn some_money(money: Money) -> String {
 fn filed_rows(form: &FormSet, table: &Table, filed: &FiledTable) -> Vec<api::ShownRow> {
     let mut rows: Vec<_> = filed.rows().iter().collect();
     rows.sort_by_cached_key(|row| form.print_position(table, &row.key));
-    let shown = |row: &crate::budget::submission::FiledRow| api::ShownRow {
+    let shown = |row: FiledRow<'_>| api::ShownRow {
         key: row.key.to_string(),
         label: form.row_label(table, &row.key).to_owned(),
         level: level(form, table, &row.key),

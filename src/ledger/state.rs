@@ -22,6 +22,9 @@ use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitC
 use crate::budget::transfer::Transfer;
 use crate::budget::unit_tree::UnitTree;
 
+/// Every version of a form set that ever came into force, by digest.
+pub type FormSetVersions = OrdMap<Digest, Arc<FormSet>>;
+
 /// Everything that follows from the journal up to a position.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -30,7 +33,7 @@ pub struct State {
     /// Its time.
     pub time: Timestamp,
     pub(super) form_sets: OrdMap<CompactString, Arc<FormSet>>,
-    pub(super) form_set_versions: OrdMap<Digest, Arc<FormSet>>,
+    pub(super) form_set_versions: FormSetVersions,
     pub(super) trees: OrdMap<u16, Arc<UnitTree>>,
     pub(super) controls: OrdMap<(u16, Round), ControlBook>,
     pub(super) slots: OrdMap<Slot, Filings>,
@@ -379,6 +382,11 @@ impl State {
         self.form_set_versions.get(digest)
     }
 
+    /// All versions of form sets: a clone that costs nothing.
+    pub fn form_set_versions(&self) -> FormSetVersions {
+        self.form_set_versions.clone()
+    }
+
     /// All form sets in force, sorted by id.
     pub fn form_sets(&self) -> impl Iterator<Item = &Arc<FormSet>> {
         self.form_sets.values()
@@ -410,7 +418,7 @@ impl State {
             let book = self.books.get(&BookKey { year, round, layout })?;
             let (index, table) = book.form.table(&cell.table)?;
             let column = table.column(&cell.column)?;
-            book.reported.get(node)?.table(index)?.row(&cell.row)?.get(column).map(|sum| sum.value)
+            book.reported.get(node)?.table(index)?.row(&cell.row)?.get(column).map(|sum| sum.value.money())
         };
         sum().unwrap_or(Money::ZERO)
     }
