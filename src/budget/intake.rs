@@ -4,19 +4,18 @@
 //! is a finding, what can't be read is kept word for word in its cell.
 //! It knows the form set, not the other filings, the ceilings or the rules.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::cell::{Cell, RECORD_ROW, RowKey};
+use super::cell::{Cell, RECORD_ROW};
 use super::digest::{self, Digest};
 use super::finding::{Finding, Place};
 use super::form_set::{Column, ColumnKind, FormSet, Rows, Table};
 use super::money::{Amount, AmountError, Decimals, Denomination, Money};
 use super::number::Number;
 use super::reason::{Reason, Remark};
-use super::submission::{Content, FiledRow, FiledTable, FormSetVersion, Kind, Slot, Submission};
+use super::submission::{Content, FiledRows, FiledTable, FormSetVersion, Kind, Slot, Submission};
 use crate::budget::form_set::Catalogue;
 
 /// The longest text of a cell, in bytes.
@@ -79,14 +78,22 @@ struct Open {
     id: CompactString,
     table: Option<usize>,
     empty: bool,
-    denomination: Option<Denomination>,
-    decimals: Option<u8>,
-    /// The stated scale can't be: its amounts are read at any, so that one mistake is one finding.
-    scale_unknown: bool,
+    scale: StatedScale,
     /// For each value of a row, the column that it belongs to.
     columns: Vec<Option<usize>>,
-    rows: Vec<(u32, FiledRow)>,
-    lines: u32,
+    rows: FiledRows,
+    /// The line of each row.
+    lines: Vec<u32>,
+    line: u32,
+}
+
+/// What a table states over the scale of its amount columns.
+#[derive(Clone, Copy, Debug, Default)]
+struct StatedScale {
+    denomination: Option<Denomination>,
+    decimals: Option<u8>,
+    /// What it states can't be: its amounts are read at any scale, so that one mistake is one finding.
+    unknown: bool,
 }
 
 impl<'f> Intake<'f> {
@@ -109,12 +116,11 @@ impl<'f> Intake<'f> {
             id: header.id.as_str().into(),
             table: known.map(|(index, _)| index),
             empty: header.empty,
-            denomination: None,
-            decimals: None,
-            scale_unknown: false,
+            scale: StatedScale::default(),
             columns: Vec::new(),
-            rows: Vec::new(),
-            lines: 0,
+            rows: FiledRows::default(),
+            lines: Vec::new(),
+            line: 0,
         };
         if let Some((index, table)) = known {
             if self.tables.iter().any(|other| other.table == Some(index)) {
@@ -123,14 +129,14 @@ impl<'f> Intake<'f> {
             } else if !table.is_filed_by(self.header.kind) {
                 findings.push(refuse(Remark::new(Reason::TableNotOfKind).with("kind", self.header.kind)));
             }
-            open.denomination = Denomination::parse(&header.amount_unit);
+            open.scale.denomination = Denomination::parse(&header.amount_unit);
             // Without a unit stated, the decimals are those of every amount column's own: 元 has the fewest.
             let own = || table.columns.iter().filter_map(|column| column.kind.denomination()).min();
-            let finest = open.denomination.or_else(own).unwrap_or(Denomination::Wan).decimals_max();
-            open.decimals = header.decimals.and_then(|d| u8::try_from(d).ok()).filter(|d| *d <= finest);
-            let bad_unit = open.denomination.is_none() && !header.amount_unit.is_empty();
-            open.scale_unknown = bad_unit || open.decimals.is_none() && header.decimals.is_some();
-            if open.scale_unknown {
+            let finest = open.scale.denomination.or_else(own).unwrap_or(Denomination::Wan).decimals_max();
+            open.scale.decimals = header.decimals.and_then(|d| u8::try_from(d).ok()).filter(|d| *d <= finest);
+            let bad_unit = open.scale.denomination.is_none() && !header.amount_unit.is_empty();
+            open.scale.unknown = bad_unit || open.scale.decimals.is_none() && header.decimals.is_some();
+            if open.scale.unknown {
                 let remark = Remark::new(Reason::BadAmountUnit).with(
                     "found",
                     format!("{} {}", header.amount_unit, header.decimals.map_or(String::new(), |d| d.to_string()))
@@ -168,27 +174,29 @@ impl<'f> Intake<'f> {
     pub fn row<'v>(&mut self, table: usize, key: &str, values: impl IntoIterator<Item = &'v str>) -> bool {
         let Some(open) = self.tables.get_mut(table) else { return false };
         self.row_count += 1;
-        open.lines += 1;
-        let line = open.lines;
+        open.line += 1;
+        let line = open.line;
         let Some(index) = open.table else { return true };
         let form = self.form;
         let definition = &form.tables[index];
         let mut findings = Vec::new();
-        let mut cells = vec![Cell::Blank; definition.columns.len()].into_boxed_slice();
         let kind = self.header.kind;
+        let Open { id, columns, rows, scale, .. } = open;
+        let cells = rows.push(key.into(), definition.columns.len());
+        open.lines.push(line);
         for (at, value) in values.into_iter().enumerate() {
-            match open.columns.get(at) {
+            match columns.get(at) {
                 Some(Some(column)) if !value.is_empty() => {
                     let definition = &definition.columns[*column];
-                    cells[*column] = read_cell(definition, value, open, kind).unwrap_or_else(|remark| {
-                        findings.push(Finding::refusing(Place::cell(&open.id, line, key, &definition.id), remark));
+                    cells[*column] = read_cell(definition, value, *scale, kind).unwrap_or_else(|remark| {
+                        findings.push(Finding::refusing(Place::cell(id, line, key, &definition.id), remark));
                         Cell::Unreadable(value.into())
                     });
                 }
                 Some(_) => {}
                 None => {
-                    let remark = Remark::new(Reason::TooManyValues).with("expected", open.columns.len());
-                    findings.push(Finding::refusing(Place::row(&open.id, line, key), remark));
+                    let remark = Remark::new(Reason::TooManyValues).with("expected", columns.len());
+                    findings.push(Finding::refusing(Place::row(id, line, key), remark));
                     break;
                 }
             }
@@ -196,10 +204,9 @@ impl<'f> Intake<'f> {
         for (cell, column) in cells.iter().zip(&definition.columns) {
             if column.required && cell.is_blank() {
                 let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
-                findings.push(Finding::refusing(Place::cell(&open.id, line, key, &column.id), remark));
+                findings.push(Finding::refusing(Place::cell(id, line, key, &column.id), remark));
             }
         }
-        open.rows.push((line, FiledRow { key: key.into(), cells }));
         findings.into_iter().for_each(|finding| self.note(table, line, finding));
         true
     }
@@ -212,11 +219,10 @@ impl<'f> Intake<'f> {
         let mut tables = Vec::new();
         for at in 0..self.tables.len() {
             let Some(index) = self.tables[at].table else { continue };
-            let rows = std::mem::take(&mut self.tables[at].rows);
-            let rows = self.place_rows(at, index, rows);
-            let open = &self.tables[at];
-            let content = if open.empty { Content::Empty } else { Content::Rows(rows) };
-            tables.push(FiledTable { table: index, denomination: open.denomination, decimals: open.decimals, content });
+            let rows = self.place_rows(at, index);
+            let Open { empty, scale: StatedScale { denomination, decimals, .. }, .. } = self.tables[at];
+            let content = if empty { Content::Empty } else { Content::Rows(rows) };
+            tables.push(FiledTable { table: index, denomination, decimals, content });
         }
         tables.sort_by_key(|filed| filed.table);
         let form_set = FormSetVersion { id: self.form.id.clone(), digest: self.form.digest };
@@ -233,54 +239,60 @@ impl<'f> Intake<'f> {
     }
 
     /// Checks the keys of a table's rows against its axes and catalogues; returns them sorted, without duplicates.
-    fn place_rows(&mut self, at: usize, index: usize, rows: Vec<(u32, FiledRow)>) -> Vec<FiledRow> {
+    fn place_rows(&mut self, at: usize, index: usize) -> FiledRows {
         let form = self.form;
         let table = &form.tables[index];
         let id = self.tables[at].id.clone();
-        if self.tables[at].empty && !rows.is_empty() {
-            self.note(
-                at,
-                0,
-                Finding::refusing(Place::table(&id), Remark::new(Reason::EmptyTableHasRows).with("rows", rows.len())),
-            );
+        let (rows, lines) = self.sort_rows(at);
+        if self.tables[at].empty && !lines.is_empty() {
+            let remark = Remark::new(Reason::EmptyTableHasRows).with("rows", lines.len());
+            self.note(at, 0, Finding::refusing(Place::table(&id), remark));
         }
-        let mut first_line: HashMap<RowKey, u32> = HashMap::with_capacity(rows.len());
-        let mut kept: Vec<(u32, FiledRow)> = Vec::with_capacity(rows.len());
-        for (line, row) in rows {
-            if let Some(first) = first_line.get(&row.key) {
-                let remark = Remark::new(Reason::DuplicateRow).with("row", &row.key).with("first_line", first);
-                self.note(at, line, Finding::refusing(Place::row(&id, line, &row.key), remark));
-                continue;
-            }
-            if let Some(remark) = wrong_key(form, table, &row.key) {
-                self.note(at, line, Finding::refusing(Place::row(&id, line, &row.key), remark));
-            }
-            first_line.insert(row.key.clone(), line);
-            kept.push((line, row));
-        }
-        if let Some(axis) = form.code_axis(table) {
-            let name_column = table.columns.iter().position(|column| column.kind == ColumnKind::Name);
-            for (line, row) in &kept {
-                if table.total_row() == Some(&row.key) || form.key_fault(table, &row.key).is_some() {
-                    continue;
-                }
-                if let Some(parent) =
-                    form.parent_code(table, &row.key).filter(|parent| !first_line.contains_key(*parent))
-                {
-                    let remark = Remark::new(Reason::ParentRowAbsent).with("row", &row.key).with("parent", parent);
-                    self.note(at, *line, Finding::refusing(Place::row(&id, *line, &row.key), remark));
+        let is_filed = |key: &str| rows.get(key).is_some();
+        let axis = form.code_axis(table);
+        let name_column = table.columns.iter().position(|column| column.kind == ColumnKind::Name);
+        for (row, line) in rows.iter().zip(lines) {
+            if let Some(remark) = wrong_key(form, table, row.key) {
+                self.note(at, line, Finding::refusing(Place::row(&id, line, row.key), remark));
+            } else if let Some(axis) = axis.filter(|_| table.total_row() != Some(row.key)) {
+                if let Some(parent) = form.parent_code(table, row.key).filter(|parent| !is_filed(parent)) {
+                    let remark = Remark::new(Reason::ParentRowAbsent).with("row", row.key).with("parent", parent);
+                    self.note(at, line, Finding::refusing(Place::row(&id, line, row.key), remark));
                 }
                 if let Some(catalogue) = &form.axes[axis].catalogue {
                     let name = name_column.map(|column| (&table.columns[column].id, &row.cells[column]));
-                    if let Some(finding) = check_code(catalogue, &id, *line, &row.key, name) {
-                        self.note(at, *line, finding);
+                    if let Some(finding) = check_code(catalogue, &id, line, row.key, name) {
+                        self.note(at, line, finding);
                     }
                 }
             }
         }
-        let mut rows: Vec<FiledRow> = kept.into_iter().map(|(_, row)| row).collect();
-        rows.sort_by(|a, b| a.key.cmp(&b.key));
         rows
+    }
+
+    /// The rows of a table, sorted by key, and their lines. Of rows with one key the first stays.
+    fn sort_rows(&mut self, at: usize) -> (FiledRows, Vec<u32>) {
+        let open = &mut self.tables[at];
+        let (rows, lines) = (std::mem::take(&mut open.rows), std::mem::take(&mut open.lines));
+        // As programs write them they mostly stand in order.
+        if rows.is_sorted() {
+            return (rows, lines);
+        }
+        let key = |place: usize| rows.at(place).map_or("", |row| row.key.as_str());
+        let mut places: Vec<usize> = (0..lines.len()).collect();
+        places.sort_by(|a, b| key(*a).cmp(key(*b)));
+        places.dedup_by(|place, first| {
+            let twice = key(*place) == key(*first);
+            if twice {
+                let id = self.tables[at].id.clone();
+                let (row, line) = (key(*place), lines[*place]);
+                let remark = Remark::new(Reason::DuplicateRow).with("row", row).with("first_line", lines[*first]);
+                self.note(at, line, Finding::refusing(Place::row(&id, line, row), remark));
+            }
+            twice
+        });
+        let lines = places.iter().map(|place| lines[*place]).collect();
+        (rows.arranged(&places), lines)
     }
 
     fn note(&mut self, table: usize, line: u32, finding: Finding) {
@@ -341,14 +353,14 @@ fn same_name(filed: &str, official: &str) -> bool {
     filed == official || fold_width(filed) == fold_width(official)
 }
 
-fn read_cell(column: &Column, value: &str, table: &Open, kind: Kind) -> Result<Cell, Remark> {
+fn read_cell(column: &Column, value: &str, table: StatedScale, kind: Kind) -> Result<Cell, Remark> {
     // Deltas may be negative in every column: that is what a difference form is for.
     let signed = column.signed || kind == Kind::Difference;
     match column.kind {
         ColumnKind::Amount { denomination: default, decimals: default_decimals } => {
             let denomination = table.denomination.unwrap_or(default);
             let decimals = match (table.decimals, default_decimals) {
-                _ if table.scale_unknown => Decimals::AsWritten,
+                _ if table.unknown => Decimals::AsWritten,
                 (Some(stated), _) => Decimals::Fixed(stated.min(denomination.decimals_max())),
                 (None, Decimals::Fixed(fixed)) => Decimals::Fixed(fixed.min(denomination.decimals_max())),
                 (None, Decimals::AsWritten) => Decimals::AsWritten,
@@ -386,12 +398,15 @@ fn read_cell(column: &Column, value: &str, table: &Open, kind: Kind) -> Result<C
                 let remark = Remark::new(Reason::TextTooLong).with("column", &column.label);
                 return Err(remark.with("bytes", value.len()).with("allowed", TEXT_BYTES_MAX));
             }
+            if !has_control(value) {
+                return Ok(Cell::Text(value.into()));
+            }
             // Two ways to end a line are one: text pasted from another system is the same text.
-            let value = value.replace("\r\n", "\n");
-            if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+            let one_end = value.replace("\r\n", "\n");
+            if one_end.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
                 return Err(Remark::new(Reason::BadText).with("column", &column.label));
             }
-            Ok(Cell::Text(value.into()))
+            Ok(Cell::Text(one_end.into()))
         }
     }
 }
@@ -427,6 +442,12 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
         | AmountError::Malformed
         | AmountError::TooLarge => remark,
     }
+}
+
+/// Whether a text may have control characters. Looks at every byte rather than stopping at the first: that runs on
+/// many bytes at once, and hardly any text has one.
+fn has_control(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | (byte < 0x20) | matches!(byte, 0x7f | 0xc2))
 }
 
 /// As much of a value as a finding quotes: findings are kept, and a cell may hold thousands of characters.

@@ -137,17 +137,98 @@ pub enum Content {
     /// 本表无数据: there is nothing, and that is meant.
     Empty,
     /// Rows, sorted by key.
-    Rows(Vec<FiledRow>),
+    Rows(FiledRows),
+}
+
+/// The rows of a table as filed, sorted by key, each with a cell for each column of the form set's table.
+///
+/// Kept as one list of keys and one of cells: a filing has hundreds of rows, and a night has thousands of filings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FiledRows {
+    keys: Vec<RowKey>,
+    cells: Vec<Cell>,
 }
 
 /// One row as filed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FiledRow {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FiledRow<'r> {
     /// Its key.
-    pub key: RowKey,
+    pub key: &'r RowKey,
     /// A cell for each column of the form set's table.
-    pub cells: Box<[Cell]>,
+    pub cells: &'r [Cell],
 }
+
+impl FiledRows {
+    /// No rows yet, with room for some.
+    pub fn with_capacity(rows: usize, columns: usize) -> FiledRows {
+        FiledRows { keys: Vec::with_capacity(rows), cells: Vec::with_capacity(rows * columns) }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = FiledRow<'_>> + ExactSizeIterator + Clone {
+        let width = self.width();
+        let row = move |(at, key)| FiledRow { key, cells: &self.cells[at * width..(at + 1) * width] };
+        self.keys.iter().enumerate().map(row)
+    }
+
+    /// The row of that key.
+    pub fn get(&self, key: &str) -> Option<FiledRow<'_>> {
+        self.keys.binary_search_by(|other| other.as_str().cmp(key)).ok().and_then(|at| self.at(at))
+    }
+
+    /// The row at a place.
+    pub fn at(&self, at: usize) -> Option<FiledRow<'_>> {
+        let width = self.width();
+        Some(FiledRow { key: self.keys.get(at)?, cells: self.cells.get(at * width..(at + 1) * width)? })
+    }
+
+    /// Adds a row behind the others, blank throughout; its cells are to be filled. All rows have as many.
+    pub fn push(&mut self, key: RowKey, columns: usize) -> &mut [Cell] {
+        let filled = self.cells.len();
+        self.keys.push(key);
+        self.cells.resize(filled + columns, Cell::Blank);
+        &mut self.cells[filled..]
+    }
+
+    /// The cells of one column, to be filled.
+    pub fn column_mut(&mut self, column: usize) -> impl Iterator<Item = &mut Cell> {
+        let width = self.width();
+        self.cells.iter_mut().skip(column).step_by(width.max(1))
+    }
+
+    /// Whether the keys ascend, each once.
+    pub fn is_sorted(&self) -> bool {
+        self.keys.is_sorted_by(|a, b| a < b)
+    }
+
+    /// The same rows in another order, or some of them: those at these places, each of which stands there once.
+    pub fn arranged(mut self, places: &[usize]) -> FiledRows {
+        let width = self.width();
+        let mut rows = FiledRows::with_capacity(places.len(), width);
+        for place in places {
+            rows.keys.push(std::mem::take(&mut self.keys[*place]));
+            let cells = &mut self.cells[place * width..(place + 1) * width];
+            rows.cells.extend(cells.iter_mut().map(|cell| std::mem::replace(cell, Cell::Blank)));
+        }
+        rows
+    }
+
+    fn width(&self) -> usize {
+        self.cells.len() / self.keys.len().max(1)
+    }
+}
+
+static NO_ROWS: FiledRows = FiledRows { keys: Vec::new(), cells: Vec::new() };
 
 impl Submission {
     /// The filed table of that index.
@@ -156,7 +237,7 @@ impl Submission {
     }
 
     /// All rows with the index of their table.
-    pub fn rows(&self) -> impl Iterator<Item = (usize, &FiledRow)> {
+    pub fn rows(&self) -> impl Iterator<Item = (usize, FiledRow<'_>)> {
         self.tables.iter().flat_map(|filed| filed.rows().iter().map(move |row| (filed.table, row)))
     }
 
@@ -175,16 +256,15 @@ impl Submission {
 
 impl FiledTable {
     /// Its rows; none if it is empty on purpose.
-    pub fn rows(&self) -> &[FiledRow] {
+    pub fn rows(&self) -> &FiledRows {
         match &self.content {
-            Content::Empty => &[],
+            Content::Empty => &NO_ROWS,
             Content::Rows(rows) => rows,
         }
     }
 
     /// The row of that key.
-    pub fn row(&self, key: &str) -> Option<&FiledRow> {
-        let rows = self.rows();
-        rows.binary_search_by(|row| row.key.as_str().cmp(key)).ok().and_then(|at| rows.get(at))
+    pub fn row(&self, key: &str) -> Option<FiledRow<'_>> {
+        self.rows().get(key)
     }
 }

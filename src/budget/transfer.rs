@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use super::cell::{Cell, RowKey};
 use super::form_set::{FormSet, Rows};
 use super::money::{Amount, Money, Scale};
-use super::submission::{Content, FiledRow, FiledTable, Submission, UnitCode};
+use super::submission::{Content, FiledRow, FiledRows, FiledTable, Submission, UnitCode};
 
 /// How a form set knows internal transfers.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl TransferRules {
     /// The transfers that a submission states, sorted by counterparty and kind.
     pub fn of(&self, submission: &Submission) -> Vec<Transfer> {
         let Some(filed) = submission.table(self.table) else { return Vec::new() };
-        let transfer = |row: &FiledRow| {
+        let transfer = |row: FiledRow<'_>| {
             let (counterparty, kind) = row.key.split_once('/')?;
             let text = |column: usize| match &row.cells[column] {
                 Cell::Text(text) => text.clone(),
@@ -120,10 +120,18 @@ impl TransferRules {
             table,
             denomination: None,
             decimals: None,
-            content: Content::Rows(rows.into_iter().map(|(key, cells)| FiledRow { key, cells }).collect()),
+            content: Content::Rows(filed(rows)),
         };
         tables.into_iter().map(table).collect()
     }
+}
+
+fn filed(rows: BTreeMap<RowKey, Box<[Cell]>>) -> FiledRows {
+    let mut filed = FiledRows::default();
+    for (key, cells) in rows {
+        filed.push(key, cells.len()).clone_from_slice(&cells);
+    }
+    filed
 }
 
 fn rows(form: &FormSet, cell: &EliminatedCell, code: &CompactString) -> Vec<RowKey> {

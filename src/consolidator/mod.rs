@@ -5,6 +5,7 @@
 //! shares no lock with the writer. Events become bytes in `record.rs`; past submissions are found by `past.rs`.
 //! It knows nothing of gRPC, and of budgets only what [`crate::ledger`] tells it.
 
+mod content;
 mod past;
 pub mod record;
 mod writer;
@@ -246,9 +247,8 @@ pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
     for record in journal.scan(1) {
         let (position, bytes) = record.map_err(store_fault)?;
         let record = Record::decode(position, &bytes)?;
-        let before = state.clone();
-        let mut past = Past::new(journal, &before);
-        if let Some(form) = record.form_set().and_then(|digest| before.form_set_version(&digest)) {
+        let mut past = Past::new(journal, &state);
+        if let Some(form) = record.form_set().and_then(|digest| state.form_set_version(&digest)) {
             past.hold(position, Arc::new(record.submission(form)?));
         }
         state.apply(&record.envelope, &past)?;

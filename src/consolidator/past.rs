@@ -7,21 +7,22 @@ use super::record::Record;
 use super::store_fault;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Submission;
-use crate::ledger::state::State;
+use crate::ledger::state::{FormSetVersions, State};
 use crate::ledger::{Contents, Position};
 use crate::store::Journal;
 
 /// Finds submissions by position.
 pub(super) struct Past<'j> {
     journal: &'j dyn Journal,
-    /// A state that knows the form sets: one clone old is recent enough, they come into force in events of their own.
-    state: &'j State,
+    /// One event old is recent enough: form sets come into force in events of their own. Only these are kept of a state,
+    /// so that the one being folded into stays the sole owner of its sums and need not copy them.
+    form_sets: FormSetVersions,
     held: BTreeMap<Position, Arc<Submission>>,
 }
 
 impl<'j> Past<'j> {
-    pub(super) fn new(journal: &'j dyn Journal, state: &'j State) -> Past<'j> {
-        Past { journal, state, held: BTreeMap::new() }
+    pub(super) fn new(journal: &'j dyn Journal, state: &State) -> Past<'j> {
+        Past { journal, form_sets: state.form_set_versions(), held: BTreeMap::new() }
     }
 
     /// Keeps a submission at hand that is not in the journal yet, or was just read.
@@ -38,7 +39,7 @@ impl Contents for Past<'_> {
         let damaged = |what: &str| Remark::new(Reason::JournalDamaged).with("position", position).with("what", what);
         let bytes = self.journal.read(position).map_err(store_fault)?.ok_or_else(|| damaged("record"))?;
         let record = Record::decode(position, &bytes)?;
-        let form = record.form_set().and_then(|digest| self.state.form_set_version(&digest));
+        let form = record.form_set().and_then(|digest| self.form_sets.get(&digest));
         Ok(Arc::new(record.submission(form.ok_or_else(|| damaged("form set"))?)?))
     }
 }

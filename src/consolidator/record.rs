@@ -9,15 +9,15 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use prost::Message;
 
-use crate::budget::cell::{Cell, CellAddress};
+use super::content;
+use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
 use crate::budget::digest::Digest;
 use crate::budget::finding::{Finding, Place, Strength};
 use crate::budget::form_set::{FormFiles, FormSet};
-use crate::budget::money::{Amount, Denomination, Money, Scale};
-use crate::budget::number::Number;
+use crate::budget::money::{Denomination, Money, Scale};
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::{Content, FiledRow, FiledTable, FormSetVersion, Kind, Round, Slot, Submission};
+use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, Submission};
 use crate::budget::unit_tree::{Node, NodeRole};
 use crate::ledger::Position;
 use crate::ledger::actor::Actor;
@@ -29,11 +29,6 @@ use crate::proto::storage;
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 
-/// zstd's level: 3 is the knee of its curve; higher ones cost the filing more time than they save disk.
-const ZSTD_LEVEL: i32 = 3;
-/// What one submission's cells may unpack to: far above the limits of a filing, so that damage can't fill the memory.
-const UNPACKED_BYTES_MAX: usize = 256 * 1024 * 1024;
-
 /// The cells of a submission as they are stored.
 #[derive(Clone, Debug)]
 pub struct Packed(Vec<u8>);
@@ -44,9 +39,7 @@ impl Packed {
     /// # Errors
     /// A fault if zstd fails, which it has no reason to.
     pub fn new(submission: &Submission, form: &FormSet) -> Result<Packed, Remark> {
-        let content =
-            storage::Content { tables: submission.tables.iter().map(|filed| pack_table(filed, form)).collect() };
-        compress(&content.encode_to_vec()).map(Packed)
+        content::pack(submission, form).map(Packed)
     }
 }
 
@@ -58,8 +51,8 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
     use storage::envelope::Event as Stored;
     let event = match &envelope.event {
         Event::FormSetPublished(published) => {
-            let file = |(name, content): (&String, &Vec<u8>)| {
-                Ok(storage::File { name: name.clone(), content_zstd: compress(content)? })
+            let file = |(name, bytes): (&String, &Vec<u8>)| {
+                Ok(storage::File { name: name.clone(), content_zstd: content::compress(bytes)? })
             };
             Stored::FormSetPublished(storage::FormSetPublished {
                 id: published.form_set.id.to_string(),
@@ -162,143 +155,13 @@ impl Record {
         let position = self.envelope.position;
         let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "cells");
         let Event::Submitted(submitted) = &self.envelope.event else { return Err(damaged()) };
-        let bytes = decompress(&self.content_zstd).ok_or_else(damaged)?;
-        let content = storage::Content::decode(bytes.as_slice()).map_err(|_| damaged())?;
-        let tables = content.tables.into_iter().map(|table| unpack_table(table, form)).collect::<Option<Vec<_>>>();
+        let tables = content::unpack(&self.content_zstd, form);
         Ok(Submission {
             header: submitted.attempt.slot.clone(),
             form_set: submitted.attempt.form_set.clone(),
             tables: tables.ok_or_else(damaged)?,
         })
     }
-}
-
-fn compress(bytes: &[u8]) -> Result<Vec<u8>, Remark> {
-    zstd::bulk::compress(bytes, ZSTD_LEVEL)
-        .map_err(|error| Remark::new(Reason::StoreStopped).with("what", format!("zstd: {error}")))
-}
-
-fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
-    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten()?;
-    let size = usize::try_from(size).ok().filter(|size| *size <= UNPACKED_BYTES_MAX)?;
-    zstd::bulk::decompress(bytes, size).ok()
-}
-
-// ── cells ────────────────────────────────────────────────────────────────────────────────
-
-const BLANK: u8 = 0;
-const AMOUNT: u8 = 1;
-const NUMBER: u8 = 2;
-const TEXT: u8 = 3;
-const UNREADABLE: u8 = 4;
-/// Added to the decimals of an amount in 万元.
-const WAN: u8 = 16;
-
-fn pack_table(filed: &FiledTable, form: &FormSet) -> storage::Table {
-    let definition = &form.tables[filed.table];
-    let rows = filed.rows();
-    let column = |at: usize| -> Option<storage::Column> {
-        let cells = || rows.iter().map(move |row| &row.cells[at]);
-        if cells().all(Cell::is_blank) {
-            return None;
-        }
-        let mut packed = storage::Column { id: definition.columns[at].id.to_string(), ..storage::Column::default() };
-        for cell in cells() {
-            let state = match cell {
-                Cell::Blank => BLANK,
-                Cell::Amount(amount) => {
-                    // A cell's amount is below 10^15 分.
-                    packed.values.push(i64::try_from(amount.value.fen()).unwrap_or_default());
-                    let wan = if amount.scale.denomination == Denomination::Wan { WAN } else { 0 };
-                    packed.scales.push(amount.scale.decimals + wan);
-                    AMOUNT
-                }
-                Cell::Number(number) => {
-                    packed.values.push(number.mantissa);
-                    packed.scales.push(number.decimals);
-                    NUMBER
-                }
-                Cell::Text(text) => {
-                    packed.texts.push(text.to_string());
-                    TEXT
-                }
-                Cell::Unreadable(text) => {
-                    packed.texts.push(text.to_string());
-                    UNREADABLE
-                }
-            };
-            packed.states.push(state);
-        }
-        if packed.scales.iter().all(|scale| Some(scale) == packed.scales.first()) {
-            packed.scales.truncate(1);
-        }
-        Some(packed)
-    };
-    storage::Table {
-        id: definition.id.to_string(),
-        empty: filed.content == Content::Empty,
-        amount_unit: filed.denomination.map_or("", Denomination::as_str).to_owned(),
-        decimals_plus_one: filed.decimals.map_or(0, |decimals| u32::from(decimals) + 1),
-        keys: rows.iter().map(|row| row.key.to_string()).collect(),
-        columns: (0..definition.columns.len()).filter_map(column).collect(),
-    }
-}
-
-fn unpack_table(packed: storage::Table, form: &FormSet) -> Option<FiledTable> {
-    let (table, definition) = form.table(&packed.id)?;
-    let denomination = match packed.amount_unit.as_str() {
-        "" => None,
-        unit => Some(Denomination::parse(unit)?),
-    };
-    let decimals = match packed.decimals_plus_one {
-        0 => None,
-        more => Some(u8::try_from(more - 1).ok()?),
-    };
-    let width = definition.columns.len();
-    let blank = || vec![Cell::Blank; width].into_boxed_slice();
-    let mut rows: Vec<FiledRow> =
-        packed.keys.into_iter().map(|key| FiledRow { key: key.into(), cells: blank() }).collect();
-    for column in packed.columns {
-        let at = definition.column(&column.id)?;
-        unpack_column(column, at, &mut rows)?;
-    }
-    let content = if packed.empty { Content::Empty } else { Content::Rows(rows) };
-    Some(FiledTable { table, denomination, decimals, content })
-}
-
-fn unpack_column(column: storage::Column, at: usize, rows: &mut [FiledRow]) -> Option<()> {
-    if column.states.len() != rows.len() {
-        return None;
-    }
-    let alike = column.scales.len() == 1;
-    let mut scales = column.scales.iter().copied();
-    let first = column.scales.first().copied();
-    let mut values = column.values.into_iter();
-    let mut texts = column.texts.into_iter();
-    for (row, state) in rows.iter_mut().zip(&column.states) {
-        let mut scale = || if alike { first } else { scales.next() };
-        let cell = match *state {
-            BLANK => continue,
-            AMOUNT => {
-                let (value, scale) = (Money::from_fen(values.next()?), scale()?);
-                let denomination = if scale >= WAN { Denomination::Wan } else { Denomination::Yuan };
-                let decimals = scale % WAN;
-                if decimals > denomination.decimals_max() {
-                    return None;
-                }
-                Cell::Amount(Amount { value, scale: Scale { denomination, decimals } })
-            }
-            NUMBER => {
-                let decimals = scale().filter(|decimals| *decimals <= 18)?;
-                Cell::Number(Number { mantissa: values.next()?, decimals })
-            }
-            TEXT => Cell::Text(texts.next()?.into()),
-            UNREADABLE => Cell::Unreadable(texts.next()?.into()),
-            _ => return None,
-        };
-        row.cells[at] = cell;
-    }
-    Some(())
 }
 
 // ── the rest ─────────────────────────────────────────────────────────────────────────────
@@ -459,7 +322,7 @@ fn unpack_units(stored: storage::UnitsImported) -> Option<Event> {
 }
 
 fn unpack_form_set(stored: storage::FormSetPublished) -> Option<Event> {
-    let file = |file: storage::File| Some((file.name, decompress(&file.content_zstd)?));
+    let file = |file: storage::File| Some((file.name, content::decompress(&file.content_zstd)?));
     let files: FormFiles = stored.files.into_iter().map(file).collect::<Option<BTreeMap<_, _>>>()?;
     let form_set = FormSetVersion { id: CompactString::from(stored.id), digest: Digest::from_bytes(&stored.digest)? };
     Some(Event::FormSetPublished(FormSetPublished { form_set, files: Arc::new(files) }))

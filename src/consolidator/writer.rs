@@ -162,8 +162,7 @@ impl Writer {
     }
 
     fn step(&self, group: &mut Group, job: Job) -> Step {
-        let before = group.state.clone();
-        let mut past = Past::new(self.shared.journal.as_ref(), &before);
+        let mut past = Past::new(self.shared.journal.as_ref(), &group.state);
         group.submissions.iter().for_each(|(position, submission)| past.hold(*position, submission.clone()));
         let event = match decide(&group.state, &job.command, &past) {
             Ok(Decision::Record(event)) => *event,

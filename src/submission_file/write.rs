@@ -49,7 +49,7 @@ fn table(out: &mut String, filed: &FiledTable, form: &FormSet) {
     for (at, row) in rows.into_iter().enumerate() {
         out.push_str(if at == 0 { "\n" } else { ",\n" });
         put(out, format_args!("      {{\"row\": {}", quoted(&row.key)));
-        for (column, cell) in table.columns.iter().zip(&row.cells).filter(|(_, cell)| !cell.is_blank()) {
+        for (column, cell) in table.columns.iter().zip(row.cells).filter(|(_, cell)| !cell.is_blank()) {
             put(out, format_args!(", {}: {}", quoted(&column.id), quoted(&cell.to_string())));
         }
         out.push('}');

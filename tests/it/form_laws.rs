@@ -308,13 +308,13 @@ impl World {
                     let parts = posted.reported.parts + posted.adjusted.parts + posted.eliminated.parts;
                     assert_eq!(sum.is_none(), parts == 0, "blank or not: {at}/{key}/{}", column.id);
                     let seen = Sum {
-                        reported: posted.reported.value.fen(),
-                        adjusted: posted.adjusted.value.fen(),
-                        eliminated: posted.eliminated.value.fen(),
-                        slack: posted.consolidated().slack.fen(),
+                        reported: posted.reported.value.money().fen(),
+                        adjusted: posted.adjusted.value.money().fen(),
+                        eliminated: posted.eliminated.value.money().fen(),
+                        slack: posted.consolidated().slack.money().fen(),
                     };
                     assert_eq!(seen, sum.cloned().unwrap_or_default(), "{at}/{key}/{}", column.id);
-                    assert_eq!(posted.consolidated().value.fen(), seen.consolidated());
+                    assert_eq!(posted.consolidated().value.money().fen(), seen.consolidated());
                     cells += 1;
                 }
             }

@@ -207,7 +207,7 @@ impl Ledger {
                 for (column, posted) in view.row(0, &key).iter().enumerate() {
                     let sum = posted.consolidated();
                     if sum.parts > 0 {
-                        sums.insert((code.to_owned(), key.to_string(), column), sum.value.fen());
+                        sums.insert((code.to_owned(), key.to_string(), column), sum.value.money().fen());
                     }
                 }
             }

@@ -274,10 +274,9 @@ impl FormSet {
     /// What is wrong with a row key of a keyed table: the form that was expected. `None` if it is well formed.
     pub fn key_fault(&self, table: &Table, key: &str) -> Option<String> {
         let Rows::Keyed { axes, .. } = &table.rows else { return None };
-        let parts: Vec<&str> = key.split('/').collect();
-        let fits =
-            parts.len() == axes.len() && axes.iter().zip(&parts).all(|(axis, part)| self.axes[*axis].takes(part));
-        if fits {
+        let mut parts = key.split('/');
+        let fits = axes.iter().all(|axis| parts.next().is_some_and(|part| self.axes[*axis].takes(part)));
+        if fits && parts.next().is_none() {
             return None;
         }
         Some(axes.iter().map(|axis| self.axes[*axis].expected()).collect::<Vec<_>>().join(" / "))

@@ -1,0 +1,269 @@
+//! The cells of a submission ⇄ bytes: `budget.storage.v1.Content`, zstd (RFC 8878).
+//!
+//! Written field by field straight from the cells: the generated messages would need a copy of every key and text
+//! first. A test holds the two against each other. Knows nothing of events; those are in `record.rs`.
+
+use std::cell::RefCell;
+
+use compact_str::CompactString;
+use prost::Message;
+use prost::encoding::{self, WireType};
+
+use crate::budget::cell::Cell;
+use crate::budget::form_set::FormSet;
+use crate::budget::money::{Amount, Denomination, Scale};
+use crate::budget::number::Number;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::{Content, FiledRows, FiledTable, Submission};
+use crate::proto::storage;
+
+/// zstd's level: 3 is the knee of its curve; higher ones cost the filing more time than they save disk.
+const ZSTD_LEVEL: i32 = 1;
+/// What one submission's cells may unpack to: far above the limits of a filing, so that damage can't fill the memory.
+const UNPACKED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// States of a cell, as stored.
+const BLANK: u8 = 0;
+const AMOUNT: u8 = 1;
+const NUMBER: u8 = 2;
+const TEXT: u8 = 3;
+const UNREADABLE: u8 = 4;
+/// Added to the decimals of an amount in 万元.
+const WAN: u8 = 16;
+
+/// Packs the cells of a submission.
+///
+/// # Errors
+/// A fault if zstd fails or an amount is finer than its scale, which they have no reason to.
+pub(super) fn pack(submission: &Submission, form: &FormSet) -> Result<Vec<u8>, Remark> {
+    let mut content = Vec::with_capacity(128 * submission.row_count());
+    let (mut table, mut columns) = (Vec::new(), Columns::default());
+    for filed in &submission.tables {
+        table.clear();
+        let finer = || Remark::new(Reason::StoreStopped).with("what", "an amount finer than its scale");
+        put_table(&mut table, filed, form, &mut columns).ok_or_else(finer)?;
+        put_bytes(1, &table, &mut content);
+    }
+    compress(&content)
+}
+
+/// Unpacks the cells of a submission. `None` if they can't be read.
+pub(super) fn unpack(packed: &[u8], form: &FormSet) -> Option<Vec<FiledTable>> {
+    let bytes = decompress(packed)?;
+    let content = storage::Content::decode(bytes.as_slice()).ok()?;
+    content.tables.into_iter().map(|table| unpack_table(table, form)).collect()
+}
+
+thread_local! {
+    /// Making zstd's tables anew costs as much as packing a small filing.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Compresses by zstd.
+///
+/// # Errors
+/// A fault if zstd fails, which it has no reason to.
+pub(super) fn compress(bytes: &[u8]) -> Result<Vec<u8>, Remark> {
+    let packed = COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(bytes),
+        None => kept.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL)?).compress(bytes),
+    });
+    packed.map_err(|error| Remark::new(Reason::StoreStopped).with("what", format!("zstd: {error}")))
+}
+
+/// Undoes [`compress`]. `None` if it can't be.
+pub(super) fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
+    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten()?;
+    let size = usize::try_from(size).ok().filter(|size| *size <= UNPACKED_BYTES_MAX)?;
+    let unpacked = DECOMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(decompressor) => decompressor.decompress(bytes, size),
+        None => kept.insert(zstd::bulk::Decompressor::new()?).decompress(bytes, size),
+    });
+    unpacked.ok()
+}
+
+/// A field of type bytes, string or message.
+fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encoding::encode_key(field, WireType::LengthDelimited, out);
+    encoding::encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// The same, left out if empty.
+fn put_filled(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    if !bytes.is_empty() {
+        put_bytes(field, bytes, out);
+    }
+}
+
+/// The fields of a `storage::Table`. `None` if an amount is finer than its scale.
+fn put_table(out: &mut Vec<u8>, filed: &FiledTable, form: &FormSet, columns: &mut Columns) -> Option<()> {
+    let definition = &form.tables[filed.table];
+    let rows = filed.rows();
+    put_filled(1, definition.id.as_bytes(), out);
+    if filed.content == Content::Empty {
+        encoding::bool::encode(2, &true, out);
+    }
+    put_filled(3, filed.denomination.map_or("", Denomination::as_str).as_bytes(), out);
+    if let Some(decimals) = filed.decimals {
+        encoding::uint32::encode(4, &(u32::from(decimals) + 1), out);
+    }
+    rows.iter().for_each(|row| put_bytes(5, row.key.as_bytes(), out));
+    for (at, column) in definition.columns.iter().enumerate() {
+        if rows.iter().all(|row| row.cells[at].is_blank()) {
+            continue;
+        }
+        columns.clear();
+        rows.iter().try_for_each(|row| columns.push(&row.cells[at]))?;
+        columns.put(&column.id, out);
+    }
+    Some(())
+}
+
+/// The fields of a `storage::Column` while they grow, and its bytes.
+#[derive(Default)]
+struct Columns {
+    states: Vec<u8>,
+    values: Vec<u8>,
+    scales: Vec<u8>,
+    texts: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Columns {
+    fn clear(&mut self) {
+        let Columns { states, values, scales, texts, bytes } = self;
+        [states, values, scales, texts, bytes].into_iter().for_each(Vec::clear);
+    }
+
+    fn push(&mut self, cell: &Cell) -> Option<()> {
+        let state = match cell {
+            Cell::Blank => BLANK,
+            Cell::Amount(amount) => {
+                // As written, since in 分 most amounts would end in zeros that don't compress.
+                let wan = if amount.scale.denomination == Denomination::Wan { WAN } else { 0 };
+                self.value(amount.digits()?, amount.scale.decimals + wan);
+                AMOUNT
+            }
+            Cell::Number(number) => {
+                self.value(number.mantissa, number.decimals);
+                NUMBER
+            }
+            Cell::Text(text) => {
+                put_bytes(5, text.as_bytes(), &mut self.texts);
+                TEXT
+            }
+            Cell::Unreadable(text) => {
+                put_bytes(5, text.as_bytes(), &mut self.texts);
+                UNREADABLE
+            }
+        };
+        self.states.push(state);
+        Some(())
+    }
+
+    /// A packed `sint64` (zigzag), and its scale.
+    fn value(&mut self, value: i64, scale: u8) {
+        encoding::encode_varint(((value << 1) ^ (value >> 63)).cast_unsigned(), &mut self.values);
+        self.scales.push(scale);
+    }
+
+    fn put(&mut self, id: &CompactString, out: &mut Vec<u8>) {
+        if self.scales.iter().all(|scale| Some(scale) == self.scales.first()) {
+            self.scales.truncate(1);
+        }
+        put_filled(1, id.as_bytes(), &mut self.bytes);
+        put_filled(2, &self.states, &mut self.bytes);
+        put_filled(3, &self.values, &mut self.bytes);
+        put_filled(4, &self.scales, &mut self.bytes);
+        self.bytes.extend_from_slice(&self.texts);
+        put_bytes(6, &self.bytes, out);
+    }
+}
+
+fn unpack_table(packed: storage::Table, form: &FormSet) -> Option<FiledTable> {
+    let (table, definition) = form.table(&packed.id)?;
+    let denomination = match packed.amount_unit.as_str() {
+        "" => None,
+        unit => Some(Denomination::parse(unit)?),
+    };
+    let decimals = match packed.decimals_plus_one {
+        0 => None,
+        more => Some(u8::try_from(more - 1).ok()?),
+    };
+    let width = definition.columns.len();
+    let mut rows = FiledRows::with_capacity(packed.keys.len(), width);
+    for key in packed.keys {
+        rows.push(key.into(), width);
+    }
+    for column in packed.columns {
+        let at = definition.column(&column.id)?;
+        unpack_column(column, at, &mut rows)?;
+    }
+    let content = if packed.empty { Content::Empty } else { Content::Rows(rows) };
+    Some(FiledTable { table, denomination, decimals, content })
+}
+
+fn unpack_column(column: storage::Column, at: usize, rows: &mut FiledRows) -> Option<()> {
+    if column.states.len() != rows.len() {
+        return None;
+    }
+    let alike = column.scales.len() == 1;
+    let mut scales = column.scales.iter().copied();
+    let first = column.scales.first().copied();
+    let mut values = column.values.into_iter();
+    let mut texts = column.texts.into_iter();
+    for (filled, state) in rows.column_mut(at).zip(&column.states) {
+        let mut scale = || if alike { first } else { scales.next() };
+        let cell = match *state {
+            BLANK => continue,
+            AMOUNT => {
+                let (digits, scale) = (values.next()?, scale()?);
+                let denomination = if scale >= WAN { Denomination::Wan } else { Denomination::Yuan };
+                let decimals = scale % WAN;
+                if decimals > denomination.decimals_max() {
+                    return None;
+                }
+                Cell::Amount(Amount::from_digits(digits, Scale { denomination, decimals })?)
+            }
+            NUMBER => {
+                let decimals = scale().filter(|decimals| *decimals <= 18)?;
+                Cell::Number(Number { mantissa: values.next()?, decimals })
+            }
+            TEXT => Cell::Text(texts.next()?.into()),
+            UNREADABLE => Cell::Unreadable(texts.next()?.into()),
+            _ => return None,
+        };
+        *filled = cell;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn packed_cells_are_the_generated_message_and_read_back() {
+        for files in crate::consolidator::embedded_form_sets() {
+            let form = FormSet::load(files).unwrap();
+            let place = form.id.strip_prefix("shanxi").map_or(form.id.to_string(), |year| format!("fenyang{year}"));
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(place).join("submissions");
+            let mut filings = 0;
+            for file in std::fs::read_dir(folder).unwrap() {
+                let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+                let reading = crate::submission_file::SubmissionFile::read(&text).unwrap().read_on(&form);
+                let packed = pack(&reading.submission, &form).unwrap();
+                let bytes = decompress(&packed).unwrap();
+                let generated = storage::Content::decode(bytes.as_slice()).unwrap();
+                assert_eq!(generated.encode_to_vec(), bytes);
+                assert_eq!(unpack(&packed, &form).unwrap(), reading.submission.tables);
+                filings += 1;
+            }
+            assert!(filings > 2, "{}", form.id);
+        }
+    }
+}
