@@ -160,6 +160,16 @@ impl Total {
     /// Nothing.
     pub const ZERO: Total = Total(0);
 
+    /// A sum of so many 分.
+    pub fn from_fen(fen: i128) -> Total {
+        Total(fen)
+    }
+
+    /// The sum in whole 分.
+    pub fn fen(self) -> i128 {
+        self.0
+    }
+
     /// The sum as money. A million million cells at the cap are far below what money can hold.
     pub fn money(self) -> Money {
         Money::from_total_fen(self.0).unwrap_or(Money::ZERO)

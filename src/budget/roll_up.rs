@@ -108,6 +108,17 @@ impl Totals {
         self.tables.get(table).and_then(Option::as_deref)
     }
 
+    /// The sums of all tables that any submission filed, each with its index.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, &TableTotals)> {
+        self.tables.iter().enumerate().filter_map(|(table, totals)| Some((table, totals.as_deref()?)))
+    }
+
+    /// Puts the sums of a table in their place. `None` if there is no such table.
+    pub fn put(&mut self, table: usize, totals: TableTotals) -> Option<()> {
+        *self.tables.get_mut(table)? = Some(Arc::new(totals));
+        Some(())
+    }
+
     /// Posts the tables of a submission, or takes off those of one that was posted.
     pub fn post(&mut self, form: &FormSet, tables: &[FiledTable], direction: Direction) {
         count(&mut self.filings, direction);
@@ -128,6 +139,19 @@ impl TableTotals {
     pub fn rows(&self) -> impl Iterator<Item = (&RowKey, u32, &[Sum])> {
         let width = self.sums.len() / self.rows.len().max(1);
         self.rows.iter().zip(self.sums.chunks(width.max(1))).map(|((key, filings), sums)| (key, *filings, sums))
+    }
+
+    /// Adds a row behind the others, with how many submissions have it and the sums of its columns.
+    /// `None` if its key doesn't come after theirs, or a sum is missing.
+    pub fn push(&mut self, key: RowKey, filings: u32, sums: impl Iterator<Item = Option<Sum>>) -> Option<()> {
+        if self.rows.last().is_some_and(|(last, _)| *last >= key) {
+            return None;
+        }
+        self.rows.push((key, filings));
+        for sum in sums {
+            self.sums.push(sum?);
+        }
+        Some(())
     }
 
     /// The sums of the row of that key.

@@ -70,8 +70,10 @@ pub struct Transfer {
     pub kind: CompactString,
     /// How much, in 元.
     pub amount: Money,
-    code: CompactString,
-    filled: Vec<bool>,
+    /// The code of the row that the money stands in, if its table says one.
+    pub code: CompactString,
+    /// Which columns of its row are filled.
+    pub filled: Vec<bool>,
 }
 
 impl TransferRules {

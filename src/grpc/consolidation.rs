@@ -97,11 +97,11 @@ fn some_money(money: Money) -> String {
 
 fn filed_rows(form: &FormSet, table: &Table, filed: &FiledTable) -> Vec<api::ShownRow> {
     let mut rows: Vec<_> = filed.rows().iter().collect();
-    rows.sort_by_cached_key(|row| form.print_position(table, &row.key));
+    rows.sort_by_cached_key(|row| form.print_position(table, row.key));
     let shown = |row: FiledRow<'_>| api::ShownRow {
         key: row.key.to_string(),
-        label: form.row_label(table, &row.key).to_owned(),
-        level: level(form, table, &row.key),
+        label: form.row_label(table, row.key).to_owned(),
+        level: level(form, table, row.key),
         cells: row.cells.iter().map(filed_cell).collect(),
         unit: String::new(),
     };

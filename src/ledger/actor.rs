@@ -84,6 +84,17 @@ pub enum Operation {
     Read,
 }
 
+impl Operation {
+    /// All operations.
+    pub const ALL: [Operation; 5] = [
+        Operation::Submit,
+        Operation::IssueControl,
+        Operation::ImportUnits,
+        Operation::PublishFormSet,
+        Operation::Read,
+    ];
+}
+
 /// The one place that says who may do what: deny by default.
 ///
 /// `node` is the node that it is done to; `tree` the tree of the year, if there is one.

@@ -11,6 +11,7 @@ pub mod actor;
 pub mod control;
 pub mod decide;
 pub mod event;
+pub mod image;
 pub mod state;
 pub mod view;
 

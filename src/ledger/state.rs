@@ -39,8 +39,8 @@ pub struct State {
     pub(super) slots: OrdMap<Slot, Filings>,
     pub(super) books: OrdMap<BookKey, Book>,
     pub(super) transfers: OrdMap<(u16, Round, UnitCode), Stated>,
-    keys: OrdMap<(Actor, Operation, IdempotencyKey), KeyUse>,
-    history: OrdMap<UnitCode, Vector<Position>>,
+    pub(super) keys: OrdMap<(Actor, Operation, IdempotencyKey), KeyUse>,
+    pub(super) history: OrdMap<UnitCode, Vector<Position>>,
 }
 
 /// What was filed into one slot.

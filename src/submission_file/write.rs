@@ -44,11 +44,11 @@ fn table(out: &mut String, filed: &FiledTable, form: &FormSet) {
         Content::Rows(rows) => rows,
     };
     let mut rows: Vec<_> = rows.iter().collect();
-    rows.sort_by_cached_key(|row| form.print_position(table, &row.key));
+    rows.sort_by_cached_key(|row| form.print_position(table, row.key));
     out.push_str("\"rows\": [");
     for (at, row) in rows.into_iter().enumerate() {
         out.push_str(if at == 0 { "\n" } else { ",\n" });
-        put(out, format_args!("      {{\"row\": {}", quoted(&row.key)));
+        put(out, format_args!("      {{\"row\": {}", quoted(row.key)));
         for (column, cell) in table.columns.iter().zip(row.cells).filter(|(_, cell)| !cell.is_blank()) {
             put(out, format_args!(", {}: {}", quoted(&column.id), quoted(&cell.to_string())));
         }

@@ -340,7 +340,7 @@ proptest! {
         let mut intake = Intake::new(&form, slot, &headers);
         for (table, row) in reading.submission.rows().collect::<Vec<_>>().into_iter().rev() {
             let (first, second) = (row.cells[0].to_string(), row.cells[1].to_string());
-            let _ = intake.row(1 - table, &row.key, [second.as_str(), first.as_str()]);
+            let _ = intake.row(1 - table, row.key, [second.as_str(), first.as_str()]);
         }
         prop_assert_eq!(intake.finish().digest, reading.digest);
         let mut other = mine.clone();

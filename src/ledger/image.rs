@@ -1,0 +1,440 @@
+//! The state as bytes, and back: what a restart begins with instead of the first event.
+//!
+//! Disposable: everything in it follows from the journal, so nothing reads an image of another program's version, and
+//! none has to be readable for years. Canonical: the same events give the same bytes, whatever way the state came
+//! about, so the digest of an image names a state. Where images are kept is the business of [`crate::consolidator`].
+//!
+//! Numbers are LEB128, signed ones zigzag; texts and lists have their length in front.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use imbl::{OrdMap, Vector};
+
+use super::actor::{Actor, Operation};
+use super::control::ControlBook;
+use super::event::Timestamp;
+use super::state::{Book, BookKey, Filings, KeyUse, State, Stated, Version};
+use crate::budget::cell::{CellAddress, RowKey};
+use crate::budget::control_figure::{CeilingStrength, ControlFigure};
+use crate::budget::digest::Digest;
+use crate::budget::form_set::{FormFiles, FormSet};
+use crate::budget::money::{Denomination, Money, Scale, Total};
+use crate::budget::roll_up::{Sum, TableTotals, Totals};
+use crate::budget::submission::{Kind, Round, Slot, UnitCode};
+use crate::budget::transfer::Transfer;
+use crate::budget::unit_tree::{Node, NodeRole, UnitTree};
+
+/// The image of a state.
+pub fn image(state: &State) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(64 * 1024));
+    out.number(state.position);
+    out.signed(state.time.0.into());
+    out.list(state.form_set_versions.values(), |out, form| {
+        out.list(form.files.iter(), |out, (name, bytes)| {
+            out.text(name);
+            out.bytes(bytes);
+        });
+    });
+    out.list(state.form_sets.values(), |out, form| out.digest(&form.digest));
+    out.list(state.trees.iter(), |out, (year, tree)| {
+        out.number(u64::from(*year));
+        out.number(tree.version.into());
+        out.list(tree.nodes(), Writer::node);
+    });
+    out.list(state.controls.iter(), |out, ((year, round), book)| {
+        out.round(*year, *round);
+        out.number(book.version.into());
+        out.list(book.all(), Writer::figure);
+    });
+    out.list(state.slots.iter(), |out, (slot, filings)| {
+        out.slot(slot);
+        out.list(filings.versions.iter(), Writer::version);
+        out.list(filings.refused.iter(), |out, (position, time)| {
+            out.number(*position);
+            out.signed(time.0.into());
+        });
+    });
+    out.list(state.books.iter(), |out, (key, book)| {
+        out.round(key.year, key.round);
+        out.digest(&key.layout);
+        out.digest(&book.form.digest);
+        for side in [&book.reported, &book.adjusted, &book.eliminated] {
+            out.list(side.iter(), |out, (node, totals)| {
+                out.text(node);
+                out.totals(totals);
+            });
+        }
+    });
+    out.list(state.transfers.iter(), |out, ((year, round, unit), stated)| {
+        out.round(*year, *round);
+        out.text(unit);
+        out.digest(&stated.form.digest);
+        out.list(stated.transfers.iter(), Writer::transfer);
+    });
+    out.list(state.keys.iter(), |out, ((actor, operation, key), used)| {
+        out.text(&actor.to_string());
+        out.number(*operation as u64);
+        out.text(key);
+        out.digest(&used.fingerprint);
+        out.number(used.position);
+    });
+    out.list(state.history.iter(), |out, (unit, positions)| {
+        out.text(unit);
+        let mut before = 0;
+        out.list(positions.iter(), |out, position| {
+            out.number(position - before);
+            before = *position;
+        });
+    });
+    out.0
+}
+
+/// The state of an image. `None` if it isn't one, or one of another program.
+pub fn state(image: &[u8]) -> Option<State> {
+    let mut read = Reader(image);
+    let mut state =
+        State { position: read.number()?, time: Timestamp(read.signed()?.try_into().ok()?), ..State::default() };
+    for form in read.list(|read| {
+        let files = read.list(|read| Some((read.text()?.to_owned(), read.bytes()?.to_vec())))?;
+        FormSet::load(files.into_iter().collect::<FormFiles>()).ok()
+    })? {
+        state.form_set_versions.insert(form.digest, Arc::new(form));
+    }
+    let versions = state.form_set_versions.clone();
+    let form = |digest: Digest| versions.get(&digest).cloned();
+    for form in read.list(|read| form(read.digest()?))? {
+        state.form_sets.insert(form.id.clone(), form);
+    }
+    state.trees = map(read.list(|read| {
+        let (year, version) = (read.number()?.try_into().ok()?, read.number()?.try_into().ok()?);
+        let nodes = read.list(Reader::node)?;
+        Some((year, Arc::new(UnitTree::new(version, nodes).ok()?)))
+    })?);
+    state.controls = map(read.list(|read| {
+        let round = read.round()?;
+        let mut book = ControlBook::default();
+        book.issue(read.number()?.try_into().ok()?, &read.list(Reader::figure)?);
+        Some((round, book))
+    })?);
+    state.slots = map(read.list(|read| {
+        let slot = read.slot()?;
+        let versions = read.list(Reader::version)?.into_iter().collect();
+        let refused = read.list(|read| Some((read.number()?, Timestamp(read.signed()?.try_into().ok()?))))?;
+        Some((slot, Filings { versions, refused: refused.into_iter().collect() }))
+    })?);
+    state.books = map(read.list(|read| {
+        let (year, round) = read.round()?;
+        let key = BookKey { year, round, layout: read.digest()? };
+        let form = form(read.digest()?)?;
+        let mut side = || -> Option<OrdMap<UnitCode, Arc<Totals>>> {
+            Some(map(read.list(|read| Some((read.text()?.into(), Arc::new(read.totals(&form)?))))?))
+        };
+        let (reported, adjusted, eliminated) = (side()?, side()?, side()?);
+        Some((key, Book { form, reported, adjusted, eliminated }))
+    })?);
+    state.transfers = map(read.list(|read| {
+        let (year, round) = read.round()?;
+        let unit = read.text()?.into();
+        let form = form(read.digest()?)?;
+        Some(((year, round, unit), Stated { form, transfers: read.list(Reader::transfer)? }))
+    })?);
+    state.keys = map(read.list(|read| {
+        let actor = Actor::parse(read.text()?)?;
+        let operation = read.number()?;
+        let operation = Operation::ALL.into_iter().find(|known| *known as u64 == operation)?;
+        let key = (actor, operation, read.text()?.into());
+        Some((key, KeyUse { fingerprint: read.digest()?, position: read.number()? }))
+    })?);
+    state.history = map(read.list(|read| {
+        let unit = read.text()?.into();
+        let mut before = 0_u64;
+        let positions = read.list(|read| {
+            before = before.checked_add(read.number()?)?;
+            Some(before)
+        })?;
+        Some((unit, positions.into_iter().collect::<Vector<_>>()))
+    })?);
+    read.0.is_empty().then_some(state)
+}
+
+fn map<K: Ord + Clone, V: Clone>(entries: Vec<(K, V)>) -> OrdMap<K, V> {
+    entries.into_iter().collect()
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn number(&mut self, number: u64) {
+        self.wide(number.into());
+    }
+
+    fn wide(&mut self, mut number: u128) {
+        while number >= 0x80 {
+            self.0.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn signed(&mut self, number: i128) {
+        self.wide(((number << 1) ^ (number >> 127)).cast_unsigned());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn digest(&mut self, digest: &Digest) {
+        self.0.extend_from_slice(&digest.0);
+    }
+
+    fn list<I: Iterator>(&mut self, items: I, mut each: impl FnMut(&mut Writer, I::Item)) {
+        let items: Vec<I::Item> = items.collect();
+        self.number(items.len() as u64);
+        items.into_iter().for_each(|item| each(self, item));
+    }
+
+    fn round(&mut self, year: u16, round: Round) {
+        self.number(year.into());
+        self.text(round.as_str());
+    }
+
+    fn slot(&mut self, slot: &Slot) {
+        self.text(&slot.unit);
+        self.round(slot.year, slot.round);
+        self.text(slot.kind.as_str());
+    }
+
+    fn node(&mut self, node: &Node) {
+        for text in [&node.code, &node.parent, node.name.as_str(), node.role.as_str()] {
+            self.text(text);
+        }
+        for text in [&node.unit_type, &node.funding, &node.division] {
+            self.text(text);
+        }
+        self.number(node.budgeted.into());
+    }
+
+    fn figure(&mut self, figure: &ControlFigure) {
+        for text in [&figure.unit, &figure.cell.table, &figure.cell.row, &figure.cell.column] {
+            self.text(text);
+        }
+        self.signed(figure.ceiling.fen());
+        self.text(figure.scale.denomination.as_str());
+        self.number(figure.scale.decimals.into());
+        self.text(figure.strength.as_str());
+    }
+
+    fn version(&mut self, version: &Version) {
+        self.number(version.version.into());
+        self.number(version.position);
+        self.signed(version.time.0.into());
+        self.digest(&version.digest);
+        self.digest(&version.form_set);
+        self.number(version.findings.into());
+    }
+
+    fn totals(&mut self, totals: &Totals) {
+        self.number(totals.filings.into());
+        self.list(totals.tables(), |out, (table, totals)| {
+            out.number(table as u64);
+            out.number(totals.filings.into());
+            out.number(totals.empty.into());
+            out.number(totals.listed);
+            out.list(totals.rows(), |out, (key, filings, sums)| {
+                out.text(key);
+                out.number(filings.into());
+                sums.iter().for_each(|sum| out.sum(sum));
+            });
+        });
+    }
+
+    fn sum(&mut self, sum: &Sum) {
+        self.number(sum.parts.into());
+        // Taken off to nothing, a sum is exactly blank, so blank ones need no more.
+        if sum.parts > 0 {
+            self.signed(sum.value.fen());
+            self.signed(sum.slack.fen());
+        }
+    }
+
+    fn transfer(&mut self, transfer: &Transfer) {
+        for text in [&transfer.counterparty, &transfer.kind, &transfer.code] {
+            self.text(text);
+        }
+        self.signed(transfer.amount.fen());
+        self.list(transfer.filled.iter(), |out, filled| out.number((*filled).into()));
+    }
+}
+
+/// What is left to read. Everything is `None` once something doesn't fit.
+struct Reader<'i>(&'i [u8]);
+
+impl<'i> Reader<'i> {
+    fn number(&mut self) -> Option<u64> {
+        self.wide()?.try_into().ok()
+    }
+
+    fn wide(&mut self) -> Option<u128> {
+        let mut number = 0_u128;
+        for shift in (0..u128::BITS).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            number |= u128::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn signed(&mut self) -> Option<i128> {
+        let number = self.wide()?;
+        Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'i [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn bytes(&mut self) -> Option<&'i [u8]> {
+        let length = self.number()?.try_into().ok()?;
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Option<&'i str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    fn digest(&mut self) -> Option<Digest> {
+        self.take(32).and_then(Digest::from_bytes)
+    }
+
+    fn list<T>(&mut self, mut each: impl FnMut(&mut Reader<'i>) -> Option<T>) -> Option<Vec<T>> {
+        let length = self.number()?;
+        // Nothing is set aside for a length that is only claimed.
+        let mut items = Vec::new();
+        for _ in 0..length {
+            items.push(each(self)?);
+        }
+        Some(items)
+    }
+
+    fn round(&mut self) -> Option<(u16, Round)> {
+        Some((self.number()?.try_into().ok()?, Round::parse(self.text()?)?))
+    }
+
+    fn slot(&mut self) -> Option<Slot> {
+        let unit = self.text()?.into();
+        let (year, round) = self.round()?;
+        Some(Slot { unit, year, round, kind: Kind::parse(self.text()?)? })
+    }
+
+    fn node(&mut self) -> Option<Node> {
+        Some(Node {
+            code: self.text()?.into(),
+            parent: self.text()?.into(),
+            name: self.text()?.to_owned(),
+            role: NodeRole::parse(self.text()?)?,
+            unit_type: self.text()?.to_owned(),
+            funding: self.text()?.to_owned(),
+            division: self.text()?.to_owned(),
+            budgeted: self.number()? == 1,
+        })
+    }
+
+    fn figure(&mut self) -> Option<ControlFigure> {
+        let unit = self.text()?.into();
+        let cell = CellAddress::new(self.text()?, self.text()?, self.text()?);
+        let ceiling = Money::from_total_fen(self.signed()?)?;
+        let denomination = Denomination::parse(self.text()?)?;
+        let scale = Scale { denomination, decimals: self.number()?.try_into().ok()? };
+        Some(ControlFigure { unit, cell, ceiling, scale, strength: CeilingStrength::parse(self.text()?)? })
+    }
+
+    fn version(&mut self) -> Option<Version> {
+        Some(Version {
+            version: self.number()?.try_into().ok()?,
+            position: self.number()?,
+            time: Timestamp(self.signed()?.try_into().ok()?),
+            digest: self.digest()?,
+            form_set: self.digest()?,
+            findings: self.number()?.try_into().ok()?,
+        })
+    }
+
+    fn totals(&mut self, form: &FormSet) -> Option<Totals> {
+        let mut totals = Totals::new(form);
+        totals.filings = self.number()?.try_into().ok()?;
+        let tables = self.list(|read| {
+            let table: usize = read.number()?.try_into().ok()?;
+            let width = form.tables.get(table)?.columns.len();
+            let mut sums = TableTotals::default();
+            sums.filings = read.number()?.try_into().ok()?;
+            sums.empty = read.number()?.try_into().ok()?;
+            sums.listed = read.number()?;
+            for _ in 0..read.number()? {
+                let key = RowKey::from(read.text()?);
+                let filings = read.number()?.try_into().ok()?;
+                sums.push(key, filings, (0..width).map(|_| read.sum()))?;
+            }
+            Some((table, sums))
+        })?;
+        for (table, sums) in tables {
+            totals.put(table, sums)?;
+        }
+        Some(totals)
+    }
+
+    fn sum(&mut self) -> Option<Sum> {
+        let parts = self.number()?.try_into().ok()?;
+        if parts == 0 {
+            return Some(Sum::BLANK);
+        }
+        let (value, slack) = (Total::from_fen(self.signed()?), Total::from_fen(self.signed()?));
+        Some(Sum { value, slack, parts })
+    }
+
+    fn transfer(&mut self) -> Option<Transfer> {
+        let (counterparty, kind, code) = (self.text()?, self.text()?, self.text()?);
+        Some(Transfer {
+            counterparty: UnitCode::from(counterparty),
+            kind: CompactString::from(kind),
+            code: CompactString::from(code),
+            amount: Money::from_total_fen(self.signed()?)?,
+            filled: self.list(|read| Some(read.number()? == 1))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_back() {
+        let mut out = Writer(Vec::new());
+        let all = [0, 1, -1, 63, -64, 64, i128::from(i64::MAX), i128::MAX, i128::MIN];
+        all.into_iter().for_each(|number| out.signed(number));
+        let mut read = Reader(&out.0);
+        assert!(all.into_iter().all(|number| read.signed() == Some(number)) && read.0.is_empty());
+        assert_eq!(Reader(&[0x80]).number(), None);
+        assert_eq!(Reader(&[0xff; 40]).wide(), None);
+    }
+
+    #[test]
+    fn an_empty_state_reads_back_and_a_torn_image_does_not() {
+        let whole = image(&State::default());
+        assert_eq!(image(&state(&whole).unwrap()), whole);
+        assert!(state(&whole[1..]).is_none() && state(&[whole, vec![0]].concat()).is_none());
+        assert!(state(&[]).is_none());
+    }
+}
