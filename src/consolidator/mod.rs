@@ -5,8 +5,10 @@
 //! shares no lock with the writer. Events become bytes in `record.rs`; past submissions are found by `past.rs`.
 //! It knows nothing of gRPC, and of budgets only what [`crate::ledger`] tells it.
 
+mod export;
 mod past;
 pub mod record;
+pub mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use crate::ledger::event::{Envelope, IdempotencyKey, Timestamp};
 use crate::ledger::state::State;
 use crate::ledger::{Contents, Position};
 use crate::store::{Journal, JournalError};
+pub use export::{Export, Piece};
 use past::Past;
 use record::{Packed, Record};
 use writer::{Item, Job, Writer};
@@ -117,6 +120,11 @@ impl Consolidator {
     /// Whether the writer still accepts commands.
     pub fn is_accepting(&self) -> bool {
         self.shared.accepting.load(Ordering::Acquire)
+    }
+
+    /// The position through which a mirror has everything durably; none without a mirror.
+    pub fn mirror_position(&self) -> Option<Position> {
+        self.shared.journal.mirrored()
     }
 
     /// Packs a filing for the journal: the costly part, done before it waits for the writer.
@@ -258,18 +266,37 @@ pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
 
 /// What a failure of the store means to a client: certainly not applied, or unknown.
 pub(crate) fn store_fault(error: JournalError) -> Remark {
-    let reason = match &error {
-        JournalError::Full { .. } => Reason::StoreFull,
-        JournalError::Damaged { .. } | JournalError::BlobsPresent { .. } => Reason::JournalDamaged,
-        JournalError::NewerFormat { .. } => Reason::JournalNewer,
-        JournalError::SyncFailed { .. } => Reason::OutcomeUnknown,
-        JournalError::InUse { .. } => Reason::StoreInUse,
-        JournalError::BatchTooLarge { .. } | JournalError::RecordTooLarge { .. } => Reason::SubmissionTooLarge,
+    let at = |reason, path: &std::path::Path| Remark::new(reason).with("path", path.display());
+    let remark = match &error {
+        JournalError::Damaged { position, what } => {
+            Remark::new(Reason::JournalDamaged).with("position", position).with("what", what)
+        }
+        JournalError::ArchiveDamaged { path, position, last, what, remedy, .. } => at(Reason::ArchiveDamaged, path)
+            .with("position", position)
+            .with("last", last)
+            .with("what", what)
+            .with("remedy", remedy.code()),
+        JournalError::HistoriesDiffer { path, position } => {
+            at(Reason::HistoriesDiffer, path).with("position", position)
+        }
+        JournalError::StoreEmpty { mirror, events } => at(Reason::StoreEmpty, mirror).with("events", events),
+        JournalError::NotEmpty { path } => at(Reason::DirectoryNotEmpty, path),
+        JournalError::NotAnArchive { path } => at(Reason::NotAnArchive, path),
+        JournalError::Full { .. } => Remark::new(Reason::StoreFull).with("what", &error),
+        JournalError::BlobsPresent { .. } => Remark::new(Reason::JournalDamaged).with("what", &error),
+        JournalError::NewerFormat { .. } | JournalError::NewerKind { .. } => {
+            Remark::new(Reason::JournalNewer).with("what", &error)
+        }
+        JournalError::SyncFailed { .. } => Remark::new(Reason::OutcomeUnknown).with("what", &error),
+        JournalError::InUse { .. } => Remark::new(Reason::StoreInUse).with("what", &error),
+        JournalError::BatchTooLarge { .. } | JournalError::RecordTooLarge { .. } => {
+            Remark::new(Reason::SubmissionTooLarge).with("what", &error)
+        }
         JournalError::Conflict { .. }
         | JournalError::OpenFailed { .. }
         | JournalError::Stopped
-        | JournalError::Io { .. } => Reason::StoreStopped,
+        | JournalError::Io { .. } => Remark::new(Reason::StoreStopped).with("what", &error),
     };
-    tracing::error!(%error, reason = reason.code(), "the store failed");
-    Remark::new(reason).with("what", error)
+    tracing::error!(%error, reason = remark.reason.code(), "the store failed");
+    remark
 }

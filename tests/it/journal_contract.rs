@@ -548,7 +548,7 @@ fn reserve_refuses_appends_while_reads_go_on() {
 
     *disk.free.lock().unwrap() = Some(reserve - 1);
     let error = journal.append(1, &[b"no".to_vec()]).unwrap_err();
-    let JournalError::Full { free, reserve: stated } = error else { panic!("{error}") };
+    let JournalError::Full { free, reserve: stated, .. } = error else { panic!("{error}") };
     assert_eq!((free, stated), (reserve - 1, reserve));
     assert_eq!(all(&journal), [b"kept"]);
 
@@ -758,7 +758,7 @@ fn head_and_last_record_that_disagree_are_refused_with_the_position() {
         let error = refusal(directory.path());
         let JournalError::Damaged { position, .. } = &error else { panic!("{error}") };
         assert_eq!(*position, expected, "{error}");
-        assert!(error.to_string().contains("restore from the mirror"), "{error}");
+        assert!(error.to_string().contains("consolidator restore"), "{error}");
     }
 }
 
