@@ -49,11 +49,12 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     let restored = Restored {
         archive: args.archive.display().to_string(),
         directory: args.new_store.display().to_string(),
+        is_mirror: args.archive.is_dir(),
         events: through,
         left_out: left_out(&contents, through),
     };
     // A mirror may end in a batch that was never acknowledged; a backup may not.
-    let lacks = matches!(restored.left_out, LeftOut::Torn(_)) && !args.archive.is_dir();
+    let lacks = matches!(restored.left_out, LeftOut::Torn(_)) && !restored.is_mirror;
     Ok(Answer { code: u8::from(lacks), ..settings.answer(&restored) })
 }
 
@@ -114,6 +115,7 @@ fn left_out(contents: &Contents, through: u64) -> LeftOut {
 struct Restored {
     archive: String,
     directory: String,
+    is_mirror: bool,
     events: u64,
     left_out: LeftOut,
 }
@@ -122,7 +124,8 @@ impl Show for Restored {
     fn text(&self, look: &Look) -> String {
         let events = self.events.to_string();
         let facts = [("archive", self.archive.as_str()), ("directory", &self.directory), ("events", &events)];
-        let mut out = say(look.language, "restored", &facts) + "\n";
+        let start = if self.is_mirror { "restored-start-mirror" } else { "restored-start" };
+        let mut out = ["restored", start].map(|key| say(look.language, key, &facts) + "\n").concat();
         let more = match &self.left_out {
             LeftOut::Nothing => return out,
             LeftOut::Asked { last } => say(look.language, "restored-part", &[("last", &last.to_string())]),

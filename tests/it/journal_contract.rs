@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use budget_consolidator::store::{
-    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disk, Journal, JournalError, MemoryJournal, Observer, RECORD_BYTES_MAX,
-    RealDisk, STORE_FORMAT, SledJournal, SledOptions, Step,
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disk, Journal, JournalError, MemoryJournal, MirrorOptions, MirroredJournal,
+    Observer, RECORD_BYTES_MAX, RealDisk, STORE_FORMAT, SledJournal, SledOptions, Step,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -56,6 +56,41 @@ impl Engine for OnSled {
         self.journal = None;
         self.journal = Some(open(self.directory.path()).unwrap());
     }
+}
+
+/// An engine with its mirror; reopened, both are.
+struct Mirrored<E> {
+    journal: Option<MirroredJournal>,
+    open: fn(&Path) -> E,
+    lagging: bool,
+    directory: TempDir,
+}
+
+impl<E: Journal> Mirrored<E> {
+    fn new(open: fn(&Path) -> E, lagging: bool) -> Self {
+        let mut new = Self { journal: None, open, lagging, directory: TempDir::new().unwrap() };
+        new.reopen();
+        new
+    }
+}
+
+impl<E: Journal> Engine for Mirrored<E> {
+    fn journal(&self) -> &dyn Journal {
+        self.journal.as_ref().unwrap()
+    }
+    fn reopen(&mut self) {
+        self.journal = None;
+        let engine = Arc::new((self.open)(&self.directory.path().join("store")));
+        let options = MirrorOptions { lagging: self.lagging, ..MirrorOptions::default() };
+        let journal = MirroredJournal::open(engine, &self.directory.path().join("mirror"), options).unwrap();
+        let settled = self.lagging || journal.mirrored() == Some(journal.head().unwrap());
+        assert!(settled, "a mirror in step is in step from the start");
+        self.journal = Some(journal);
+    }
+}
+
+fn open_sled(directory: &Path) -> SledJournal {
+    open(directory).unwrap()
 }
 
 fn open(directory: &Path) -> Result<SledJournal, JournalError> {
@@ -220,6 +255,12 @@ macro_rules! every_engine {
         mod contract_sled {
             $(#[test] fn $rule() { super::$rule(&mut super::OnSled::new()); })*
         }
+        mod contract_mirrored {
+            $(#[test] fn $rule() { super::$rule(&mut super::Mirrored::new(super::open_sled, false)); })*
+        }
+        mod contract_mirror_lagging {
+            $(#[test] fn $rule() { super::$rule(&mut super::Mirrored::new(super::open_sled, true)); })*
+        }
     };
 }
 
@@ -286,6 +327,11 @@ proptest! {
     #[test]
     fn law_journal_equals_a_list_on_sled(moves in moves()) {
         agrees_with_a_list(&mut OnSled::new(), moves);
+    }
+
+    #[test]
+    fn law_journal_equals_a_list_with_a_mirror(moves in moves(), lagging in any::<bool>()) {
+        agrees_with_a_list(&mut Mirrored::new(open_sled, lagging), moves);
     }
 }
 

@@ -10,6 +10,7 @@ mod form_sets;
 mod generator;
 mod journal_contract;
 mod laws;
+mod mirror;
 mod model;
 mod pins;
 mod replay;
