@@ -100,8 +100,10 @@ enum LeftOut {
 }
 
 fn left_out(contents: &Contents, through: u64) -> LeftOut {
-    if through < contents.last {
-        return LeftOut::Asked { last: contents.last };
+    // Behind damage there is more than can be read without a gap.
+    let last = contents.flaw.as_ref().and_then(|flaw| flaw.resumed).map_or(contents.last, |behind| behind.last);
+    if through < last {
+        return LeftOut::Asked { last };
     }
     match &contents.flaw {
         Some(flaw) => LeftOut::Torn(flaw.what.clone()),

@@ -629,7 +629,7 @@ fn closed_store(records: u64) -> TempDir {
 }
 
 /// Changes a closed store behind the journal's back, as no one should.
-fn tamper(directory: &Path, change: impl FnOnce(&sled::Db)) {
+pub fn tamper(directory: &Path, change: impl FnOnce(&sled::Db)) {
     let config = sled::Config::new().path(directory).flush_every_ms(None);
     let db = loop {
         match config.open() {

@@ -14,6 +14,7 @@ mod mirror;
 mod model;
 mod pins;
 mod replay;
+mod safekeeping;
 mod seed;
 mod support;
 mod wire;
