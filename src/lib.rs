@@ -5,19 +5,20 @@
 //!
 //! | module | what it is | what it does not know |
 //! |---|---|---|
-//! | [`cli`] | one file per verb; a gRPC client, except `serve`, `demo`, `check` | how anything is stored |
+//! | [`cli`] | one file per verb; a gRPC client, except `serve`, `demo`, `check`, `restore`, `fsck` | how anything is stored |
 //! | [`grpc`] | the server side of tonic, one file per service; wire types stop here | `store` |
 //! | [`submission_file`] | filings as JSON, and the JSON Schema of a form set | the wire, the server |
 //! | [`wording`] | every reason as a sentence, in Chinese and English | where a reason comes from |
 //! | [`consolidator`] | the one writer, the readers' snapshots, events ⇄ bytes; time and concurrency | gRPC |
-//! | [`store`] | the journal: append, read, head; sled, memory | budgets: only bytes and positions |
+//! | [`store`] | the journal: append, read, head; sled, memory, mirror, archives | budgets: only bytes and positions |
 //! | [`ledger`] | events, decide and apply, what a reader may ask. Pure | clock, disk, network, async, protobuf |
 //! | [`budget`] | money, codes, form sets, submissions, ceilings, sums. Pure | who may do what, and when |
 //! | [`proto`] | generated messages | |
 //!
 //! Where to look first: a new table, column or code is data in `forms/`, not code. A new finding about shape:
 //! `budget/intake.rs`. A new RPC: `proto/`, then the service's file in `grpc/`. How money is printed: `budget/money.rs`.
-//! What a person reads: `wording/catalogue.toml`. What is on disk: `consolidator/record.rs` and `store/`.
+//! What a person reads: `wording/catalogue.toml`. What is on disk: `consolidator/record.rs` and `store/`;
+//! the format of mirrors and backups: [`store::archive`].
 
 pub mod budget;
 pub mod cli;

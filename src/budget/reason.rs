@@ -209,6 +209,16 @@ reasons! {
     JournalDamaged = "JOURNAL_DAMAGED",
     /// The journal was written by a newer program.
     JournalNewer = "JOURNAL_NEWER",
+    /// A file that should be a mirror or backup is none.
+    NotAnArchive = "NOT_AN_ARCHIVE",
+    /// A mirror or backup is damaged before its end.
+    ArchiveDamaged = "ARCHIVE_DAMAGED",
+    /// Store and mirror are not copies of one history.
+    HistoriesDiffer = "HISTORIES_DIFFER",
+    /// The store is empty and its mirror is not.
+    StoreEmpty = "STORE_EMPTY",
+    /// Something should be restored into a directory that has something in it.
+    DirectoryNotEmpty = "DIRECTORY_NOT_EMPTY",
 }
 
 impl fmt::Display for Reason {

@@ -70,6 +70,8 @@ pub(super) struct Filed {
     pub(super) position: u64,
     pub(super) time_ms: i64,
     pub(super) repeated: bool,
+    /// The position that the server's mirror had reached; none if it has no mirror.
+    pub(super) mirror_position: Option<u64>,
 }
 
 impl Filed {
@@ -92,6 +94,7 @@ impl Filed {
             position: 0,
             time_ms: 0,
             repeated: false,
+            mirror_position: None,
         }
     }
 
@@ -105,6 +108,7 @@ impl Filed {
             position: answer.position,
             time_ms: answer.time_ms,
             repeated: answer.repeated,
+            mirror_position: answer.mirror_position,
             ..Filed::judged(verdict)
         }
     }
@@ -134,6 +138,7 @@ impl Filed {
             position: 0,
             time_ms: 0,
             repeated: false,
+            mirror_position: None,
         }
     }
 }
@@ -221,6 +226,12 @@ impl Filing {
         if filed.repeated {
             out.push_str(&format!("  {}\n", label("fact-repeated", language)));
         }
+        // Only a mirror that is configured to follow can be behind what was acknowledged.
+        if let Some(behind) =
+            filed.mirror_position.and_then(|mirror| filed.position.checked_sub(mirror)).filter(|n| *n > 0)
+        {
+            out.push_str(&format!("  {}\n", say(language, "fact-mirror-behind", &[("n", &behind.to_string())])));
+        }
         if !filed.notes.is_empty() {
             out.push_str(&format!("  {}{}\n", label("findings", language), counts(&filed.notes, language)));
             out.push_str(&list(&filed.notes, self.form.as_deref(), look));
@@ -254,6 +265,7 @@ impl Filing {
                 "position": filed.position,
                 "time": if filed.time_ms == 0 { Value::Null } else { time_for_programs(filed.time_ms).into() },
                 "repeated": filed.repeated,
+                "mirror_position": filed.mirror_position,
                 "row_count": filed.row_count,
                 "control_total": filed.control_total,
                 "digest": hex(&filed.digest),

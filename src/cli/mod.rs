@@ -1,4 +1,5 @@
-//! The command line: one file per verb, all of them clients of a server but `serve`, `demo` and `check`.
+//! The command line: one file per verb, all of them clients of a server but `serve`, `demo`, `check`,
+//! `restore` and `fsck`.
 //!
 //! Knows nothing of how anything is stored. What a verb shows goes through `output.rs`, words through `words.rs`,
 //! the way to the server through `client.rs`. All texts, the help included, stand in the catalogue of
@@ -7,6 +8,7 @@
 //! Exit codes: 0 fine, 1 findings that refuse or a refusal, 2 usage, 3 the server can't be reached.
 
 mod attempt;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod control;
@@ -16,9 +18,11 @@ mod figures;
 mod filing;
 mod findings;
 pub mod form;
+pub mod fsck;
 mod help;
 pub mod history;
 mod output;
+pub mod restore;
 pub mod serve;
 mod settings;
 pub mod status;
@@ -96,6 +100,9 @@ enum Verb {
     Unit(unit::Verb),
     #[command(subcommand)]
     Form(form::Verb),
+    Backup(backup::Args),
+    Restore(restore::Args),
+    Fsck(fsck::Args),
     Explain(explain::Args),
 }
 
@@ -201,6 +208,9 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Control(verb) => control::run(verb, settings).await,
         Verb::Unit(verb) => unit::run(verb, settings).await,
         Verb::Form(verb) => form::run(verb, settings).await,
+        Verb::Backup(args) => backup::run(args, settings).await,
+        Verb::Restore(args) => restore::run(&args, settings),
+        Verb::Fsck(args) => fsck::run(&args, settings),
         Verb::Explain(args) => explain::run(&args, settings),
     }
 }

@@ -11,10 +11,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets, store_fault};
+use crate::consolidator::{Clock, Consolidator, SAVED_STATE_FILE, WriterThread, embedded_form_sets, store_fault};
 use crate::grpc;
 use crate::ledger::event::Timestamp;
-use crate::store::{SledJournal, SledOptions};
+use crate::store::{
+    Journal, JournalError, MirrorOptions, MirroredJournal, ReplacedFile, STORE_FORMAT_FILE, SledJournal, SledOptions,
+};
 
 /// How long open streams may take to end after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -28,6 +30,12 @@ pub struct Options {
     /// Address to listen on; loopback only, because nothing is encrypted yet
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7407")]
     pub listen: SocketAddr,
+    /// A second copy of everything, kept current in this directory; better on another disk
+    #[arg(long, value_name = "DIR")]
+    pub mirror: Option<PathBuf>,
+    /// Answer before the mirror has it, and let it follow
+    #[arg(long, requires = "mirror")]
+    pub mirror_lagging: bool,
 }
 
 /// A server that is up.
@@ -49,19 +57,52 @@ pub fn wall_clock() -> Clock {
 /// # Errors
 /// What the store or the network says, as a remark for a person.
 pub async fn open(data: &Path, listen: SocketAddr) -> Result<Server, Remark> {
+    open_mirrored(data, None, listen).await
+}
+
+/// The same with a mirror in a directory.
+///
+/// # Errors
+/// As [`open`]; also if the mirror does not belong to the store.
+pub async fn open_mirrored(
+    data: &Path,
+    mirror: Option<(&Path, MirrorOptions)>,
+    listen: SocketAddr,
+) -> Result<Server, Remark> {
     if !listen.ip().is_loopback() {
         return Err(Remark::new(Reason::BadRequest)
             .with("field", "--listen")
             .with("found", listen)
             .with("expected", "127.0.0.1"));
     }
-    let journal = SledJournal::open(data, SledOptions::default()).map_err(|error| at_start(store_fault(error)))?;
-    let opened = Consolidator::open(Arc::new(journal), wall_clock(), embedded_form_sets());
+    let journal = open_journal(data, mirror).map_err(|error| at_start(store_fault(error)))?;
+    let opened = Consolidator::open(
+        journal,
+        wall_clock(),
+        embedded_form_sets(),
+        Some(ReplacedFile::new(data, SAVED_STATE_FILE)),
+    );
     let (consolidator, writer) = opened?;
     let unbound = |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{listen}: {error}"));
     let listener = TcpListener::bind(listen).await.map_err(unbound)?;
     let address = listener.local_addr().map_err(unbound)?;
     Ok(Server { address, listener, consolidator, writer })
+}
+
+fn open_journal(data: &Path, mirror: Option<(&Path, MirrorOptions)>) -> Result<Arc<dyn Journal>, JournalError> {
+    let Some((directory, options)) = mirror else {
+        return Ok(Arc::new(SledJournal::open(data, SledOptions::default())?));
+    };
+    // Before a store is made: with a mirror that has something, an empty data directory is as likely the wrong one as
+    // a lost one, and then `restore` must still find it empty.
+    if !data.join(STORE_FORMAT_FILE).exists() {
+        let events = MirroredJournal::events_in(directory)?;
+        if events > 0 {
+            return Err(JournalError::StoreEmpty { mirror: directory.to_path_buf(), events });
+        }
+    }
+    let store = SledJournal::open(data, SledOptions::default())?;
+    Ok(Arc::new(MirroredJournal::open(Arc::new(store), directory, options)?))
 }
 
 /// Before the start nobody has sent anything: what stops the writer later is here a reason not to start.
@@ -98,7 +139,10 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sled=warn".into());
     // Fails only if a log was set up before, and then that one is used.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    let server = open(&options.data, options.listen).await?;
+    let lagging = options.mirror_lagging;
+    let mirror =
+        options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
+    let server = open_mirrored(&options.data, mirror, options.listen).await?;
     // The one line on standard output: with port 0, a program that starts the service learns where it is.
     println!("http://{}", server.address);
     tracing::info!(address = %server.address, data = %options.data.display(), "serving");

@@ -6,8 +6,11 @@
 //! It knows nothing of gRPC, and of budgets only what [`crate::ledger`] tells it.
 
 mod content;
+mod export;
 mod past;
 pub mod record;
+mod saved_state;
+pub mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -28,9 +31,12 @@ use crate::ledger::decide::{Action, Command, Filing};
 use crate::ledger::event::{Envelope, IdempotencyKey, Timestamp};
 use crate::ledger::state::State;
 use crate::ledger::{Contents, Position};
-use crate::store::{Journal, JournalError};
+use crate::store::{Journal, JournalError, ReplacedFile};
+pub use export::{Export, Piece};
 use past::Past;
 use record::{Packed, Record};
+pub use saved_state::SAVED_STATE_FILE;
+use saved_state::Saver;
 use writer::{Item, Job, Writer};
 
 /// The most commands that wait for the writer; further ones wait in their own streams.
@@ -86,6 +92,7 @@ impl WriterThread {
 impl Consolidator {
     /// Folds the journal and starts the writer. Form sets of `form_sets` whose id the journal doesn't know yet are
     /// published first; one that it knows stays as it is, so that an upgrade of the program changes no rules.
+    /// With a file for the `saved` state, only what came after it is folded.
     ///
     /// # Errors
     /// `JOURNAL_NEWER`, `JOURNAL_DAMAGED`, or what the store says.
@@ -93,13 +100,17 @@ impl Consolidator {
         journal: Arc<dyn Journal>,
         clock: Clock,
         form_sets: Vec<FormFiles>,
+        saved: Option<ReplacedFile>,
     ) -> Result<(Consolidator, WriterThread), Remark> {
-        let state = fold(journal.as_ref())?;
-        tracing::info!(position = state.position, "journal folded");
+        let state = saved.as_ref().and_then(|file| saved_state::read(file, journal.as_ref())).unwrap_or_default();
+        let from = state.position;
+        let state = fold_from(state, journal.as_ref())?;
+        tracing::info!(from, position = state.position, "journal folded");
+        let saver = saved.map(|file| Saver::start(file, journal.clone(), from)).transpose()?;
         let shared =
             Arc::new(Shared { journal, published: ArcSwap::from_pointee(state), accepting: AtomicBool::new(true) });
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
-        let mut writer = Writer::new(shared.clone(), clock);
+        let mut writer = Writer::new(shared.clone(), clock, saver);
         for files in form_sets {
             writer.publish_embedded(files)?;
         }
@@ -118,6 +129,11 @@ impl Consolidator {
     /// Whether the writer still accepts commands.
     pub fn is_accepting(&self) -> bool {
         self.shared.accepting.load(Ordering::Acquire)
+    }
+
+    /// The position through which a mirror has everything durably; none without a mirror.
+    pub fn mirror_position(&self) -> Option<Position> {
+        self.shared.journal.mirrored()
     }
 
     /// Packs a filing for the journal: the costly part, done before it waits for the writer.
@@ -243,8 +259,12 @@ impl Contents for Snapshot {
 /// # Errors
 /// `JOURNAL_NEWER`, `JOURNAL_DAMAGED`, or what the store says.
 pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
-    let mut state = State::default();
-    for record in journal.scan(1) {
+    fold_from(State::default(), journal)
+}
+
+/// Folds what a journal has after a state.
+fn fold_from(mut state: State, journal: &dyn Journal) -> Result<State, Remark> {
+    for record in journal.scan(state.position + 1) {
         let (position, bytes) = record.map_err(store_fault)?;
         let record = Record::decode(position, &bytes)?;
         let mut past = Past::new(journal, &state);
@@ -258,18 +278,37 @@ pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
 
 /// What a failure of the store means to a client: certainly not applied, or unknown.
 pub(crate) fn store_fault(error: JournalError) -> Remark {
-    let reason = match &error {
-        JournalError::Full { .. } => Reason::StoreFull,
-        JournalError::Damaged { .. } | JournalError::BlobsPresent { .. } => Reason::JournalDamaged,
-        JournalError::NewerFormat { .. } => Reason::JournalNewer,
-        JournalError::SyncFailed { .. } => Reason::OutcomeUnknown,
-        JournalError::InUse { .. } => Reason::StoreInUse,
-        JournalError::BatchTooLarge { .. } | JournalError::RecordTooLarge { .. } => Reason::SubmissionTooLarge,
+    let at = |reason, path: &std::path::Path| Remark::new(reason).with("path", path.display());
+    let remark = match &error {
+        JournalError::Damaged { position, what } => {
+            Remark::new(Reason::JournalDamaged).with("position", position).with("what", what)
+        }
+        JournalError::ArchiveDamaged { path, position, last, what, remedy, .. } => at(Reason::ArchiveDamaged, path)
+            .with("position", position)
+            .with("last", last)
+            .with("what", what)
+            .with("remedy", remedy.code()),
+        JournalError::HistoriesDiffer { path, position } => {
+            at(Reason::HistoriesDiffer, path).with("position", position)
+        }
+        JournalError::StoreEmpty { mirror, events } => at(Reason::StoreEmpty, mirror).with("events", events),
+        JournalError::NotEmpty { path } => at(Reason::DirectoryNotEmpty, path),
+        JournalError::NotAnArchive { path } => at(Reason::NotAnArchive, path),
+        JournalError::Full { .. } => Remark::new(Reason::StoreFull).with("what", &error),
+        JournalError::BlobsPresent { .. } => Remark::new(Reason::JournalDamaged).with("what", &error),
+        JournalError::NewerFormat { .. } | JournalError::NewerKind { .. } => {
+            Remark::new(Reason::JournalNewer).with("what", &error)
+        }
+        JournalError::SyncFailed { .. } => Remark::new(Reason::OutcomeUnknown).with("what", &error),
+        JournalError::InUse { .. } => Remark::new(Reason::StoreInUse).with("what", &error),
+        JournalError::BatchTooLarge { .. } | JournalError::RecordTooLarge { .. } => {
+            Remark::new(Reason::SubmissionTooLarge).with("what", &error)
+        }
         JournalError::Conflict { .. }
         | JournalError::OpenFailed { .. }
         | JournalError::Stopped
-        | JournalError::Io { .. } => Reason::StoreStopped,
+        | JournalError::Io { .. } => Remark::new(Reason::StoreStopped).with("what", &error),
     };
-    tracing::error!(%error, reason = reason.code(), "the store failed");
-    Remark::new(reason).with("what", error)
+    tracing::error!(%error, reason = remark.reason.code(), "the store failed");
+    remark
 }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::past::Past;
 use super::record::{self, Packed, Record};
+use super::saved_state::Saver;
 use super::{Clock, Done, Shared, store_fault};
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
@@ -43,6 +44,7 @@ type Answer = (oneshot::Sender<Result<Done, Remark>>, Result<Done, Remark>);
 pub(super) struct Writer {
     shared: Arc<Shared>,
     clock: Clock,
+    saver: Option<Saver>,
 }
 
 /// The group being built.
@@ -66,12 +68,19 @@ enum Step {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, clock: Clock) -> Writer {
-        Writer { shared, clock }
+    pub(super) fn new(shared: Arc<Shared>, clock: Clock, saver: Option<Saver>) -> Writer {
+        Writer { shared, clock, saver }
     }
 
     /// Runs until it is closed or every sender is gone, and all that came before is answered.
-    pub(super) fn run(self, mut queue: mpsc::Receiver<Item>) {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Item>) {
+        self.take_all(&mut queue);
+        if let Some(saver) = self.saver.take() {
+            saver.close(self.shared.published.load_full());
+        }
+    }
+
+    fn take_all(&mut self, queue: &mut mpsc::Receiver<Item>) {
         let mut waiting: VecDeque<Job> = VecDeque::new();
         let mut open = true;
         while open || !waiting.is_empty() {
@@ -93,7 +102,7 @@ impl Writer {
     }
 
     /// Takes one group from the front of what is waiting.
-    fn group(&self, waiting: &mut VecDeque<Job>) {
+    fn group(&mut self, waiting: &mut VecDeque<Job>) {
         let mut group = Group {
             state: State::clone(&self.shared.published.load()),
             batch: Vec::new(),
@@ -128,8 +137,12 @@ impl Writer {
         match outcome {
             Ok(()) => {
                 tracing::debug!(events = batch.len(), bytes, position = state.position, "group durable");
-                self.shared.published.store(Arc::new(state));
+                let state = Arc::new(state);
+                self.shared.published.store(state.clone());
                 answers.into_iter().for_each(|(reply, answer)| respond(reply, answer));
+                if let Some(saver) = &mut self.saver {
+                    saver.offer(&state);
+                }
             }
             // Decided on a state that never came to be: even a refusal may be wrong now.
             Err(fault) => answers.into_iter().for_each(|(reply, _)| respond(reply, Err(fault.clone()))),

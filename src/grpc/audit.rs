@@ -1,5 +1,9 @@
 //! AuditService: what happened.
 
+use std::pin::Pin;
+
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::convert;
@@ -12,6 +16,9 @@ use crate::consolidator::Consolidator;
 use crate::ledger::actor::{Operation, may};
 use crate::ledger::event::{Envelope, Event};
 use crate::proto::api;
+
+/// How many pieces of an archive wait for a slow client.
+const PIECES_WAITING_MAX: usize = 4;
 
 pub(super) struct Audit(pub(super) Consolidator);
 
@@ -62,6 +69,36 @@ fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
 
 #[tonic::async_trait]
 impl api::audit_service_server::AuditService for Audit {
+    type ExportJournalStream = Pin<Box<dyn Stream<Item = Result<api::ExportJournalResponse, Status>> + Send>>;
+
+    async fn export_journal(
+        &self,
+        request: Request<api::ExportJournalRequest>,
+    ) -> Result<Response<Self::ExportJournalStream>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        if !may(&actor, Operation::Export, BUREAU, None) {
+            return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", BUREAU)));
+        }
+        let export = self.0.snapshot().export(request.into_inner().from_position).map_err(status)?;
+        tracing::info!(%actor, "the journal is being exported");
+        let (pieces, stream) = tokio::sync::mpsc::channel(PIECES_WAITING_MAX);
+        // The journal is read on a thread that may wait: for the disk, and for the client.
+        tokio::task::spawn_blocking(move || {
+            for piece in export {
+                let piece = piece.map_err(status).map(|piece| api::ExportJournalResponse {
+                    archive: piece.bytes,
+                    position: piece.position,
+                    head: piece.head,
+                });
+                if pieces.blocking_send(piece).is_err() {
+                    // The client is gone.
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
     async fn get_history(
         &self,
         request: Request<api::GetHistoryRequest>,

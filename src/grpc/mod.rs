@@ -2,7 +2,7 @@
 //!
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
 //! Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
-//! What tonic itself refuses: `explained.rs`.
+//! What tonic itself refuses: `explained.rs`. Whether it takes filings, for load balancers: `health.rs`.
 //! Core values to messages and back: `convert.rs`.
 
 mod audit;
@@ -10,6 +10,7 @@ mod consolidation;
 mod control_figure;
 mod convert;
 mod explained;
+mod health;
 mod identity;
 pub mod limits;
 mod registry;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Error, Server};
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Round, UnitCode};
@@ -44,13 +46,18 @@ pub async fn serve(
     drain: Duration,
 ) -> Result<(), Error> {
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let told = health.clone();
     let shutdown = async move {
         shutdown.await;
+        // Whoever balances load looks elsewhere while what is under way is finished.
+        health::not_serving(&told).await;
         let _ = stopping.send(());
     };
+    let watch = tokio::spawn(health::follow(health, consolidator.clone()));
     // Without it, every answer waits until the client has acknowledged the headers before it: some 40 ms.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = router(consolidator).await.serve_with_incoming_shutdown(incoming, shutdown);
+    let serving = router(consolidator, health_service).serve_with_incoming_shutdown(incoming, shutdown);
     // Graceful shutdown waits for open streams, and a stream may stay open for ever: hence the deadline.
     let deadline = async {
         match stopped.await {
@@ -58,18 +65,18 @@ pub async fn serve(
             Err(_) => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let served = tokio::select! {
         ended = serving => ended,
         () = deadline => {
             tracing::warn!("streams were still open at the drain deadline; what was not sealed is not filed");
             Ok(())
         }
-    }
+    };
+    watch.abort();
+    served
 }
 
-async fn router(consolidator: Consolidator) -> Router {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<api::submission_service_server::SubmissionServiceServer<submission::Submissions>>().await;
+fn router(consolidator: Consolidator, health_service: HealthServer<impl Health>) -> Router {
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let mut server = Server::builder()

@@ -104,6 +104,13 @@ fn code(reason: Reason) -> Code {
         Reason::StoreStopped | Reason::CannotStart | Reason::StoreInUse | Reason::Busy | Reason::OutcomeUnknown => {
             Code::Unavailable
         }
-        Reason::JournalDamaged | Reason::JournalNewer => Code::Internal,
+        // The last five are said at a start, by `restore` and `backup`: no request meets them.
+        Reason::JournalDamaged
+        | Reason::JournalNewer
+        | Reason::NotAnArchive
+        | Reason::ArchiveDamaged
+        | Reason::HistoriesDiffer
+        | Reason::StoreEmpty
+        | Reason::DirectoryNotEmpty => Code::Internal,
     }
 }

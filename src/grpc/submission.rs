@@ -215,6 +215,7 @@ fn answer(done: &Done) -> Result<api::SubmitResponse, Remark> {
         version,
         time_ms: done.envelope.time.0,
         repeated: done.repeated,
+        mirror_position: None,
     })
 }
 
@@ -231,6 +232,8 @@ impl api::submission_service_server::SubmissionService for Submissions {
         let prepared = self.0.prepare(reading, sealed_digest, &form, version).map_err(status)?;
         let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
         let answer = answer(&done).map_err(status)?;
+        // Not of the event, but of this moment: the only part of the answer that a repetition may say differently.
+        let answer = api::SubmitResponse { mirror_position: self.0.mirror_position(), ..answer };
         tracing::info!(%slot, position = answer.position, version = answer.version, repeated = answer.repeated, "filing decided");
         Ok(Response::new(answer))
     }

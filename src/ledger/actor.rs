@@ -82,6 +82,8 @@ pub enum Operation {
     PublishFormSet,
     /// Read anything about a node.
     Read,
+    /// Take away a copy of the whole journal.
+    Export,
 }
 
 impl Operation {
@@ -111,7 +113,8 @@ pub fn may(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTr
         (Operation::ImportUnits | Operation::PublishFormSet, Role::Administrator | Role::Bureau) => true,
         (Operation::Read, Role::Unit) => own,
         (Operation::Read, Role::Department) => within,
-        (Operation::Read, Role::Bureau | Role::Auditor | Role::Administrator) => true,
+        (Operation::Read | Operation::Export, Role::Bureau | Role::Auditor | Role::Administrator) => true,
+        (Operation::Export, Role::Unit | Role::Department) => false,
         (Operation::Submit, Role::Bureau | Role::Auditor | Role::Administrator)
         | (Operation::IssueControl, Role::Unit | Role::Department | Role::Auditor | Role::Administrator)
         | (Operation::ImportUnits | Operation::PublishFormSet, Role::Unit | Role::Department | Role::Auditor) => false,
@@ -131,6 +134,7 @@ mod tests {
                 Operation::ImportUnits,
                 Operation::PublishFormSet,
                 Operation::Read,
+                Operation::Export,
             ] {
                 assert!(
                     !may(&Actor { node: "407002".into(), role }, operation, "407002", None),

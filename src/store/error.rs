@@ -2,11 +2,12 @@
 //!
 //! Knows no status codes; the edge that talks to clients maps these once.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 
-const RESTORE: &str = "Stop the server, keep the directory as it is, and restore from the mirror or the last backup";
+const RESTORE: &str = "Stop the server, keep the directory as it is, and rebuild the store in another directory from the mirror or the last backup: consolidator restore MIRROR_OR_FILE --data NEW_DIRECTORY";
 
 /// Why a journal refused or failed. Unless [`outcome_unknown`] says otherwise,
 /// nothing was applied.
@@ -45,9 +46,11 @@ pub enum JournalError {
 
     /// The disk has come down to its reserve. Reads go on.
     #[error(
-        "the disk has {free} bytes free and {reserve} are kept in reserve, since the store can't even be read once the disk is full. Free some space or enlarge the disk; nothing was written"
+        "the disk of {path} has {free} bytes free and {reserve} are kept in reserve, since the store can't even be read once the disk is full. Free some space or enlarge the disk; nothing was written"
     )]
     Full {
+        /// The directory that the disk was asked for.
+        path: PathBuf,
         /// Bytes free now.
         free: u64,
         /// Bytes that must stay free.
@@ -74,7 +77,7 @@ pub enum JournalError {
 
     /// The store was written by a later program.
     #[error(
-        "the store has format {found}, and this program knows formats up to {known}. Use the program that wrote it, or a later one; nothing was touched"
+        "the file has format {found}, and this program knows formats up to {known}. Use the program that wrote it, or a later one; nothing was touched"
     )]
     NewerFormat {
         /// The format in the store.
@@ -117,6 +120,74 @@ pub enum JournalError {
         why: String,
     },
 
+    /// A file that should be an archive does not begin like one.
+    #[error("{path} does not begin like an archive of this program. Name a backup file or a mirror directory")]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An archive has a kind of record from later.
+    #[error(
+        "{path} has a record of kind {kind} at position {position}, which this program does not know. Use the program that wrote it, or a later one; nothing was touched"
+    )]
+    NewerKind {
+        /// The file.
+        path: PathBuf,
+        /// The position in its header.
+        position: u64,
+        /// The kind.
+        kind: u8,
+    },
+
+    /// An archive is damaged before its end.
+    #[error(
+        "{path} is damaged at position {position}, at byte {offset}: {what}; whole records stand behind it, up to position {last}. {remedy}"
+    )]
+    ArchiveDamaged {
+        /// The file.
+        path: PathBuf,
+        /// The first position that can't be read.
+        position: u64,
+        /// Where in the file.
+        offset: u64,
+        /// What was found.
+        what: String,
+        /// The highest position that can be read behind it.
+        last: u64,
+        /// What the operator can do.
+        remedy: Remedy,
+    },
+
+    /// Store and mirror do not hold the same history.
+    #[error(
+        "the store and the mirror in {path} differ at position {position}: they are not copies of one history. Name the mirror that belongs to the store; if it is the right one, keep both as they are and compare them: consolidator fsck --data DIRECTORY --mirror {path}"
+    )]
+    HistoriesDiffer {
+        /// The mirror's directory.
+        path: PathBuf,
+        /// The first position at which they differ.
+        position: u64,
+    },
+
+    /// The store has nothing, its mirror has.
+    #[error(
+        "the store is empty, and the mirror in {mirror} holds {events} events. If the store was lost, rebuild it and start again: consolidator restore {mirror} --data DATA_DIRECTORY (move what is left in that directory away first). If this is a new service, give it an empty mirror directory. Nothing was touched"
+    )]
+    StoreEmpty {
+        /// The mirror's directory.
+        mirror: PathBuf,
+        /// How many events the mirror has.
+        events: u64,
+    },
+
+    /// A directory that must be empty is not.
+    #[error("{path} is not empty, and nothing is ever restored over what is there. Name a new or an empty directory")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+
     /// An earlier batch failed midway, so nothing more is taken.
     #[error(
         "the journal stopped after a write that failed, and takes nothing until it is opened again. Check the disk, then restart; nothing was written"
@@ -131,6 +202,44 @@ pub enum JournalError {
         /// The system's own words.
         source: std::io::Error,
     },
+}
+
+/// What can be done about a damaged archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// A mirror whose store has everything that the file had.
+    MadeFromStore,
+    /// A mirror whose store lacks something that stands behind the damage.
+    Compared,
+    /// A file by itself.
+    OtherCopy,
+}
+
+impl Remedy {
+    /// A stable name.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::MadeFromStore => "made-from-store",
+            Self::Compared => "compared",
+            Self::OtherCopy => "other-copy",
+        }
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MadeFromStore => {
+                "The store has everything that the file had: move the file away and start again, and a new mirror is made from the store"
+            }
+            Self::Compared => {
+                "The store lacks something that stands behind the damage: keep both as they are, and look at them with consolidator fsck. If the power was just cut while the last batch was written, that batch was never acknowledged: move the file away and start again, and a new mirror is made from the store"
+            }
+            Self::OtherCopy => {
+                "Use another copy; if there is none, restore what stands before the damage with --through, and what stands behind it is lost"
+            }
+        })
+    }
 }
 
 impl JournalError {
@@ -148,6 +257,12 @@ impl JournalError {
             | Self::NewerFormat { .. }
             | Self::OpenFailed { .. }
             | Self::BlobsPresent { .. }
+            | Self::NotAnArchive { .. }
+            | Self::NewerKind { .. }
+            | Self::ArchiveDamaged { .. }
+            | Self::HistoriesDiffer { .. }
+            | Self::StoreEmpty { .. }
+            | Self::NotEmpty { .. }
             | Self::Stopped
             | Self::Io { .. } => false,
         }

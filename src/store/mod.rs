@@ -10,23 +10,34 @@
 //! and the remedy is a copy kept elsewhere.
 //!
 //! **Where to go next.** `sled` is the engine in use (its opening steps are in
-//! `sled/open.rs`), `record` is how a record becomes checked pieces, `disk` is
-//! the seam through which tests see and disturb the disk, `memory` is the
-//! journal for tests and simulations, `error` every way to say no. The rules
-//! that all engines share are in `tests/it/journal_contract.rs`.
+//! `sled/open.rs`), `record` is how a record becomes checked pieces, `archive`
+//! is the file format of mirrors and backups, `mirror` keeps a second copy in
+//! step, `replaced_file` is for what can be derived again, `restore` makes a store from an archive, `inspect` looks at a store
+//! without touching it, `disk` is the seam through which tests see and disturb
+//! the disk, `memory` is the journal for tests and simulations, `error` every
+//! way to say no. The rules that all engines share are in
+//! `tests/it/journal_contract.rs`.
 
+pub mod archive;
+mod directory;
 mod disk;
 mod error;
+pub mod inspect;
 mod memory;
+mod mirror;
 mod record;
+mod replaced_file;
+pub mod restore;
 mod sled;
 
 use std::sync::Arc;
 
 pub use self::disk::{Disk, Observer, RealDisk, Step};
-pub use self::error::JournalError;
+pub use self::error::{JournalError, Remedy};
 pub use self::memory::MemoryJournal;
-pub use self::sled::{STORE_FORMAT, SledJournal, SledOptions};
+pub use self::mirror::{MIRROR_FILE, MirrorOptions, MirroredJournal};
+pub use self::replaced_file::ReplacedFile;
+pub use self::sled::{STORE_FORMAT, STORE_FORMAT_FILE, SledJournal, SledOptions};
 
 /// The most bytes that several records may have together in one batch.
 ///
@@ -72,6 +83,12 @@ pub trait Journal: Send + Sync + 'static {
     /// The records from `from` to the head as it is now, in order and checked.
     /// Ends after the first error.
     fn scan(&self, from: u64) -> Records<'_>;
+
+    /// The position through which a second copy has everything durably; none if
+    /// there is no second copy. At most the head, but for a moment.
+    fn mirrored(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl<J: Journal + ?Sized> Journal for Arc<J> {
@@ -89,6 +106,10 @@ impl<J: Journal + ?Sized> Journal for Arc<J> {
 
     fn scan(&self, from: u64) -> Records<'_> {
         (**self).scan(from)
+    }
+
+    fn mirrored(&self) -> Option<u64> {
+        (**self).mirrored()
     }
 }
 

@@ -1,6 +1,12 @@
-//! Drills on the real binary: `kill -9` with filings in flight, and the order of writes, syncs and answers.
+//! Drills on the real binary: `kill -9` with filings in flight, and the order of writes, syncs and answers. In files
+//! of their own: the power cut (`power_cut`), the full disk (`disk_full`), flipped bits (`bit_flips`).
 //!
-//! `DRILL_ROUNDS=200 cargo test --release --test it drills` for the long form.
+//! `DRILL_ROUNDS=200 DRILL_FLIPS=500 DRILL_CUTS=20 cargo test --release --test it drills -- --nocapture` for the long
+//! form. A drill that can't be held here prints SKIPPED and why.
+
+mod bit_flips;
+mod disk_full;
+mod power_cut;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -18,7 +24,15 @@ use budget_consolidator::proto::api;
 use budget_consolidator::store::{MemoryJournal, SledJournal, SledOptions, Step};
 use budget_consolidator::submission_file::SubmissionFile;
 
+use prost::Message;
+
+use crate::safekeeping::{consolidator, path, said};
 use crate::support::*;
+
+/// How long a drill is, by an environment variable.
+fn rounds(variable: &str, short: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(short)
+}
 
 /// The server as a process of its own.
 struct Process {
@@ -28,8 +42,12 @@ struct Process {
 
 impl Process {
     fn start(data: &Path) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        Process::spawn(serve(data))
+    }
+
+    fn start_mirrored(data: &Path, mirror: &Path) -> Process {
+        let mut command = serve(data);
+        command.arg("--mirror").arg(mirror);
         Process::spawn(command)
     }
 
@@ -45,6 +63,12 @@ impl Process {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+fn serve(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    command
 }
 
 impl Drop for Process {
@@ -139,46 +163,77 @@ async fn check_versions(address: &str, form: &FormSet, acknowledged: &Acknowledg
     present.len()
 }
 
+/// Files for the example's units, each as fast as it is answered, until the server is gone.
+fn keep_filing(
+    address: &str,
+    form: &Arc<FormSet>,
+    from: u64,
+    acknowledged: &Acknowledged,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let bases = ["407001", "407003", "407004"].map(|code| example(&format!("fenyang-2024/submissions/{code}.json")));
+    let file = |base| file_until_the_server_is_gone(address.to_owned(), base, form.clone(), from, acknowledged.clone());
+    bases.into_iter().map(file).map(tokio::spawn).collect()
+}
+
+/// What readers see of the department.
+async fn views(address: &str) -> Vec<u8> {
+    let auditor = Client::connect(address, AUDITOR).await;
+    [auditor.view("407", &[], true).await.unwrap().encode_to_vec(), auditor.status_board("407").await.encode_to_vec()]
+        .concat()
+}
+
+/// The data directory is lost: it comes back from the mirror.
+fn lose_and_restore(data: &Path, mirror: &Path) {
+    std::fs::remove_dir_all(data).unwrap();
+    let (text, code) = said(&consolidator(&["restore", path(mirror), "--data", path(data)]));
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// Every other round with a mirror. In half of those, the data directory is lost as well: at once, so that the mirror
+/// alone must have what was acknowledged, or after a look at the views, which must be the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_with_filings_in_flight_every_acknowledged_submission_is_whole() {
-    let rounds: u64 = std::env::var("DRILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
+    let rounds = rounds("DRILL_ROUNDS", 20);
     let directory = tempfile::tempdir().unwrap();
+    let (data, mirror) = (directory.path().join("data"), directory.path().join("mirror"));
     let form = Arc::new(form("shanxi-2024"));
-    let process = Process::start(directory.path());
+    let process = Process::start(&data);
     Client::connect(&process.address, ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
     process.kill();
     let acknowledged = Acknowledged::default();
-    let bases: Vec<SubmissionFile> =
-        ["407001", "407003", "407004"].map(|code| example(&format!("fenyang-2024/submissions/{code}.json"))).into();
-    let mut versions = 0;
+    let (mut versions, mut restored) = (0, 0);
     for round in 0..rounds {
-        let process = Process::start(directory.path());
-        let clients: Vec<_> = bases
-            .iter()
-            .map(|base| {
-                let (address, base, form) = (process.address.clone(), base.clone(), form.clone());
-                tokio::spawn(file_until_the_server_is_gone(
-                    address,
-                    base,
-                    form,
-                    round * 1_000_000,
-                    acknowledged.clone(),
-                ))
-            })
-            .collect();
+        let start = || if round % 2 == 0 { Process::start(&data) } else { Process::start_mirrored(&data, &mirror) };
+        let process = start();
+        let clients = keep_filing(&process.address, &form, round * 1_000_000, &acknowledged);
         // A different moment each round, spread over a few group commits.
         tokio::time::sleep(Duration::from_millis(40 + round * 37 % 160)).await;
         process.kill();
         for client in clients {
             client.await.unwrap();
         }
-        let process = Process::start(directory.path());
+        if round % 8 == 3 {
+            lose_and_restore(&data, &mirror);
+            restored += 1;
+        }
+        let process = start();
         versions = check_versions(&process.address, &form, &acknowledged).await;
+        let before = views(&process.address).await;
         process.kill();
+        if round % 8 == 7 {
+            lose_and_restore(&data, &mirror);
+            restored += 1;
+            let process = start();
+            assert_eq!(views(&process.address).await, before, "other views from the mirror");
+            process.kill();
+        }
     }
     let count = acknowledged.lock().unwrap().len();
     assert!(count as u64 > rounds, "too few filings were in flight: {count}");
-    println!("kill -9: {rounds} rounds, {count} submissions acknowledged, {versions} present, none lost, none half");
+    println!(
+        "kill -9: {rounds} rounds, half with a mirror, {restored} with the data directory lost and restored; \
+         {count} submissions acknowledged, {versions} present, none lost, none half"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,7 +273,7 @@ async fn a_journal_that_does_not_sync_loses_what_it_acknowledged() {
         let answer = server.client(&unit("407003")).await.submit(&file, &form("shanxi-2024")).await.unwrap();
         let after = Arc::new(journal.crash());
         server.stop().await;
-        let (consolidator, writer) = Consolidator::open(after, test_clock(), Vec::new()).unwrap();
+        let (consolidator, writer) = Consolidator::open(after, test_clock(), Vec::new(), None).unwrap();
         assert_eq!(consolidator.snapshot().event(answer.position).is_ok(), survives);
         consolidator.close().await;
         tokio::task::spawn_blocking(move || writer.join()).await.unwrap();

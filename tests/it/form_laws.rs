@@ -16,6 +16,7 @@ use budget_consolidator::consolidator::record::{self, Packed, Record};
 use budget_consolidator::ledger::actor::{Actor, Role};
 use budget_consolidator::ledger::decide::{Action, Command, Decision, FigureOrder, Filing, decide};
 use budget_consolidator::ledger::event::{Envelope, Event, Timestamp};
+use budget_consolidator::ledger::image;
 use budget_consolidator::ledger::state::State;
 use budget_consolidator::ledger::view::{NodeView, Scope, view};
 use budget_consolidator::ledger::{Contents, Position};
@@ -394,6 +395,10 @@ proptest! {
             journal.append(at as u64, std::slice::from_ref(bytes)).unwrap();
         }
         let folded = fold(&journal).unwrap();
+        // However the state came about, its image is the same, and reads back.
+        let bytes = image::image(&folded);
+        prop_assert_eq!(&bytes, &image::image(&world.state));
+        prop_assert_eq!(&bytes, &image::image(&image::state(&bytes).unwrap()));
         let slots = |state: &State| state.slots().map(|(slot, filings)| (slot.clone(), filings.clone())).collect::<Vec<_>>();
         prop_assert_eq!(slots(&folded), slots(&world.state));
         let book = |state: &State| state.control(FORM_YEAR, Round::Second).cloned();

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use budget_consolidator::store::{
-    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disk, Journal, JournalError, MemoryJournal, Observer, RECORD_BYTES_MAX,
-    RealDisk, STORE_FORMAT, SledJournal, SledOptions, Step,
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disk, Journal, JournalError, MemoryJournal, MirrorOptions, MirroredJournal,
+    Observer, RECORD_BYTES_MAX, RealDisk, STORE_FORMAT, SledJournal, SledOptions, Step,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -56,6 +56,41 @@ impl Engine for OnSled {
         self.journal = None;
         self.journal = Some(open(self.directory.path()).unwrap());
     }
+}
+
+/// An engine with its mirror; reopened, both are.
+struct Mirrored<E> {
+    journal: Option<MirroredJournal>,
+    open: fn(&Path) -> E,
+    lagging: bool,
+    directory: TempDir,
+}
+
+impl<E: Journal> Mirrored<E> {
+    fn new(open: fn(&Path) -> E, lagging: bool) -> Self {
+        let mut new = Self { journal: None, open, lagging, directory: TempDir::new().unwrap() };
+        new.reopen();
+        new
+    }
+}
+
+impl<E: Journal> Engine for Mirrored<E> {
+    fn journal(&self) -> &dyn Journal {
+        self.journal.as_ref().unwrap()
+    }
+    fn reopen(&mut self) {
+        self.journal = None;
+        let engine = Arc::new((self.open)(&self.directory.path().join("store")));
+        let options = MirrorOptions { lagging: self.lagging, ..MirrorOptions::default() };
+        let journal = MirroredJournal::open(engine, &self.directory.path().join("mirror"), options).unwrap();
+        let settled = self.lagging || journal.mirrored() == Some(journal.head().unwrap());
+        assert!(settled, "a mirror in step is in step from the start");
+        self.journal = Some(journal);
+    }
+}
+
+fn open_sled(directory: &Path) -> SledJournal {
+    open(directory).unwrap()
 }
 
 fn open(directory: &Path) -> Result<SledJournal, JournalError> {
@@ -220,6 +255,12 @@ macro_rules! every_engine {
         mod contract_sled {
             $(#[test] fn $rule() { super::$rule(&mut super::OnSled::new()); })*
         }
+        mod contract_mirrored {
+            $(#[test] fn $rule() { super::$rule(&mut super::Mirrored::new(super::open_sled, false)); })*
+        }
+        mod contract_mirror_lagging {
+            $(#[test] fn $rule() { super::$rule(&mut super::Mirrored::new(super::open_sled, true)); })*
+        }
     };
 }
 
@@ -286,6 +327,11 @@ proptest! {
     #[test]
     fn law_journal_equals_a_list_on_sled(moves in moves()) {
         agrees_with_a_list(&mut OnSled::new(), moves);
+    }
+
+    #[test]
+    fn law_journal_equals_a_list_with_a_mirror(moves in moves(), lagging in any::<bool>()) {
+        agrees_with_a_list(&mut Mirrored::new(open_sled, lagging), moves);
     }
 }
 
@@ -548,7 +594,7 @@ fn reserve_refuses_appends_while_reads_go_on() {
 
     *disk.free.lock().unwrap() = Some(reserve - 1);
     let error = journal.append(1, &[b"no".to_vec()]).unwrap_err();
-    let JournalError::Full { free, reserve: stated } = error else { panic!("{error}") };
+    let JournalError::Full { free, reserve: stated, .. } = error else { panic!("{error}") };
     assert_eq!((free, stated), (reserve - 1, reserve));
     assert_eq!(all(&journal), [b"kept"]);
 
@@ -583,7 +629,7 @@ fn closed_store(records: u64) -> TempDir {
 }
 
 /// Changes a closed store behind the journal's back, as no one should.
-fn tamper(directory: &Path, change: impl FnOnce(&sled::Db)) {
+pub fn tamper(directory: &Path, change: impl FnOnce(&sled::Db)) {
     let config = sled::Config::new().path(directory).flush_every_ms(None);
     let db = loop {
         match config.open() {
@@ -758,7 +804,7 @@ fn head_and_last_record_that_disagree_are_refused_with_the_position() {
         let error = refusal(directory.path());
         let JournalError::Damaged { position, .. } = &error else { panic!("{error}") };
         assert_eq!(*position, expected, "{error}");
-        assert!(error.to_string().contains("restore from the mirror"), "{error}");
+        assert!(error.to_string().contains("consolidator restore"), "{error}");
     }
 }
 

@@ -23,7 +23,7 @@ fn sled(directory: &Path) -> Arc<SledJournal> {
 }
 
 /// What every reader sees of every node, as one digest.
-async fn digest_of_all_views(server: &TestServer) -> Digest {
+pub async fn digest_of_all_views(server: &TestServer) -> Digest {
     let client = server.client(AUDITOR).await;
     let units = client.registry().list_units(api::ListUnitsRequest::default()).await.unwrap().into_inner();
     let nodes: Vec<&str> = ["0"].into_iter().chain(units.nodes.iter().map(|node| node.code.as_str())).collect();
@@ -49,7 +49,7 @@ async fn digest_of_all_views(server: &TestServer) -> Digest {
 }
 
 /// The whole example: filings, a refused attempt, a correction, a version on top.
-async fn file_the_example(server: &TestServer) {
+pub async fn file_the_example(server: &TestServer) {
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     let form = form("shanxi-2024");
     for name in ["407001", "407002", "407003", "407004-over", "407004", "407001"] {

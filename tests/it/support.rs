@@ -11,7 +11,7 @@ use budget_consolidator::consolidator::{Clock, Consolidator, WriterThread, embed
 use budget_consolidator::grpc;
 use budget_consolidator::ledger::event::Timestamp;
 use budget_consolidator::proto::api;
-use budget_consolidator::store::{Journal, MemoryJournal};
+use budget_consolidator::store::{Journal, MemoryJournal, ReplacedFile};
 use budget_consolidator::submission_file::SubmissionFile;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -78,7 +78,12 @@ impl TestServer {
     }
 
     pub async fn on(journal: Arc<dyn Journal>) -> TestServer {
-        let (consolidator, writer) = Consolidator::open(journal, test_clock(), embedded_form_sets()).unwrap();
+        TestServer::saving(journal, None).await
+    }
+
+    /// With a file for the saved state.
+    pub async fn saving(journal: Arc<dyn Journal>, saved: Option<ReplacedFile>) -> TestServer {
+        let (consolidator, writer) = Consolidator::open(journal, test_clock(), embedded_form_sets(), saved).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();

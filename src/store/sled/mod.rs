@@ -9,7 +9,7 @@
 //! opened and what is refused there is in `open`; the entries of a record are
 //! in `record`.
 
-mod open;
+pub(in crate::store) mod open;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::directory::refuse_full;
 use super::record::{self, damaged};
 use super::{Disk, Journal, JournalError, Observer, RealDisk, Records, Step, check_batch};
 
-pub use self::open::STORE_FORMAT;
+pub use self::open::{FORMAT_FILE as STORE_FORMAT_FILE, STORE_FORMAT};
 
 /// How a store on disk is run; the defaults are those of the server.
 #[derive(Clone)]
@@ -143,7 +144,7 @@ impl Journal for SledJournal {
         if batch.is_empty() {
             return Ok(head);
         }
-        open::refuse_full(&self.directory, &self.options)?;
+        refuse_full(&self.directory, self.options.disk.as_ref(), self.options.reserve_bytes)?;
 
         let mut entries = ::sled::Batch::default();
         let mut through = head;

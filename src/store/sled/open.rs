@@ -9,26 +9,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
-
-use rustix::fs::FlockOperation;
 
 use super::{Disk, JournalError, SledJournal, SledOptions, Writer, guarded};
+use crate::store::directory::{
+    LOCK_ATTEMPTS, LOCK_PAUSE, io_at, nearest_existing, refuse_full, sync, sync_above, sync_failed, take_lock,
+};
 use crate::store::record::{self, damaged};
 
 /// The format of the whole directory: which engine, which keys, which framing.
 /// Raised when an older program would misread what a newer one wrote.
 pub const STORE_FORMAT: u32 = 1;
 
-const FORMAT_FILE: &str = "FORMAT";
+/// Where sled puts what is too large for its pages; must stay empty.
+pub(in crate::store) const BLOBS: &str = "blobs";
+
+/// The file that says that a directory is a store, and of which format.
+pub const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_DRAFT: &str = "FORMAT.new";
 const FORMAT_PREFIX: &str = "budget-consolidator journal, format ";
-const LOCK_FILE: &str = "LOCK";
-
-/// sled lets go of its file lock a moment after its handle is dropped, by
-/// threads of its own. Our own lock is held by then, so waiting is safe.
-const LOCK_ATTEMPTS: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal, JournalError> {
     let disk = options.disk.as_ref();
@@ -42,7 +40,7 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     let origin = check_format(&directory, disk)?;
     // Before sled: opened on a full disk, it leaves a half-written snapshot
     // because of which no later open succeeds.
-    refuse_full(&directory, &options)?;
+    refuse_full(&directory, disk, options.reserve_bytes)?;
     remove_half_snapshots(&directory)?;
     refuse_blobs(&directory)?;
     let db = open_sled(&directory, &options)?;
@@ -72,18 +70,9 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     Ok(journal)
 }
 
-/// Refuses when the disk is down to the reserve.
-pub(super) fn refuse_full(directory: &Path, options: &SledOptions) -> Result<(), JournalError> {
-    let free = options.disk.free_bytes(directory).map_err(io_at(directory))?;
-    if free < options.reserve_bytes {
-        return Err(JournalError::Full { free, reserve: options.reserve_bytes });
-    }
-    Ok(())
-}
-
 /// Refuses when sled keeps anything in `blobs/`: it never syncs what is there.
-pub(super) fn refuse_blobs(directory: &Path) -> Result<(), JournalError> {
-    let path = directory.join("blobs");
+pub(in crate::store) fn refuse_blobs(directory: &Path) -> Result<(), JournalError> {
+    let path = directory.join(BLOBS);
     let files = match fs::read_dir(&path) {
         Ok(entries) => entries.count(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -93,24 +82,6 @@ pub(super) fn refuse_blobs(directory: &Path) -> Result<(), JournalError> {
         return Err(JournalError::BlobsPresent { path, files });
     }
     Ok(())
-}
-
-/// A lock of our own, before sled's: sled answers a held lock with an I/O error
-/// that can't be told from others.
-fn take_lock(directory: &Path) -> Result<File, JournalError> {
-    let path = directory.join(LOCK_FILE);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(io_at(&path))?;
-    // A process that is just being started holds copies of its parent's locks until it runs its own program.
-    for attempt in 1.. {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break,
-            Err(rustix::io::Errno::WOULDBLOCK) if attempt < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(JournalError::InUse { path: directory.to_path_buf() }),
-            Err(error) => return Err(io_at(&path)(error.into())),
-        }
-    }
-    Ok(file)
 }
 
 #[derive(PartialEq, Eq)]
@@ -133,8 +104,12 @@ fn check_format(directory: &Path, disk: &dyn Disk) -> Result<Origin, JournalErro
         }
         Err(error) => return Err(io_at(&path)(error)),
     };
+    known_format(directory, &text).map(|()| Origin::Existing)
+}
+
+fn known_format(directory: &Path, text: &str) -> Result<(), JournalError> {
     match text.trim_end().strip_prefix(FORMAT_PREFIX).map(str::parse) {
-        Some(Ok(STORE_FORMAT)) => Ok(Origin::Existing),
+        Some(Ok(STORE_FORMAT)) => Ok(()),
         Some(Ok(found)) if found > STORE_FORMAT => Err(JournalError::NewerFormat { found, known: STORE_FORMAT }),
         _ => Err(JournalError::OpenFailed {
             path: directory.to_path_buf(),
@@ -142,6 +117,60 @@ fn check_format(directory: &Path, disk: &dyn Disk) -> Result<Origin, JournalErro
             what_to_do: "Give the directory of a store, or restore FORMAT from a backup",
         }),
     }
+}
+
+/// Whether a directory says that it is a store, and one that this program reads.
+pub(in crate::store) fn format_of(directory: &Path) -> Result<(), JournalError> {
+    let path = directory.join(FORMAT_FILE);
+    let text = fs::read_to_string(&path).map_err(io_at(&path))?;
+    known_format(directory, &text)
+}
+
+/// The half-written snapshots of sled in a directory.
+pub(in crate::store) fn half_snapshots(directory: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(io_at(directory))? {
+        let path = entry.map_err(io_at(directory))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Opens a *copy* of a store to look at what is in it, however little of it
+/// fits: the head mark and the position of the last record are told apart, and
+/// the journal reads up to the higher of them and appends nothing.
+pub(in crate::store) fn open_copy(copy: &Path) -> Result<Opened, JournalError> {
+    let options = SledOptions::default();
+    let lock = take_lock(copy)?;
+    let db = open_sled(copy, &options)?;
+    let data_path = copy.join("db");
+    let data = File::open(&data_path).map_err(io_at(&data_path))?;
+    let journal = SledJournal {
+        db,
+        data,
+        directory: copy.to_path_buf(),
+        options,
+        head: AtomicU64::new(0),
+        writer: Mutex::new(Writer { stopped: true }),
+        _lock: lock,
+    };
+    let (mark, last) = (head_mark(&journal), last_position(&journal));
+    let head = mark.as_ref().unwrap_or(&0).max(last.as_ref().unwrap_or(&0));
+    journal.head.store(*head, std::sync::atomic::Ordering::Release);
+    Ok(Opened { mark, last, journal })
+}
+
+/// A copy of a store that was opened to be looked at.
+pub(in crate::store) struct Opened {
+    /// What the head mark says.
+    pub(in crate::store) mark: Result<u64, JournalError>,
+    /// The position of the last record.
+    pub(in crate::store) last: Result<u64, JournalError>,
+    /// Reads; appends nothing.
+    pub(in crate::store) journal: SledJournal,
 }
 
 /// Says that a store is being made here, before sled's first file exists, so
@@ -185,13 +214,9 @@ fn found(journal: &SledJournal) -> Result<(), JournalError> {
 /// Removes what an open on a full disk left behind. sled writes a snapshot
 /// under this name, then renames it; half ones hold nothing that its log lacks.
 fn remove_half_snapshots(directory: &Path) -> Result<(), JournalError> {
-    for entry in fs::read_dir(directory).map_err(io_at(directory))? {
-        let path = entry.map_err(io_at(directory))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            tracing::warn!(path = %path.display(), "removing a half-written snapshot of sled");
-            fs::remove_file(&path).map_err(io_at(&path))?;
-        }
+    for path in half_snapshots(directory)? {
+        tracing::warn!(path = %path.display(), "removing a half-written snapshot of sled");
+        fs::remove_file(&path).map_err(io_at(&path))?;
     }
     Ok(())
 }
@@ -232,32 +257,32 @@ fn open_sled(directory: &Path, options: &SledOptions) -> Result<::sled::Db, Jour
 fn sync_all(disk: &dyn Disk, directory: &Path, existing: &Path, data: &File) -> Result<(), JournalError> {
     disk.sync(data).map_err(sync_failed(&directory.join("db")))?;
     sync(disk, &directory.join("conf"))?;
-    sync(disk, &directory.join("blobs"))?;
+    sync(disk, &directory.join(BLOBS))?;
     sync(disk, directory)?;
-    for parent in directory.ancestors().skip(1) {
-        sync(disk, parent)?;
-        if parent == existing || !parent.starts_with(existing) {
-            break;
-        }
-    }
-    Ok(())
+    sync_above(disk, directory, existing)
+}
+
+fn head_mark(journal: &SledJournal) -> Result<u64, JournalError> {
+    let mark = guarded(|| journal.db.get(record::head_key())).map_err(|error| journal.read_error(0, error))?;
+    record::parse_head(&mark.ok_or_else(|| damaged(0, "the head mark is missing"))?)
+}
+
+/// The position of the last record; 0 if there is none.
+fn last_position(journal: &SledJournal) -> Result<u64, JournalError> {
+    let last = guarded(|| journal.db.range(..record::head_key()).next_back().transpose())
+        .map_err(|error| journal.read_error(0, error))?;
+    let Some((key, _)) = last else { return Ok(0) };
+    record::position_of(&key).ok_or_else(|| damaged(0, "an entry has a key that is not a position"))
 }
 
 /// Reads the head mark and the last record, and refuses unless they agree.
 fn check_head(journal: &SledJournal) -> Result<u64, JournalError> {
-    let read = |key| journal.db.get(key);
-    let mark = guarded(|| read(record::head_key())).map_err(|error| journal.read_error(0, error))?;
-    let mark = mark.ok_or_else(|| damaged(0, "the head mark is missing"))?;
-    let head = record::parse_head(&mark)?;
-
-    let last = guarded(|| journal.db.range(..record::head_key()).next_back().transpose())
-        .map_err(|error| journal.read_error(head, error))?;
-    let last = match last {
-        None => 0,
-        Some((key, _)) => {
-            record::position_of(&key).ok_or_else(|| damaged(0, "an entry has a key that is not a position"))?
-        }
-    };
+    let head = head_mark(journal)?;
+    let last = last_position(journal).map_err(|error| match error {
+        // Where sled can't say, the head is as far as it is known.
+        JournalError::Damaged { position: 0, what } => damaged(head, what),
+        other => other,
+    })?;
     if last > head {
         return Err(damaged(head + 1, format!("there are records up to {last} behind the head {head}")));
     }
@@ -266,23 +291,4 @@ fn check_head(journal: &SledJournal) -> Result<u64, JournalError> {
     }
     super::Scan::new(journal, head.max(1), head).try_for_each(|record| record.map(drop))?;
     Ok(head)
-}
-
-fn nearest_existing(directory: &Path) -> PathBuf {
-    let mut ancestors = directory.ancestors().filter(|path| !path.as_os_str().is_empty());
-    let found = ancestors.find(|path| path.exists());
-    found.unwrap_or(Path::new(".")).to_path_buf()
-}
-
-fn sync(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
-    let file = File::open(path).map_err(io_at(path))?;
-    disk.sync(&file).map_err(sync_failed(path))
-}
-
-fn sync_failed(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
-    move |error| JournalError::SyncFailed { path: path.to_path_buf(), why: format!("syncing: {error}") }
-}
-
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
-    move |source| JournalError::Io { path: path.to_path_buf(), source }
 }

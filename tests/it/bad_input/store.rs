@@ -75,7 +75,7 @@ async fn records_that_are_none_are_damage_at_their_position() {
     ] {
         let journal = MemoryJournal::new();
         journal.append(0, &[record]).unwrap();
-        let opened = Consolidator::open(Arc::new(journal), test_clock(), embedded_form_sets());
+        let opened = Consolidator::open(Arc::new(journal), test_clock(), embedded_form_sets(), None);
         let Err(remark) = opened else { panic!("{what} was opened") };
         assert_eq!((remark.reason, remark.fact("position")), (Reason::JournalDamaged, Some("1")), "{what}: {remark}");
     }
@@ -117,6 +117,17 @@ impl Disk for Ailing {
     }
 }
 
+const SUBMISSIONS: &str = "budget.consolidation.v1.SubmissionService";
+
+/// Whether a service says that it serves.
+async fn health(server: &TestServer, service: &str) -> bool {
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let mut client = HealthClient::new(server.client("").await.connection());
+    let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
+    answer.into_inner().status() == ServingStatus::Serving
+}
+
 async fn scene_on(directory: &Path, disk: &Arc<Ailing>) -> Scene {
     let options = SledOptions { disk: disk.clone(), ..SledOptions::default() };
     let server = TestServer::on(Arc::new(SledJournal::open(directory, options).unwrap())).await;
@@ -152,6 +163,8 @@ async fn after_a_failed_sync_nothing_is_taken_or_seen_until_a_restart_that_knows
     let (bureau, unit) = (scene.server.client(BUREAU).await, scene.client().await);
     let before = head(&bureau).await;
     let parts = scene.parts();
+    let views = bureau.view("407", &[], true).await.unwrap();
+    assert!(health(&scene.server, "").await && health(&scene.server, SUBMISSIONS).await);
     disk.fails.store(true, Ordering::SeqCst);
     let filed = scene.nothing_changes("failed sync", unit.submit_parts(parts.clone())).await;
     assert_refused("failed sync", filed, Code::Unavailable, "OUTCOME_UNKNOWN", &["the disk is ill"]);
@@ -160,6 +173,18 @@ async fn after_a_failed_sync_nothing_is_taken_or_seen_until_a_restart_that_knows
         let again = scene.nothing_changes("stopped", unit.submit_parts(parts.clone())).await;
         assert_refused("stopped", again, Code::Unavailable, "STORE_STOPPED", &[]);
     }
+    // Whoever balances load is told; whoever reads goes on.
+    let mut told = false;
+    for _ in 0..100 {
+        told = !health(&scene.server, "").await && !health(&scene.server, SUBMISSIONS).await;
+        if told {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(told, "the health is still good");
+    assert!(health(&scene.server, "budget.consolidation.v1.ConsolidationService").await);
+    assert_eq!(bureau.view("407", &[], true).await.unwrap(), views);
     let issue = bureau.issue_control("fenyang-2024/control.csv", "shanxi-2024", 2024);
     assert_refused("issue", scene.nothing_changes("stopped", issue).await, Code::Unavailable, "STORE_STOPPED", &[]);
     scene.stop().await;

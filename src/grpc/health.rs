@@ -1,0 +1,41 @@
+//! The health that load balancers and supervisors ask for: whether filings are taken.
+//!
+//! When the writer has stopped, the services that write, and the server as a whole, are NOT_SERVING, while those that
+//! only read stay as they are: they still answer. Knows nothing of why the writer stopped; the log and the answers say.
+
+use std::time::Duration;
+
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::consolidator::Consolidator;
+
+/// How soon a stopped writer is noticed: well within what a load balancer waits between two questions.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The server as a whole, and the services that write.
+const WRITING: [&str; 4] = [
+    "",
+    "budget.consolidation.v1.SubmissionService",
+    "budget.consolidation.v1.ControlFigureService",
+    "budget.consolidation.v1.RegistryService",
+];
+const READING: [&str; 2] = ["budget.consolidation.v1.ConsolidationService", "budget.consolidation.v1.AuditService"];
+
+/// Says serving, and says otherwise once the writer has stopped. A stopped writer never goes on, so then it ends.
+pub(super) async fn follow(health: HealthReporter, consolidator: Consolidator) {
+    for service in WRITING.into_iter().chain(READING) {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
+    while consolidator.is_accepting() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    not_serving(&health).await;
+}
+
+/// No filings are taken any more.
+pub(super) async fn not_serving(health: &HealthReporter) {
+    for service in WRITING {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+}

@@ -1,0 +1,215 @@
+//! A store from an archive: made beside where it shall be, compared record by
+//! record with the archive, and only then given its name.
+//!
+//! Knows no events: whether they make sense is checked by the caller between
+//! [`Draft::write`] and [`Draft::finish`]. A draft that is dropped is removed;
+//! one that a crash leaves has a name that no server is given.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::archive::{Entry, Flaw, Reader};
+use super::directory::{LOCK_FILE, io_at, sync, take_lock};
+use super::{
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Journal, JournalError, MIRROR_FILE, RealDisk, SledJournal, SledOptions,
+};
+
+const SUFFIX: &str = ".restoring";
+
+/// The archive that a path means: a file, or the one in a mirror's directory.
+pub fn archive_at(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(MIRROR_FILE) } else { path.to_path_buf() }
+}
+
+/// What an archive holds, every checksum compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// The first position; 0 if there is no event.
+    pub first: u64,
+    /// The last position that is whole.
+    pub last: u64,
+    /// Whether the file ends as it should, with a mark.
+    pub complete: bool,
+    /// Bytes that were read and make sense.
+    pub bytes: u64,
+    /// Where it stops making sense, if it does.
+    pub flaw: Option<Flaw>,
+}
+
+/// Reads an archive to its end. `progress` is told the bytes read so far.
+///
+/// # Errors
+/// What no archive of this program has, or what the system says; damage is in the answer.
+pub fn read_through(archive: &Path, progress: &dyn Fn(u64)) -> Result<Contents, JournalError> {
+    let mut reader = Reader::open(archive)?;
+    while reader.next()?.is_some() {
+        progress(reader.offset());
+    }
+    Ok(Contents {
+        first: reader.first(),
+        last: reader.position(),
+        complete: reader.is_complete(),
+        bytes: reader.offset(),
+        flaw: reader.flaw().cloned(),
+    })
+}
+
+/// Appends records to a journal in batches within its limits.
+pub(super) struct Batches {
+    head: u64,
+    batch: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Batches {
+    pub(super) fn new(head: u64) -> Batches {
+        Batches { head, batch: Vec::new(), bytes: 0 }
+    }
+
+    pub(super) fn add(&mut self, journal: &dyn Journal, record: Vec<u8>) -> Result<(), JournalError> {
+        let fits = self.bytes + record.len() <= BATCH_BYTES_MAX && self.batch.len() < BATCH_RECORDS_MAX;
+        if !self.batch.is_empty() && !fits {
+            self.write(journal)?;
+        }
+        self.bytes += record.len();
+        self.batch.push(record);
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, journal: &dyn Journal) -> Result<u64, JournalError> {
+        self.write(journal)?;
+        Ok(self.head)
+    }
+
+    fn write(&mut self, journal: &dyn Journal) -> Result<(), JournalError> {
+        self.head = journal.append(self.head, &self.batch)?;
+        self.batch.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// A store that is being made from an archive.
+pub struct Draft {
+    journal: Option<SledJournal>,
+    draft: PathBuf,
+    target: PathBuf,
+}
+
+impl Draft {
+    /// Writes the events up to `through` beside `directory`, opens what was
+    /// written again, and compares it with the archive. `progress` is told the
+    /// bytes of the archive that were written so far.
+    ///
+    /// # Errors
+    /// [`JournalError::NotEmpty`] if there is anything in `directory`; what the
+    /// archive or the store says.
+    pub fn write(
+        archive: &Path,
+        directory: &Path,
+        through: u64,
+        progress: &dyn Fn(u64),
+    ) -> Result<Draft, JournalError> {
+        let target = std::path::absolute(directory).map_err(io_at(directory))?;
+        refuse_unless_empty(&target)?;
+        let path = draft_path(&target)?;
+        remove_left_over(&path)?;
+        let mut draft = Draft { journal: None, draft: path, target };
+        let journal = SledJournal::open(&draft.draft, SledOptions::default())?;
+        let mut batches = Batches::new(0);
+        let mut reader = Reader::open(archive)?;
+        while let Some(entry) = reader.next()? {
+            match entry {
+                Entry::Event { position, bytes } if position <= through => batches.add(&journal, bytes)?,
+                Entry::Event { .. } => break,
+                Entry::Mark { .. } => {}
+            }
+            progress(reader.offset());
+        }
+        batches.finish(&journal)?;
+        drop(journal);
+        // What counts is what the next start will find.
+        let journal = SledJournal::open(&draft.draft, SledOptions::default())?;
+        compare(&journal, archive, through)?;
+        draft.journal = Some(journal);
+        Ok(draft)
+    }
+
+    /// The store, for the caller to check what it holds.
+    pub fn journal(&self) -> Option<&dyn Journal> {
+        self.journal.as_ref().map(|journal| journal as &dyn Journal)
+    }
+
+    /// Gives the store its name.
+    ///
+    /// # Errors
+    /// What the system says; then nothing is left.
+    pub fn finish(mut self) -> Result<(), JournalError> {
+        self.journal = None;
+        let disk = RealDisk;
+        refuse_unless_empty(&self.target)?;
+        fs::rename(&self.draft, &self.target).map_err(io_at(&self.target))?;
+        self.target.parent().map_or(Ok(()), |parent| sync(&disk, parent))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.journal = None;
+        if let Err(error) = fs::remove_dir_all(&self.draft)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, draft = %self.draft.display(), "an unfinished store was left behind; remove it");
+        }
+    }
+}
+
+fn refuse_unless_empty(directory: &Path) -> Result<(), JournalError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(mut entries) => entries.next(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io_at(directory)(error)),
+    };
+    entries.map_or(Ok(()), |_| Err(JournalError::NotEmpty { path: directory.to_path_buf() }))
+}
+
+/// `data.restoring` beside `data`: the same disk, so that the name can be given in one step.
+fn draft_path(target: &Path) -> Result<PathBuf, JournalError> {
+    let name = target.file_name().ok_or_else(|| JournalError::NotEmpty { path: target.to_path_buf() })?;
+    let mut name = name.to_owned();
+    name.push(SUFFIX);
+    Ok(target.with_file_name(name))
+}
+
+/// Removes what a restore left that was killed. Anything else of that name is not ours.
+fn remove_left_over(draft: &Path) -> Result<(), JournalError> {
+    if !draft.exists() {
+        return Ok(());
+    }
+    if !draft.join(LOCK_FILE).exists() {
+        return refuse_unless_empty(draft);
+    }
+    let _lock = take_lock(draft)?;
+    fs::remove_dir_all(draft).map_err(io_at(draft))
+}
+
+/// Compares a store with the archive it was made from.
+fn compare(journal: &dyn Journal, archive: &Path, through: u64) -> Result<(), JournalError> {
+    let mut reader = Reader::open(archive)?;
+    let mut stored = journal.scan(1);
+    while let Some(entry) = reader.next()? {
+        let Entry::Event { position, bytes } = entry else { continue };
+        if position > through {
+            break;
+        }
+        if stored.next().transpose()? != Some((position, bytes)) {
+            let what = "what was written is not what the archive has".to_owned();
+            return Err(JournalError::Damaged { position, what });
+        }
+    }
+    match stored.next().transpose()? {
+        None => Ok(()),
+        Some((position, _)) => Err(JournalError::Damaged { position, what: "it is not in the archive".to_owned() }),
+    }
+}
