@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use budget_consolidator::budget::form_set::RollUp;
+use budget_consolidator::consolidator::SAVED_STATE_FILE;
 use budget_consolidator::store::{Journal, SledJournal, SledOptions};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -105,7 +106,8 @@ async fn lone(generator: &Arc<Generator>) -> Lone {
     lone.rows = filings.iter().map(|filing| filing.rows).sum::<u64>() as f64 / filings.len() as f64;
     server.stop();
     let open = |path: &Path| SledJournal::open(path, SledOptions::default()).expect("the journal");
-    let records: Vec<Vec<u8>> = open(data.path()).scan(1).map(|record| record.expect("a record").1).collect();
+    let records: Vec<Vec<u8>> =
+        open(&data.path().join("store")).scan(1).map(|record| record.expect("a record").1).collect();
     let journal = open(bare.path());
     for (head, record) in (0..).zip(&records) {
         let start = Instant::now();
@@ -119,16 +121,19 @@ async fn lone(generator: &Arc<Generator>) -> Lone {
 
 /// Everything that is measured with so many units.
 async fn size(generator: &Arc<Generator>, units: usize) -> Size {
-    let data = directory();
+    let (data, mirrored) = (directory(), directory());
     let (server, sink) = (Process::real(data.path()), Process::sink());
     let channel = client::connect(&server.address).await;
     client::furnish(&channel, generator, units).await;
-    let empty = disk(data.path());
+    let twin = Process::mirrored(mirrored.path());
+    client::furnish(&client::connect(&twin.address).await, generator, units).await;
+    let store = data.path().join("store");
+    let empty = disk(&store);
     let mut size = Size { units, ..Size::default() };
     let mut next = 0;
     for (streams, percent) in STREAMS {
         let end = if percent == STREAMS[2].1 { units } else { next + units * percent / 100 };
-        let ingest = ingest(generator, (&server, &sink), next..end, streams).await;
+        let ingest = ingest(generator, [&sink, &server, &twin], next..end, streams).await;
         size.lines += ingest.lines;
         size.ingest.push(ingest);
         next = end;
@@ -141,26 +146,38 @@ async fn size(generator: &Arc<Generator>, units: usize) -> Size {
     }
     size.memory = server.peak_memory();
     server.stop();
-    size.disk = disk(data.path()) - empty;
-    let start = Instant::now();
-    let server = Process::real(data.path());
-    let channel = client::connect(&server.address).await;
-    client::view(&channel, &summed, units).await;
-    size.restart = start.elapsed();
-    size.memory_restarted = server.peak_memory();
-    server.stop();
+    twin.stop();
+    let saved = store.join(SAVED_STATE_FILE);
+    size.saved = std::fs::metadata(&saved).map_or(0, |file| file.len());
+    size.mirror = disk(&mirrored.path().join("mirror"));
+    size.disk = disk(&store) - empty - size.saved;
+    for (time, whole) in [(&mut size.restart, false), (&mut size.rebuild, true)] {
+        if whole {
+            std::fs::remove_file(&saved).expect("a saved state");
+        }
+        let start = Instant::now();
+        let server = Process::real(data.path());
+        let channel = client::connect(&server.address).await;
+        client::view(&channel, &summed, units).await;
+        *time = start.elapsed();
+        size.memory_restarted = size.memory_restarted.max(server.peak_memory());
+        server.stop();
+    }
     size
 }
 
-/// Files with so many streams, wave by wave: first to the sink, then to the server.
+/// Files with so many streams, wave by wave: to the sink, to the server, and to one that keeps a mirror as well.
 async fn ingest(
     generator: &Arc<Generator>,
-    (server, sink): (&Process, &Process),
+    servers: [&Process; 3],
     units: std::ops::Range<usize>,
     streams: usize,
 ) -> Ingest {
     let mut ingest = Ingest { streams, ..Ingest::default() };
-    let (channels, sinks) = (connections(server, streams).await, connections(sink, streams).await);
+    let mut connected = Vec::new();
+    for server in servers {
+        connected.push(connections(server, streams).await);
+    }
     for start in units.clone().step_by(WAVE) {
         let filings = prepare(generator, start..(start + WAVE).min(units.end));
         for filing in filings.iter() {
@@ -169,7 +186,8 @@ async fn ingest(
             ingest.cells += filing.cells;
             ingest.bytes += filing.bytes;
         }
-        for (server, channels, time) in [(sink, &sinks, &mut ingest.sink), (server, &channels, &mut ingest.server)] {
+        let times = [&mut ingest.sink, &mut ingest.server, &mut ingest.mirrored];
+        for ((server, channels), time) in servers.into_iter().zip(&connected).zip(times) {
             let before = server.processor_time();
             time.wall += client::file_all(channels, &filings).await;
             time.processor += server.processor_time() - before;

@@ -32,7 +32,12 @@ pub(crate) struct Size {
     pub(crate) pages: Vec<Duration>,
     /// Bytes that the filings take.
     pub(crate) disk: u64,
+    /// Bytes of the mirror, and of the saved state.
+    pub(crate) mirror: u64,
+    pub(crate) saved: u64,
+    /// From the saved state, and from the first event.
     pub(crate) restart: Duration,
+    pub(crate) rebuild: Duration,
     pub(crate) memory: u64,
     pub(crate) memory_restarted: u64,
 }
@@ -47,6 +52,8 @@ pub(crate) struct Ingest {
     pub(crate) bytes: u64,
     pub(crate) sink: Time,
     pub(crate) server: Time,
+    /// With a synced mirror.
+    pub(crate) mirrored: Time,
 }
 
 #[derive(Default)]
@@ -100,6 +107,9 @@ impl fmt::Display for Report {
                 targets.0,
                 targets.1,
             )?;
+            let share = ingest.sink.wall.as_secs_f64() / ingest.mirrored.wall.as_secs_f64();
+            let targets = if ingest.streams == 16 { ("30 %", "") } else { ("", "") };
+            row("– with a synced mirror".into(), format!("**{:.0} %**", share * 100.0), targets.0, targets.1)?;
             row(
                 format!("– {streams}"),
                 format!(
@@ -164,12 +174,14 @@ impl fmt::Display for Report {
             "45 B",
             "30 B",
         )?;
+        row("– mirror, saved state".into(), format!("{}, {}", mib(last.mirror), mib(last.saved)), "", "")?;
         row(
             format!("restart at {units} units to the first view"),
             format!("**{:.2} s**", last.restart.as_secs_f64()),
             "2 s",
             "0.5 s",
         )?;
+        row("– by a full fold".into(), format!("{:.2} s", last.rebuild.as_secs_f64()), "", "")?;
         row(
             format!("peak resident memory at {units} units"),
             format!("**{}**, after a restart {}", mib(last.memory), mib(last.memory_restarted)),

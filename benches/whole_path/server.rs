@@ -12,6 +12,7 @@ use budget_consolidator::cli::serve;
 use budget_consolidator::grpc::limits;
 use budget_consolidator::proto::api;
 use budget_consolidator::proto::api::submission_service_server::SERVICE_NAME;
+use budget_consolidator::store::MirrorOptions;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::body::Body;
@@ -36,6 +37,11 @@ impl Process {
     /// The server itself, on a data directory.
     pub(crate) fn real(data: &Path) -> Process {
         Process::spawn("real", data)
+    }
+
+    /// The same with a synced mirror, in a directory below the data's.
+    pub(crate) fn mirrored(data: &Path) -> Process {
+        Process::spawn("mirrored", data)
     }
 
     /// A server that decodes the same messages, counts them and answers.
@@ -111,7 +117,10 @@ pub(crate) fn run_as_told() -> bool {
             served.await.expect("the sink");
         } else {
             let address = ([127, 0, 0, 1], 0).into();
-            let server = serve::open(Path::new(&data), address).await.expect("the store");
+            let data = Path::new(&data);
+            let mirror = data.join("mirror");
+            let mirror = (role == "mirrored").then(|| (mirror.as_path(), MirrorOptions::default()));
+            let server = serve::open_mirrored(&data.join("store"), mirror, address).await.expect("the store");
             println!("http://{}", server.address);
             server.run(shutdown).await.expect("the server");
         }

@@ -3,6 +3,7 @@
 //! Versioned as a whole: an import replaces the year's tree, and a roll-up names the version that it used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::reason::{Reason, Remark};
 use super::submission::UnitCode;
@@ -65,6 +66,8 @@ pub struct UnitTree {
     pub version: u32,
     nodes: BTreeMap<UnitCode, Node>,
     children: BTreeMap<UnitCode, Vec<UnitCode>>,
+    /// How many nodes at or below each file a budget.
+    budgeted: BTreeMap<UnitCode, u32>,
 }
 
 impl UnitTree {
@@ -98,7 +101,7 @@ impl UnitTree {
             }
         }
         children.values_mut().for_each(|codes| codes.sort());
-        let tree = UnitTree { version, nodes, children };
+        let mut tree = UnitTree { version, nodes, children, budgeted: BTreeMap::new() };
         for node in tree.nodes.values() {
             if node.parent != BUREAU && !tree.nodes.contains_key(&node.parent) {
                 return Err(invalid(&node.code, "parent").with("parent", &node.parent));
@@ -108,6 +111,11 @@ impl UnitTree {
                 return Err(invalid(&node.code, "depth"));
             }
         }
+        let mut budgeted: BTreeMap<UnitCode, u32> = BTreeMap::new();
+        for node in tree.nodes.values().filter(|node| node.budgeted) {
+            tree.path(&node.code).into_iter().for_each(|code| *budgeted.entry(code.into()).or_default() += 1);
+        }
+        tree.budgeted = budgeted;
         Ok(tree)
     }
 
@@ -156,6 +164,17 @@ impl UnitTree {
         self.path(a).into_iter().find(|code| above_b.contains(code))
     }
 
+    /// How many nodes at or below `code` file a budget: kept, since every view says it.
+    pub fn budgeted_count(&self, code: &str) -> u32 {
+        self.budgeted.get(code).copied().unwrap_or(0)
+    }
+
+    /// The nodes at or below `code` that file a budget and come after the code `after`, in order, as they are asked for.
+    pub fn budgeted_after<'t>(&'t self, code: &'t str, after: &str) -> impl Iterator<Item = &'t Node> + use<'t> {
+        let rest = self.nodes.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        rest.map(|(_, node)| node).filter(move |node| node.budgeted && self.is_within(&node.code, code))
+    }
+
     /// All nodes at or below `code` that file a budget, sorted by code.
     pub fn budgeted_below<'t>(&'t self, code: &str) -> Vec<&'t Node> {
         let mut found = Vec::new();
@@ -197,6 +216,11 @@ mod tests {
         assert_eq!(tree.path("407002001"), ["407002001", "407002", "407", "0"]);
         assert_eq!(tree.common_ancestor("407002001", "407002"), Some("407002"));
         assert_eq!(tree.budgeted_below("0").len(), 2);
+        for code in ["0", "407", "407002", "407002001", "9"] {
+            let below: Vec<&Node> = tree.budgeted_after(code, "").collect();
+            assert_eq!((&below, below.len()), (&tree.budgeted_below(code), tree.budgeted_count(code) as usize), "{code}");
+        }
+        assert_eq!(tree.budgeted_after("0", "407002").count(), 1);
         assert!(tree.is_within("407002001", "407") && !tree.is_within("407", "407002"));
     }
 

@@ -187,7 +187,7 @@ fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> R
         form_set: view.form.id.to_string(),
         form_set_digest: view.form.digest.0.to_vec(),
         filings: view.reported.filings,
-        expected: u32::try_from(tree.budgeted_below(&scope.node).len()).unwrap_or(u32::MAX),
+        expected: tree.budgeted_count(&scope.node),
         tables: tables.iter().map(|index| shown_table(&view, *index)).collect(),
         children,
         transfers: view::transfers(state, scope).iter().map(|transfer| transfer_out(tree, transfer)).collect(),
@@ -227,9 +227,7 @@ fn rows_out(
     let mut rows = Vec::new();
     let mut last = UnitCode::default();
     let mut next_page_token = String::new();
-    for unit in
-        tree.budgeted_below(&scope.node).into_iter().filter(|unit| unit.code.as_str() > request.page_token.as_str())
-    {
+    for unit in tree.budgeted_after(&scope.node, &request.page_token) {
         if rows.len() >= size {
             next_page_token = last.to_string();
             break;
