@@ -110,6 +110,8 @@ pub(crate) fn run_as_told() -> bool {
             println!("http://{}", listener.local_addr().expect("an address"));
             let server = Server::builder()
                 .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+                .initial_connection_window_size(limits::WINDOW_BYTES)
+                .initial_stream_window_size(limits::WINDOW_BYTES)
                 .http2_keepalive_interval(Some(Duration::from_secs(30)))
                 .add_service(Sink);
             let served =

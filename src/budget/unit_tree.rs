@@ -218,7 +218,11 @@ mod tests {
         assert_eq!(tree.budgeted_below("0").len(), 2);
         for code in ["0", "407", "407002", "407002001", "9"] {
             let below: Vec<&Node> = tree.budgeted_after(code, "").collect();
-            assert_eq!((&below, below.len()), (&tree.budgeted_below(code), tree.budgeted_count(code) as usize), "{code}");
+            assert_eq!(
+                (&below, below.len()),
+                (&tree.budgeted_below(code), tree.budgeted_count(code) as usize),
+                "{code}"
+            );
         }
         assert_eq!(tree.budgeted_after("0", "407002").count(), 1);
         assert!(tree.is_within("407002001", "407") && !tree.is_within("407", "407002"));

@@ -6,6 +6,9 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Streams that one connection may have open.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Bytes that a client may send before the server has taken them: a whole filing of usual size, so that none waits for
+/// leave to go on.
+pub const WINDOW_BYTES: u32 = 1024 * 1024;
 /// Rows of a chunk.
 pub const CHUNK_ROWS_MAX: usize = 256;
 /// Rows of a submission.

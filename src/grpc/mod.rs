@@ -81,6 +81,8 @@ fn router(consolidator: Consolidator, health_service: HealthServer<impl Health>)
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let mut server = Server::builder()
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .initial_connection_window_size(limits::WINDOW_BYTES)
+        .initial_stream_window_size(limits::WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(health_service);
     match reflection().build_v1() {
