@@ -103,6 +103,11 @@ fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure
             report.bad("fsck-head-unreadable", &[], faults.collect());
         }
     }
+    let acknowledged = copy.journal().acknowledged();
+    if acknowledged > head {
+        let facts = [("head", head.to_string()), ("acknowledged", acknowledged.to_string())];
+        report.bad("fsck-tail-lost", &facts, Vec::new());
+    }
     let bar = progress(head, "{bar:30} {pos}/{len}");
     let verified = verify(copy.journal(), &|position| bar.set_position(position)).map_err(Failure::Refused)?;
     bar.finish_and_clear();

@@ -34,7 +34,8 @@ pub fn sled(directory: &Path) -> SledJournal {
 }
 
 pub fn mirrored(root: &Path) -> Arc<dyn Journal> {
-    let engine = Arc::new(sled(&root.join("data")));
+    let options = SledOptions { tail_elsewhere: true, ..SledOptions::default() };
+    let engine = Arc::new(SledJournal::open(&root.join("data"), options).unwrap());
     Arc::new(MirroredJournal::open(engine, &root.join("mirror"), MirrorOptions::default()).unwrap())
 }
 
