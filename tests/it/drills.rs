@@ -1,7 +1,8 @@
 //! Drills on the real binary: `kill -9` with filings in flight, and the order of writes, syncs and answers. In files
 //! of their own: the power cut (`power_cut`), the full disk (`disk_full`), flipped bits (`bit_flips`).
 //!
-//! `DRILL_ROUNDS=200 DRILL_FLIPS=500 DRILL_CUTS=20 cargo test --release --test it drills -- --nocapture` is the long form. A drill that can't be held here prints SKIPPED and why.
+//! `DRILL_ROUNDS=200 DRILL_FLIPS=500 DRILL_CUTS=20 cargo test --release --test it drills -- --nocapture` is the long
+//! form. A drill that can't be held here prints SKIPPED and why.
 
 mod bit_flips;
 mod disk_full;
