@@ -3,10 +3,10 @@
 //!
 //! Given a log that is damaged somewhere, sled may open the part before it as
 //! if there had never been more: head mark and last record then agree, and
-//! nothing inside the store can tell. (Of seeded bit flips in a store that was
-//! not closed in order, every fifth had that effect.) This file can. It may be
-//! old after a power cut, and then says less than there is, which is no harm;
-//! it never says more than was durable. So it costs no sync.
+//! nothing inside the store can tell. (Of 250 seeded bit flips, in stores closed
+//! in order and not, 48 had that effect.) This file can. It may be old after a
+//! power cut, and then says less than there is, which is no harm; it never says
+//! more than was durable. So it costs no sync.
 //!
 //! Knows nothing of why a tail is missing: `open.rs` refuses, or leaves it to a
 //! mirror to have the tail.
