@@ -103,6 +103,11 @@ fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure
             report.bad("fsck-head-unreadable", &[], faults.collect());
         }
     }
+    let acknowledged = copy.journal().acknowledged();
+    if acknowledged > head {
+        let facts = [("head", head.to_string()), ("acknowledged", acknowledged.to_string())];
+        report.bad("fsck-tail-lost", &facts, Vec::new());
+    }
     let bar = progress(head, "{bar:30} {pos}/{len}");
     let verified = verify(copy.journal(), &|position| bar.set_position(position)).map_err(Failure::Refused)?;
     bar.finish_and_clear();
@@ -154,10 +159,11 @@ fn compare(mirror: &Path, store: Option<&dyn Journal>, head: u64, report: &mut R
     }
     let last = reader.position();
     let events = [("n", last.to_string())];
-    match reader.flaw() {
-        Some(flaw) if flaw.resumed.is_some() => {
+    let damage = reader.flaw().and_then(|flaw| Some((flaw, flaw.resumed?)));
+    match damage {
+        Some((flaw, behind)) => {
             let remark = Remark::new(Reason::ArchiveDamaged).with("path", path.display());
-            let remark = remark.with("position", flaw.position).with("what", &flaw.what);
+            let remark = remark.with("position", flaw.position).with("last", behind.last).with("what", &flaw.what);
             report.bad("fsck-mirror-bad", &[], vec![remark]);
         }
         _ if !reader.is_complete() && last > 0 => report.say(Standing::Note, "fsck-mirror-torn", &events),
@@ -169,6 +175,10 @@ fn compare(mirror: &Path, store: Option<&dyn Journal>, head: u64, report: &mut R
     }
     report.faults("fsck-mirror-same", "fsck-mirror-differs", &[("n", compared.to_string())], differing);
     let facts = |more: u64| [("n", more.to_string()), ("head", head.to_string()), ("last", last.to_string())];
+    // How far a damaged one got says nothing of how far it was.
+    if damage.is_some() {
+        return Ok(());
+    }
     match last.cmp(&head) {
         std::cmp::Ordering::Equal => {}
         std::cmp::Ordering::Less => report.say(Standing::Note, "fsck-mirror-behind", &facts(head - last)),

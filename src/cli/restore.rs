@@ -131,9 +131,7 @@ impl Show for Restored {
         let more = match &self.left_out {
             LeftOut::Nothing => return out,
             LeftOut::Asked { last } => say(look.language, "restored-part", &[("last", &last.to_string())]),
-            LeftOut::Torn(what) => {
-                alarm(&say(look.language, "restored-torn", &[("events", &events), ("what", what.as_str())]))
-            }
+            LeftOut::Torn(_) => alarm(&say(look.language, "restored-torn", &[("events", &events)])),
         };
         out.push_str(&more);
         out.push('\n');

@@ -101,7 +101,7 @@ fn open_journal(data: &Path, mirror: Option<(&Path, MirrorOptions)>) -> Result<A
             return Err(JournalError::StoreEmpty { mirror: directory.to_path_buf(), events });
         }
     }
-    let store = SledJournal::open(data, SledOptions::default())?;
+    let store = SledJournal::open(data, SledOptions { tail_elsewhere: true, ..SledOptions::default() })?;
     Ok(Arc::new(MirroredJournal::open(Arc::new(store), directory, options)?))
 }
 

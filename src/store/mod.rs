@@ -89,6 +89,13 @@ pub trait Journal: Send + Sync + 'static {
     fn mirrored(&self) -> Option<u64> {
         None
     }
+
+    /// The highest position that this journal knows to have been acknowledged
+    /// before it was opened: beyond the head if its tail was lost since. 0 if it
+    /// doesn't know.
+    fn acknowledged(&self) -> u64 {
+        0
+    }
 }
 
 impl<J: Journal + ?Sized> Journal for Arc<J> {
@@ -110,6 +117,10 @@ impl<J: Journal + ?Sized> Journal for Arc<J> {
 
     fn mirrored(&self) -> Option<u64> {
         (**self).mirrored()
+    }
+
+    fn acknowledged(&self) -> u64 {
+        (**self).acknowledged()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Drills on the real binary: `kill -9` with filings in flight, and the order of writes, syncs and answers. In files
 //! of their own: the power cut (`power_cut`), the full disk (`disk_full`), flipped bits (`bit_flips`).
 //!
-//! `DRILL_ROUNDS=200 DRILL_FLIPS=500 DRILL_CUTS=20 cargo test --release --test it drills -- --nocapture` for the long
+//! `DRILL_ROUNDS=200 DRILL_FLIPS=500 DRILL_CUTS=20 cargo test --release --test it drills -- --nocapture` is the long
 //! form. A drill that can't be held here prints SKIPPED and why.
 
 mod bit_flips;
@@ -189,11 +189,38 @@ fn lose_and_restore(data: &Path, mirror: &Path) {
     assert_eq!(code, Some(0), "{text}");
 }
 
-/// Every other round with a mirror. In half of those, the data directory is lost as well: at once, so that the mirror
-/// alone must have what was acknowledged, or after a look at the views, which must be the same.
+/// A long drill begins anew after so many rounds, or its starts would get slower and slower.
+const ROUNDS_OF_ONE_JOURNAL: u64 = 24;
+
+/// What a series of rounds came to.
+#[derive(Default)]
+struct Killed {
+    acknowledged: usize,
+    present: usize,
+    restored: u64,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_with_filings_in_flight_every_acknowledged_submission_is_whole() {
     let rounds = rounds("DRILL_ROUNDS", 20);
+    let mut all = Killed::default();
+    for first in (0..rounds).step_by(ROUNDS_OF_ONE_JOURNAL as usize) {
+        let series = kill_again_and_again(first..rounds.min(first + ROUNDS_OF_ONE_JOURNAL)).await;
+        all.acknowledged += series.acknowledged;
+        all.present += series.present;
+        all.restored += series.restored;
+    }
+    let Killed { acknowledged, present, restored } = all;
+    assert!(acknowledged as u64 > rounds, "too few filings were in flight: {acknowledged}");
+    println!(
+        "kill -9: {rounds} rounds, half with a mirror, {restored} with the data directory lost and restored; \
+         {acknowledged} submissions acknowledged, {present} present, none lost, none half"
+    );
+}
+
+/// Every other round with a mirror. In half of those, the data directory is lost as well: at once, so that the mirror
+/// alone must have what was acknowledged, or after a look at the views, which must be the same.
+async fn kill_again_and_again(rounds: std::ops::Range<u64>) -> Killed {
     let directory = tempfile::tempdir().unwrap();
     let (data, mirror) = (directory.path().join("data"), directory.path().join("mirror"));
     let form = Arc::new(form("shanxi-2024"));
@@ -201,8 +228,8 @@ async fn killed_with_filings_in_flight_every_acknowledged_submission_is_whole() 
     Client::connect(&process.address, ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
     process.kill();
     let acknowledged = Acknowledged::default();
-    let (mut versions, mut restored) = (0, 0);
-    for round in 0..rounds {
+    let mut killed = Killed::default();
+    for round in rounds {
         let start = || if round % 2 == 0 { Process::start(&data) } else { Process::start_mirrored(&data, &mirror) };
         let process = start();
         let clients = keep_filing(&process.address, &form, round * 1_000_000, &acknowledged);
@@ -214,26 +241,22 @@ async fn killed_with_filings_in_flight_every_acknowledged_submission_is_whole() 
         }
         if round % 8 == 3 {
             lose_and_restore(&data, &mirror);
-            restored += 1;
+            killed.restored += 1;
         }
         let process = start();
-        versions = check_versions(&process.address, &form, &acknowledged).await;
+        killed.present = check_versions(&process.address, &form, &acknowledged).await;
         let before = views(&process.address).await;
         process.kill();
         if round % 8 == 7 {
             lose_and_restore(&data, &mirror);
-            restored += 1;
+            killed.restored += 1;
             let process = start();
             assert_eq!(views(&process.address).await, before, "other views from the mirror");
             process.kill();
         }
     }
-    let count = acknowledged.lock().unwrap().len();
-    assert!(count as u64 > rounds, "too few filings were in flight: {count}");
-    println!(
-        "kill -9: {rounds} rounds, half with a mirror, {restored} with the data directory lost and restored; \
-         {count} submissions acknowledged, {versions} present, none lost, none half"
-    );
+    killed.acknowledged = acknowledged.lock().unwrap().len();
+    killed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -808,6 +808,57 @@ fn head_and_last_record_that_disagree_are_refused_with_the_position() {
     }
 }
 
+/// sled, given a log that is damaged in the middle, may open what stands before as if that were all.
+#[test]
+fn store_that_ends_before_what_was_acknowledged_is_refused_unless_a_mirror_may_have_it() {
+    let directory = closed_store(4);
+    tamper(directory.path(), |db| {
+        for position in 3..=4 {
+            (0..3).for_each(|piece| drop(db.remove(key(position, piece)).unwrap()));
+        }
+        let head = 2u64.to_be_bytes();
+        let checksum = crc32fast::hash(&[u64::MAX.to_be_bytes(), head].concat()).to_be_bytes();
+        db.insert(key(u64::MAX, 0), [&[1], &head[..], &checksum].concat()).unwrap();
+    });
+    let error = refusal(directory.path());
+    assert!(matches!(error, JournalError::Damaged { position: 3, .. }), "{error}");
+    assert!(error.to_string().contains("4 was acknowledged"), "{error}");
+    let opened = || {
+        let options = SledOptions { tail_elsewhere: true, ..SledOptions::default() };
+        Arc::new(SledJournal::open(directory.path(), options).unwrap())
+    };
+    let store = opened();
+    assert_eq!((store.head().unwrap(), store.acknowledged()), (2, 4));
+    drop(store);
+    // A mirror that has no more refuses too; one that has it gives it back.
+    let mirror = TempDir::new().unwrap();
+    let error = MirroredJournal::open(opened(), mirror.path(), MirrorOptions::default()).err().unwrap();
+    assert!(matches!(error, JournalError::Damaged { position: 3, .. }), "{error}");
+    let mirror = TempDir::new().unwrap();
+    let whole = closed_store(4);
+    drop(MirroredJournal::open(Arc::new(open_sled(whole.path())), mirror.path(), MirrorOptions::default()).unwrap());
+    drop(MirroredJournal::open(opened(), mirror.path(), MirrorOptions::default()).unwrap());
+    assert_eq!(all(&open(directory.path()).unwrap()), (0..4).map(|seed| bytes(seed, 10_000)).collect::<Vec<_>>());
+}
+
+#[test]
+fn witness_that_is_gone_old_or_garbled_harms_nothing() {
+    let directory = closed_store(4);
+    let path = directory.path().join("ACKNOWLEDGED");
+    let written = fs::read(&path).unwrap();
+    assert_eq!(written, [&4u64.to_be_bytes()[..], &crc32fast::hash(&4u64.to_be_bytes()).to_be_bytes()].concat());
+    let old = [&1u64.to_be_bytes()[..], &crc32fast::hash(&1u64.to_be_bytes()).to_be_bytes()].concat();
+    for left in [Some(vec![]), Some(vec![0; 12]), Some(vec![0xff; 12]), Some(old), None] {
+        match left {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        assert_eq!(all(&open(directory.path()).unwrap()).len(), 4);
+    }
+    open(directory.path()).unwrap().append(4, &[vec![1]]).unwrap();
+    assert_eq!(fs::read(&path).unwrap()[..8], 5u64.to_be_bytes());
+}
+
 #[test]
 fn half_written_snapshot_is_removed_and_nothing_is_lost() {
     let directory = closed_store(3);

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ use tempfile::TempDir;
 pub struct Device {
     pub full: AtomicBool,
     pub fails: AtomicBool,
+    /// Which of the next syncs fails: 1 is the very next.
+    pub fails_next: AtomicU64,
     pub slow: AtomicBool,
     pub synced: Mutex<Vec<u8>>,
 }
@@ -31,10 +33,16 @@ impl Disk for Device {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         use std::os::fd::AsRawFd;
-        while self.slow.load(Ordering::SeqCst) {
+        // Not for ever: a test that fails while the disk is slow must end too.
+        for _ in 0..2_500 {
+            if !self.slow.load(Ordering::SeqCst) {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
-        if self.fails.load(Ordering::SeqCst) {
+        let left = self.fails_next.load(Ordering::SeqCst);
+        self.fails_next.store(left.saturating_sub(1), Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) || left == 1 {
             return Err(io::Error::other("the mirror's disk is ill"));
         }
         let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
@@ -231,6 +239,20 @@ fn what_the_store_refuses_for_sure_is_taken_back_from_the_mirror() {
     engine.full.store(false, Ordering::SeqCst);
     fill(&journal, 4);
     expect(&directory.path().join(MIRROR_FILE), 4);
+}
+
+#[test]
+fn a_batch_that_cannot_be_taken_back_stops_the_journal_with_an_unknown_outcome() {
+    let (directory, device) = (TempDir::new().unwrap(), Arc::new(Device::default()));
+    let engine = Arc::new(Picky { engine: MemoryJournal::new(), full: AtomicBool::new(false) });
+    let journal = Arc::new(on_device(engine.clone(), directory.path(), &device, false));
+    fill(&*journal, 2);
+    engine.full.store(true, Ordering::SeqCst);
+    device.fails_next.store(2, Ordering::SeqCst);
+    let error = journal.append(2, &[record(3)]).unwrap_err();
+    assert!(error.outcome_unknown(), "a restart would adopt it: {error}");
+    engine.full.store(false, Ordering::SeqCst);
+    assert!(matches!(journal.append(2, &[record(3)]), Err(JournalError::Stopped)));
 }
 
 #[test]

@@ -98,8 +98,9 @@ fn drop_derived_data(directory: &Path) {
     assert!(names.contains("db") && names.iter().all(|name| KEPT.contains(&name.as_str())), "{names:?}");
 }
 
-/// sled's log and settings, the mark of the format, and the file that only one process may hold.
-const KEPT: [&str; 4] = ["db", "conf", "LOCK", "FORMAT"];
+/// sled's log and settings, the mark of the format, the file that only one process may hold, and the witness of how far
+/// the journal was.
+const KEPT: [&str; 5] = ["db", "conf", "LOCK", "FORMAT", "ACKNOWLEDGED"];
 
 /// Does nothing unless the test above starts it.
 #[tokio::test]

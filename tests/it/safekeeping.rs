@@ -5,11 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use budget_consolidator::store::{Journal, MIRROR_FILE, MirrorOptions, MirroredJournal, SledJournal, SledOptions};
+use budget_consolidator::store::{
+    Journal, MIRROR_FILE, MemoryJournal, MirrorOptions, MirroredJournal, SledJournal, SledOptions,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::mirror::Device;
 use crate::replay::{digest_of_all_views, file_the_example};
 use crate::support::*;
 
@@ -34,7 +38,8 @@ pub fn sled(directory: &Path) -> SledJournal {
 }
 
 pub fn mirrored(root: &Path) -> Arc<dyn Journal> {
-    let engine = Arc::new(sled(&root.join("data")));
+    let options = SledOptions { tail_elsewhere: true, ..SledOptions::default() };
+    let engine = Arc::new(SledJournal::open(&root.join("data"), options).unwrap());
     Arc::new(MirroredJournal::open(engine, &root.join("mirror"), MirrorOptions::default()).unwrap())
 }
 
@@ -110,6 +115,38 @@ async fn a_lost_data_directory_comes_back_from_the_mirror_with_the_same_views() 
     // And it goes on with the same mirror.
     let server = TestServer::on(mirrored(root.path())).await;
     assert_eq!(digest_of_all_views(&server).await.to_string(), before);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_says_how_far_the_mirror_is() {
+    let (file, form) = (example("fenyang-2024/submissions/407003.json"), form("shanxi-2024"));
+    let server = TestServer::fenyang().await;
+    let answer = server.client(&unit("407003")).await.submit(&file, &form).await.unwrap();
+    assert_eq!(answer.mirror_position, None, "there is none");
+    server.stop().await;
+
+    let root = TempDir::new().unwrap();
+    let server = TestServer::on(mirrored(root.path())).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let answer = server.client(&unit("407003")).await.submit(&file, &form).await.unwrap();
+    assert!(answer.mirror_position >= Some(answer.position), "{answer:?}");
+    server.stop().await;
+
+    let device = Arc::new(Device::default());
+    let options = MirrorOptions { lagging: true, disk: device.clone(), ..MirrorOptions::default() };
+    let journal = MirroredJournal::open(Arc::new(MemoryJournal::new()), &root.path().join("lagging"), options).unwrap();
+    let server = TestServer::on(Arc::new(journal)).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    device.slow.store(true, Ordering::SeqCst);
+    let client = server.client(&unit("407003")).await;
+    client.submit(&file, &form).await.unwrap();
+    let behind = client.submit(&file, &form).await.unwrap();
+    assert!(behind.mirror_position.is_some() && behind.mirror_position < Some(behind.position), "{behind:?}");
+    device.slow.store(false, Ordering::SeqCst);
+    while server.consolidator.mirror_position() < Some(behind.position) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     server.stop().await;
 }
 

@@ -223,6 +223,10 @@ impl Journal for MirroredJournal {
         Box::new(self.engine.scan(from).take_while(within))
     }
 
+    fn acknowledged(&self) -> u64 {
+        self.engine.acknowledged()
+    }
+
     fn mirrored(&self) -> Option<u64> {
         Some(self.mirrored.load(Ordering::Acquire))
     }

@@ -9,6 +9,7 @@
 //! | the mirror ends in an unfinished batch | cut off and kept beside it: the mark that is missing is written and synced with its batch, so it was never acknowledged |
 //! | the mirror's last batch is damaged, and the store has all of it | the same |
 //! | the mirror is damaged anywhere else | refused, with the position |
+//! | neither has all that the store knows to have been acknowledged | refused, with the position |
 //! | the store has nothing, the mirror has | refused: it is as likely the wrong directory as a lost one |
 //!
 //! Knows no more of the engine than [`Journal`].
@@ -22,6 +23,7 @@ use super::{MirrorOptions, catch_up};
 use crate::store::archive::{Entry, Reader};
 use crate::store::directory::{io_at, nearest_existing, refuse_full, sync, sync_above, take_lock};
 use crate::store::restore::Batches;
+use crate::store::sled::open::refuse_lost_tail;
 use crate::store::{Journal, JournalError, Remedy};
 
 /// Opens the mirror, and brings store and mirror to the same head (a lagging
@@ -58,6 +60,8 @@ pub(super) fn open(
     sync_above(disk.as_ref(), &directory, &existed)?;
 
     let head = if found.marked > head { adopt(engine.as_ref(), &file, head, found.marked)? } else { head };
+    // What neither has is lost, and is said, before anything new takes its positions.
+    refuse_lost_tail(head, engine.acknowledged())?;
     if found.marked < head && !options.lagging {
         catch_up(&mut file, engine.as_ref(), |_| {})?;
         tracing::info!(from = found.marked + 1, through = head, "the mirror was behind and has caught up");

@@ -10,6 +10,7 @@
 //! in `record`.
 
 pub(in crate::store) mod open;
+mod witness;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,8 @@ use std::sync::{Arc, Mutex};
 use super::directory::refuse_full;
 use super::record::{self, damaged};
 use super::{Disk, Journal, JournalError, Observer, RealDisk, Records, Step, check_batch};
+
+use self::witness::Witness;
 
 pub use self::open::{FORMAT_FILE as STORE_FORMAT_FILE, STORE_FORMAT};
 
@@ -36,6 +39,10 @@ pub struct SledOptions {
     pub disk: Arc<dyn Disk>,
     /// Is told each step of an append; none by default.
     pub observer: Option<Observer>,
+    /// Open even if the store has lost its tail: a mirror may have it, and
+    /// [`MirroredJournal`](crate::store::MirroredJournal) refuses if it has not.
+    /// Default no.
+    pub tail_elsewhere: bool,
 }
 
 impl Default for SledOptions {
@@ -45,6 +52,7 @@ impl Default for SledOptions {
             cache_bytes: 64 * 1024 * 1024,
             disk: Arc::new(RealDisk),
             observer: None,
+            tail_elsewhere: false,
         }
     }
 }
@@ -71,6 +79,9 @@ pub struct SledJournal {
     /// or for good after a failed sync; nobody sees that.
     head: AtomicU64,
     writer: Mutex<Writer>,
+    witness: Witness,
+    /// What the witness said at the start.
+    acknowledged: u64,
     _lock: File,
 }
 
@@ -163,6 +174,7 @@ impl Journal for SledJournal {
             return Err(error);
         }
         self.head.store(through, Ordering::Release);
+        self.witness.note(through);
         Ok(through)
     }
 
@@ -176,6 +188,10 @@ impl Journal for SledJournal {
 
     fn scan(&self, from: u64) -> Records<'_> {
         Box::new(Scan::new(self, from.max(1), self.head.load(Ordering::Acquire)))
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
-use super::{Disk, JournalError, SledJournal, SledOptions, Writer, guarded};
+use super::{Disk, JournalError, SledJournal, SledOptions, Witness, Writer, guarded};
 use crate::store::directory::{
     LOCK_ATTEMPTS, LOCK_PAUSE, io_at, nearest_existing, refuse_full, sync, sync_above, sync_failed, take_lock,
 };
@@ -44,6 +44,7 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     remove_half_snapshots(&directory)?;
     refuse_blobs(&directory)?;
     let db = open_sled(&directory, &options)?;
+    let witness = Witness::open(&directory)?;
     refuse_blobs(&directory)?;
 
     let data_path = directory.join("db");
@@ -52,6 +53,7 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     let data = data.map_err(io_at(&data_path))?;
     sync_all(disk, &directory, &existing, &data)?;
 
+    let acknowledged = witness.says();
     let journal = SledJournal {
         db,
         data,
@@ -59,15 +61,29 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
         options,
         head: AtomicU64::new(0),
         writer: Mutex::new(Writer { stopped: false }),
+        witness,
+        acknowledged,
         _lock: lock,
     };
     if origin == Origin::New {
         found(&journal)?;
     }
     let head = check_head(&journal)?;
+    if !journal.options.tail_elsewhere {
+        refuse_lost_tail(head, acknowledged)?;
+    }
     journal.head.store(head, std::sync::atomic::Ordering::Release);
     tracing::info!(directory = %journal.directory.display(), head, "store opened");
     Ok(journal)
+}
+
+/// Refuses when a store ends before what was acknowledged.
+pub(in crate::store) fn refuse_lost_tail(head: u64, acknowledged: u64) -> Result<(), JournalError> {
+    if acknowledged > head {
+        let what = format!("the store ends at {head}, but {acknowledged} was acknowledged: its tail is lost");
+        return Err(damaged(head + 1, what));
+    }
+    Ok(())
 }
 
 /// Refuses when sled keeps anything in `blobs/`: it never syncs what is there.
@@ -148,6 +164,8 @@ pub(in crate::store) fn open_copy(copy: &Path) -> Result<Opened, JournalError> {
     let db = open_sled(copy, &options)?;
     let data_path = copy.join("db");
     let data = File::open(&data_path).map_err(io_at(&data_path))?;
+    let witness = Witness::open(copy)?;
+    let acknowledged = witness.says();
     let journal = SledJournal {
         db,
         data,
@@ -155,6 +173,8 @@ pub(in crate::store) fn open_copy(copy: &Path) -> Result<Opened, JournalError> {
         options,
         head: AtomicU64::new(0),
         writer: Mutex::new(Writer { stopped: true }),
+        witness,
+        acknowledged,
         _lock: lock,
     };
     let (mark, last) = (head_mark(&journal), last_position(&journal));
