@@ -13,6 +13,7 @@ mod laws;
 mod model;
 mod pins;
 mod replay;
+mod rules;
 mod seed;
 mod support;
 mod wire;

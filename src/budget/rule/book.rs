@@ -78,6 +78,8 @@ pub(super) struct BookTable<'a> {
     first_child: Vec<u32>,
     next_child: Vec<u32>,
     pub(super) total: u32,
+    /// The rows as they are printed: the total first, then codes as text, lists by number.
+    pub(super) order: Vec<u32>,
     /// For fixed rows, in print order: the row as filed.
     pub(super) fixed: Vec<u32>,
 }
@@ -138,6 +140,7 @@ impl<'a> Book<'a> {
                         table.numbers.push(keys.number(*axis, part.as_str()));
                     }
                 }
+                table.order = (0..table.len()).collect();
                 table.index();
             }
             tables.push(table);
@@ -167,8 +170,15 @@ impl<'a> BookTable<'a> {
         }
         self.numbers = numbers;
         self.index();
+        let coded = !Names { form }.levels(at).is_empty();
+        self.order = (0..self.len()).collect();
+        if !coded {
+            let keys = &self.keys;
+            self.order.sort_by(|a, b| as_listed(keys[*a as usize], keys[*b as usize]));
+        }
+        self.order.sort_by_key(|row| *row != self.total);
         match form.tables.get(at).map(|table| &table.rows) {
-            Some(Rows::Keyed { .. }) => self.rank(!Names { form }.levels(at).is_empty()),
+            Some(Rows::Keyed { .. }) => self.rank(coded),
             Some(Rows::Fixed { rows, .. }) => {
                 let filed = |key: &str| self.keys.binary_search(&key).ok().and_then(|row| u32::try_from(row).ok());
                 self.fixed = rows.iter().map(|row| filed(&row.key).unwrap_or(NONE)).collect();
@@ -273,4 +283,14 @@ impl<'a> BookTable<'a> {
         let first = self.first_child.get(row as usize).copied().filter(|child| *child != NONE);
         std::iter::successors(first, |child| self.next_child.get(*child as usize).copied().filter(|next| *next != NONE))
     }
+}
+
+/// Lists go by number: 9 before 10.
+fn as_listed(a: &str, b: &str) -> std::cmp::Ordering {
+    let by_number = |a: &str, b: &str| {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits(a) && digits(b) { a.len().cmp(&b.len()).then_with(|| a.cmp(b)) } else { a.cmp(b) }
+    };
+    let mut parts = a.split('/').zip(b.split('/'));
+    parts.find_map(|(a, b)| Some(by_number(a, b)).filter(|order| order.is_ne())).unwrap_or_else(|| a.cmp(b))
 }

@@ -280,11 +280,8 @@ impl<'a> Run<'_, 'a> {
             }
             return Ok(());
         }
-        if table.total != NONE && table.width > 0 {
-            self.candidate(line, rows, book, table.total)?;
-        }
-        for row in (0..table.len()).filter(|row| *row != table.total || table.width == 0) {
-            self.candidate(line, rows, book, row)?;
+        for row in &table.order {
+            self.candidate(line, rows, book, *row)?;
         }
         Ok(())
     }
@@ -568,9 +565,10 @@ impl<'a> Run<'_, 'a> {
     fn inside<T>(&mut self, frame: Frame, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.frames.push(frame);
         // What a selection looks at is not what the line rests on.
-        let seen = self.seen.len();
+        let (seen, sides) = (self.seen.len(), self.sides.take());
         let found = look(self);
         self.seen.truncate(seen);
+        self.sides = sides;
         self.frames.pop();
         found
     }
