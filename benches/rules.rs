@@ -86,8 +86,7 @@ fn with_rows(text: &str, rows: usize) -> String {
             row
         });
         let mut seen = std::collections::BTreeSet::new();
-        let rows: Vec<Value> =
-            repeated.filter(|row| seen.insert(row["row"].as_str().unwrap().to_owned())).collect();
+        let rows: Vec<Value> = repeated.filter(|row| seen.insert(row["row"].as_str().unwrap().to_owned())).collect();
         tables[id]["rows"] = Value::Array(rows);
     }
     file.to_string()

@@ -18,11 +18,23 @@ fn the_seed_is_found_out() {
     let checked = checked("examples/fenyang-2024/submissions/407002.json", "shanxi-2024");
     println!("{:?}", checked.counts);
     for f in &checked.findings {
-        let side = |q: &Option<budget_consolidator::budget::rule::Quantity>| q.as_ref().map(|q| q.to_string()).unwrap_or_default();
+        let side = |q: &Option<budget_consolidator::budget::rule::Quantity>| {
+            q.as_ref().map(|q| q.to_string()).unwrap_or_default()
+        };
         println!(
             "{} {} {} {}.{} {} | {} {} {} | diff {} tol {} | {} | {}",
-            f.strength.as_str(), f.verdict.as_str(), f.rule, f.check, f.link, f.place, side(&f.left), f.relation, side(&f.right),
-            side(&f.difference), side(&f.tolerance), f.cause.as_ref().map(|c| format!("{c:?}")).unwrap_or_default(),
+            f.strength.as_str(),
+            f.verdict.as_str(),
+            f.rule,
+            f.check,
+            f.link,
+            f.place,
+            side(&f.left),
+            f.relation,
+            side(&f.right),
+            side(&f.difference),
+            side(&f.tolerance),
+            f.cause.as_ref().map(|c| format!("{c:?}")).unwrap_or_default(),
             f.after.as_deref().unwrap_or("")
         );
     }

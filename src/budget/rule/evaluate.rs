@@ -533,6 +533,18 @@ impl<'a> Run<'_, 'a> {
             }
             return Ok(true);
         }
+        let lists = rows.tests.iter().find_map(|test| match test {
+            Test::In { rows, leads: Some(part), .. } => Some((rows, *part)),
+            _ => None,
+        });
+        if let Some((list, part)) = lists {
+            for row in self.listed(table, list, part)? {
+                if !visit(self, row)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
         for row in 0..table.len() {
             let is_total = row == table.total && table.width > 0;
             if (!is_total || total) && !visit(self, row)? {
@@ -540,6 +552,28 @@ impl<'a> Run<'_, 'a> {
             }
         }
         Ok(true)
+    }
+
+    /// The rows of a table that a list names, looking from the list.
+    fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Result<Vec<u32>> {
+        let book = self.book(list.book)?;
+        let Some(keys) = self.world.table(book, list.table).filter(|keys| keys.state != State::Missing) else {
+            return Err(self.table_missing(list));
+        };
+        let outer = || list.joins.iter().filter(|join| join.position != part);
+        let wanted = self.wanted(list);
+        let Some(first) = outer().next() else { return Ok(Vec::new()) };
+        let mut rows = Vec::new();
+        let number = wanted.get(first.position).copied().unwrap_or(NONE);
+        for (_, at) in keys.with(first.position, number) {
+            let key = keys.key(*at);
+            if outer().all(|join| key.get(join.position) == wanted.get(join.position)) {
+                rows.extend(key.get(part).map(|number| table.row(*number)).filter(|row| *row != NONE));
+            }
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        Ok(rows)
     }
 
     fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Result<bool> {
@@ -552,7 +586,7 @@ impl<'a> Run<'_, 'a> {
                     let key = table.and_then(|table| table.keys.get(frame.row as usize)).copied().unwrap_or("");
                     key.len() == *digits && key.bytes().all(|byte| byte.is_ascii_digit())
                 }
-                Test::In { not, rows } => self.inside(frame, |run| run.exists(rows))? != *not,
+                Test::In { not, rows, .. } => self.inside(frame, |run| run.exists(rows))? != *not,
                 Test::Holds(expr) => self.inside(frame, |run| run.truth(expr))? != Meeting::Never,
             };
             if !passes {
@@ -654,6 +688,13 @@ impl<'a> Run<'_, 'a> {
         })
     }
 
+    fn folded(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>> {
+        Ok(match self.text(expr)? {
+            Cow::Borrowed(text) => folded(text),
+            Cow::Owned(text) => Cow::Owned(folded(&text).into_owned()),
+        })
+    }
+
     fn value(&mut self, expr: &'a Expr) -> Result<Value<'a>> {
         match expr {
             Expr::Number(number) => Ok(Value::Number(*number)),
@@ -699,7 +740,7 @@ impl<'a> Run<'_, 'a> {
             Expr::Negative(part) => Ok(Value::Number(self.number(part)?.negative())),
             Expr::As { of, unit, sum } => match self.value(of)? {
                 Value::Text(text) => {
-                    let text = fold_width(&text);
+                    let text = folded(&text);
                     let read = written::read(&text, *unit).or_else(|| if *sum { written::sum(&text) } else { None });
                     read.map(Value::Number).ok_or_else(|| self.unreadable())
                 }
@@ -789,23 +830,23 @@ impl<'a> Run<'_, 'a> {
             Expr::Compare(first, rest, measure) => self.compare(first, rest, *measure),
             Expr::Begins(parts) => {
                 let [a, b] = parts.as_ref();
-                let (a, b) = (fold_width(&self.text(a)?), fold_width(&self.text(b)?));
-                plain(a.starts_with(&b) || b.starts_with(&a))
+                let (a, b) = (self.folded(a)?, self.folded(b)?);
+                plain(a.starts_with(b.as_ref()) || b.starts_with(a.as_ref()))
             }
             Expr::Has(parts) => {
                 let [a, b] = parts.as_ref();
-                let (a, b) = (fold_width(&self.text(a)?), fold_width(&self.text(b)?));
-                plain(a.contains(&b))
+                let (a, b) = (self.folded(a)?, self.folded(b)?);
+                plain(a.contains(b.as_ref()))
             }
             Expr::Exists(rows) => plain(self.exists(rows)?),
             Expr::Present(part) => plain(!matches!(self.value(part)?, Value::Blank)),
             Expr::Filled(rows) => plain(self.filled(rows)?),
             Expr::IsUnit(part, Unit::Time) => plain(written::is_time(&self.text(part)?)),
-            Expr::IsUnit(part, unit) => plain(written::read(&fold_width(&self.text(part)?), *unit).is_some()),
-            Expr::MentionsMoney(part) => plain(!written::mentioned(&fold_width(&self.text(part)?)).is_empty()),
+            Expr::IsUnit(part, unit) => plain(written::read(&self.folded(part)?, *unit).is_some()),
+            Expr::MentionsMoney(part) => plain(!written::mentioned(&self.folded(part)?).is_empty()),
             Expr::Mentions(parts) => {
                 let [text, amount] = parts.as_ref();
-                let mentioned = written::mentioned(&fold_width(&self.text(text)?));
+                let mentioned = written::mentioned(&self.folded(text)?);
                 let amount = self.number(amount)?;
                 let mut best = Meeting::Never;
                 for one in mentioned {
@@ -919,6 +960,13 @@ impl<'a> Run<'_, 'a> {
     }
 }
 
+/// As [`fold_width`]; most texts are folded as they stand, and are not copied.
+fn folded(text: &str) -> Cow<'_, str> {
+    // Spaces, and the first bytes of wide forms, brackets and wide spaces in UTF-8.
+    let may_fold = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, 0x0b | 0xc2 | 0xe1 | 0xe2 | 0xe3 | 0xef);
+    if text.as_bytes().iter().any(may_fold) { Cow::Owned(fold_width(text)) } else { Cow::Borrowed(text) }
+}
+
 fn row_with(table: &BookTable<'_>, rows: &Rows, key: &[u32; KEY_PARTS]) -> u32 {
     let Some(join) = rows.joins.first() else { return NONE };
     let number = key.get(join.position).copied().unwrap_or(NONE);
@@ -946,17 +994,19 @@ fn meet(left: &Value<'_>, right: &Value<'_>, relation: Relation) -> Result<Meeti
     if let (Some(left), Some(right)) = (number(left), number(right)) {
         return left.compare(relation, &right).map_err(impossible);
     }
-    let text = |value: &Value<'_>| match value {
-        Value::Text(text) => fold_width(text),
-        Value::Blank | Value::Number(_) => String::new(),
-    };
-    let same = match (left, right) {
+    fn text<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
+        match value {
+            Value::Text(text) => folded(text),
+            Value::Blank | Value::Number(_) => Cow::Borrowed(""),
+        }
+    }
+    let same = || match (left, right) {
         (Value::Text(left), Value::Text(right)) if left == right => true,
         _ => text(left) == text(right),
     };
     let holds = match relation {
-        Relation::Equal => same,
-        Relation::Different => !same,
+        Relation::Equal => same(),
+        Relation::Different => !same(),
         // Times are texts of the same length.
         Relation::AtMost => text(left) <= text(right),
         Relation::AtLeast => text(left) >= text(right),

@@ -4,7 +4,7 @@
 //! numbers over a common denominator, and an operation that would not fit says so instead of wrapping.
 //! It knows no cells and no rules. Amounts are in 分, everything else in ones (12.64 % is 1264 / 10000).
 
-use crate::budget::money::Amount;
+use crate::budget::money::{Amount, Scale};
 use crate::budget::number::Number;
 
 /// Everything that a figure can stand for, and the value that it is printed as.
@@ -82,9 +82,11 @@ impl Interval {
 
     /// What an amount stands for: half a printed unit around it, mirrored below zero; itself if given to the 分.
     pub(crate) fn of_amount(amount: Amount) -> Interval {
-        let half = amount.scale.half_quantum().fen();
         let fen = amount.value.fen();
-        if half == 0 { Interval::exact(fen, 1) } else { Interval::printed(2 * fen, 2 * half, 2) }
+        match quantum(amount.scale) {
+            1 => Interval::exact(fen, 1),
+            quantum => Interval::printed(2 * fen, quantum, 2),
+        }
     }
 
     /// What a percentage stands for; exact if it is written without decimals that could hide more.
@@ -274,6 +276,12 @@ impl Interval {
         let steps = reach / step - i128::from(open && reach % step == 0 && reach > 0);
         Ok((steps.checked_mul(step).ok_or(Impossible::TooLarge)?, difference.denominator))
     }
+}
+
+/// The last printed digit of an amount, in 分.
+pub(crate) fn quantum(scale: Scale) -> i128 {
+    let finer = u32::from(scale.denomination.decimals_max().saturating_sub(scale.decimals));
+    10_i128.pow(finer.min(6))
 }
 
 fn hull(corners: [(i128, bool); 4], printed: i128, denominator: i128, roundings: Roundings) -> Interval {

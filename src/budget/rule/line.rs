@@ -134,6 +134,9 @@ pub(super) enum Test {
     In {
         not: bool,
         rows: Rows,
+        /// The part of the listed keys that names the row chosen, if the list itself is found by other parts: then
+        /// rows are looked up from the list instead of the other way round.
+        leads: Option<usize>,
     },
     Holds(Expr),
 }

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use super::book::{NONE, TOTAL};
 use super::evaluate::{Frame, Seen, Sides, Value, World};
 use super::finding::{Cause, CellSeen, Quantity, RuleFinding, Verdict};
-use super::interval::{Interval, Relation};
+use super::interval::{Interval, Relation, quantum};
 use super::line::{Line, Measure};
 use super::names::Names;
 use crate::budget::cell::{Cell, CellAddress, RECORD_ROW};
@@ -154,7 +154,7 @@ impl Reporter<'_, '_> {
         let decimals = |of: fn(&Cell) -> Option<u8>| self.values(self.seen).filter_map(of).max();
         match measure {
             Measure::Amount | Measure::Rate | Measure::Zero => {
-                let quantum = |cell: &Cell| cell.amount().map(|amount| (2 * amount.scale.half_quantum().fen()).max(1));
+                let quantum = |cell: &Cell| cell.amount().map(|amount| quantum(amount.scale));
                 (self.values(self.seen).filter_map(quantum).min().unwrap_or(1), 1)
             }
             Measure::Ratio => {

@@ -283,7 +283,12 @@ impl<'f> Resolver<'f> {
                 if rows.joins.is_empty() {
                     return fault(node.at, Reason::RuleAxesDiffer, &node.table, self.names.table_name(table));
                 }
-                Test::In { not: *not, rows }
+                let chosen = self.frames.len() - 1;
+                let own = rows.joins.iter().find(|join| join.frame == chosen && join.of == 0);
+                let outer = rows.joins.iter().any(|join| join.frame != chosen);
+                let single = self.names.axes(table).len() == 1;
+                let leads = own.filter(|_| outer && single && !*not).map(|join| join.position);
+                Test::In { not: *not, rows, leads }
             }
             Select::Test(node) => Test::Holds(self.condition(node)?),
         };

@@ -73,6 +73,9 @@ fn number(text: &str) -> Option<(&str, &str)> {
 }
 
 fn amount<'t>(number: &str, rest: &'t str) -> Option<(Interval, &'t str)> {
+    if !rest.starts_with("万元") && !rest.starts_with('元') {
+        return None;
+    }
     let digits = number.replace(',', "");
     let digits = digits.trim_start_matches('0');
     let digits = if digits.is_empty() || digits.starts_with('.') { format!("0{digits}") } else { digits.to_owned() };
