@@ -70,6 +70,11 @@ impl Voice<'_> {
 
     /// `表五不在对应科目的末级各行`, `表二的「合计」行`.
     fn rows(self, named: &str, table: &RefNode) -> String {
+        self.rows_or_row(named, table, true)
+    }
+
+    /// The same, or without `each` of what there only has to be some.
+    fn rows_or_row(self, named: &str, table: &RefNode, each: bool) -> String {
         let index = self.names.table(&table.table);
         let inner = Voice { select: index, ..self };
         let (mut row, mut kind, mut tests) = (None, String::new(), Vec::new());
@@ -109,9 +114,11 @@ impl Voice<'_> {
             (None, true) => {
                 let tests = tests.join("且");
                 let of = if tests.is_empty() || tests.ends_with('）') { "" } else { "的" };
-                format!("{named}{tests}{of}{kind}各行")
+                format!("{named}{tests}{of}{kind}{}", if each { "各行" } else { "行" })
             }
-            (None, false) => format!("each row of {named}{kind}{}", tests.join(" and")),
+            (None, false) => {
+                format!("{} of {named}{kind}{}", if each { "each row" } else { "rows" }, tests.join(" and"))
+            }
         }
     }
 
@@ -158,8 +165,8 @@ impl Voice<'_> {
             }
             Is::Chain(first, rest) => return self.chain(first, rest),
             Is::Exists(table) => {
-                let rows = self.joined(table);
-                [format!("有{rows}"), format!("there is {rows}")]
+                let rows = self.some(table);
+                [format!("有{rows}"), format!("there are {rows}")]
             }
             Is::Unique(figure) => {
                 let figure = self.figure(figure);
@@ -234,14 +241,13 @@ impl Voice<'_> {
     /// A table seen from the rows at hand: `指标（同项目）`.
     fn joined(self, table: &RefNode) -> String {
         let named = self.book(table.book, &table.table) + &self.meeting(table);
-        let chooses = table.select.iter().any(|select| !matches!(select, Select::Name(..)));
-        if chooses {
-            self.rows(&named, table)
-        } else if table.select.is_empty() {
-            named
-        } else {
-            self.rows(&named, table)
-        }
+        if table.select.is_empty() { named } else { self.rows(&named, table) }
+    }
+
+    /// The same where it only has to be there, or is counted.
+    fn some(self, table: &RefNode) -> String {
+        let named = self.book(table.book, &table.table) + &self.meeting(table);
+        self.rows_or_row(&named, table, false)
     }
 
     /// On which axes a table meets the rows at hand: `（同项目）`.
@@ -322,7 +328,7 @@ impl Voice<'_> {
                 if self.chinese { format!("{part}之和") } else { format!("the sum of {part}") }
             }
             Is::Count(table) => {
-                let rows = self.joined(table);
+                let rows = self.some(table);
                 if self.chinese { format!("{rows}的个数") } else { format!("the number of {rows}") }
             }
             Is::Figure(figure) => self.figure(figure),

@@ -245,9 +245,9 @@ impl Interval {
         })
     }
 
-    /// Whether `other`, which is finer, prints as this figure: one rounding explains the difference.
+    /// Whether `other`, printed like this figure, is this figure: its one rounding explains the difference.
     fn explains(&self, other: &Interval) -> bool {
-        self.roundings == Roundings::One && other.high - other.low < self.high - self.low && {
+        self.roundings == Roundings::One && {
             let above = self.low < other.printed || self.low == other.printed && !self.low_open;
             above && (other.printed < self.high || other.printed == self.high && !self.high_open)
         }
