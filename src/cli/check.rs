@@ -22,6 +22,8 @@ pub struct Args {
     pub(super) paths: Vec<PathBuf>,
     #[arg(long, value_name = "DIR")]
     pub(super) forms: Option<PathBuf>,
+    #[arg(long)]
+    pub(super) coverage: bool,
 }
 
 /// Runs `check`.
@@ -44,7 +46,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
         let slot = Some(file.slot.clone());
         filings.push(match find(&forms, &file.form_set) {
             Ok(form) => {
-                let filed = Filed::judged_offline(&file.read_on(form), form);
+                let filed = Filed::judged_offline(&file.read_on(form), form, args.coverage);
                 Filing { file: file_name(path), slot, form: Some(Arc::clone(form)), result: Ok(filed) }
             }
             Err(failure) => Filing::failed(file_name(path), slot, failure),

@@ -10,7 +10,7 @@ use super::rules::Judged;
 use super::words::{grouped, hex, say, short_digest, time, time_for_programs};
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
-use crate::budget::rule::{Books, evaluate};
+use crate::budget::rule::{Books, coverage, evaluate};
 use crate::budget::submission::Slot;
 use crate::proto::api;
 use crate::wording::{Language, label};
@@ -101,12 +101,14 @@ impl Filed {
     }
 
     /// Looked at offline, with the rules of its form set.
-    pub(super) fn judged_offline(reading: &Reading, form: &Arc<FormSet>) -> Filed {
-        let checked = evaluate(form, &Books::of(&reading.submission), |_| true);
+    pub(super) fn judged_offline(reading: &Reading, form: &Arc<FormSet>, with_coverage: bool) -> Filed {
+        let books = Books::of(&reading.submission);
+        let checked = evaluate(form, &books, |_| true);
+        let coverage = with_coverage.then(|| coverage(form, &books));
         let bad = reading.is_refused() || checked.refuses();
         Filed {
             fate: if bad { Fate::CheckedBad } else { Fate::Checked },
-            rules: Some(Judged { form: Arc::clone(form), checked }),
+            rules: Some(Judged { form: Arc::clone(form), checked, coverage }),
             ..Filed::checked(reading)
         }
     }

@@ -9,7 +9,7 @@ use super::words::say;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::FormSet;
-use crate::budget::rule::{Checked, Quantity, Rule, RuleFinding, Source, Verdict};
+use crate::budget::rule::{Checked, Coverage, Quantity, Rule, RuleFinding, Source, Verdict};
 use crate::wording::{Language, label, rule};
 
 /// What the rules of a form set found in one filing.
@@ -17,6 +17,7 @@ use crate::wording::{Language, label, rule};
 pub(super) struct Judged {
     pub(super) form: Arc<FormSet>,
     pub(super) checked: Checked,
+    pub(super) coverage: Option<Coverage>,
 }
 
 impl Judged {
@@ -52,6 +53,16 @@ impl Judged {
                 out.push_str(&format!("  [{}] {brief}\n", label(key, language)));
             }
         }
+        if let Some(coverage) = &self.coverage {
+            let touched = (coverage.amounts - coverage.untouched.len()).to_string();
+            let facts = [("amounts", coverage.amounts.to_string()), ("touched", touched)];
+            let facts = facts.each_ref().map(|(name, fact)| (*name, fact.as_str()));
+            out.push_str(&format!("  {}\n", say(language, "rule-coverage", &facts)));
+            if !coverage.untouched.is_empty() {
+                let cells = coverage.untouched.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                out.push_str(&format!("  {}\n", say(language, "rule-untouched", &[("cells", &cells)])));
+            }
+        }
         out
     }
 
@@ -65,6 +76,10 @@ impl Judged {
             "pass_by_rounding": counts.pass_by_rounding,
             "fail": counts.fail,
             "not_evaluable": counts.not_evaluable,
+            "coverage": self.coverage.as_ref().map(|coverage| json!({
+                "amounts": coverage.amounts,
+                "untouched": coverage.untouched.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            })),
             "findings": self.checked.findings.iter().map(|finding| self.finding(finding)).collect::<Vec<_>>(),
         })
     }

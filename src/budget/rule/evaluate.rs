@@ -88,7 +88,12 @@ pub(super) fn run(
         at: (0, 0),
     };
     for (number, rule) in form.rules.rules.iter().enumerate() {
+        let mut check = None;
         for (at, line) in rule.lines.iter().enumerate() {
+            // The columns of one formula lack the same things.
+            if check.replace(line.check) != Some(line.check) {
+                run.once.clear();
+            }
             if line.kinds.contains(&books.filing.header.kind) && which(line.needs) {
                 run.at = (number, at);
                 run.line(line);
@@ -217,7 +222,7 @@ struct Run<'w, 'a> {
     failed: HashMap<Seen, usize>,
     /// The same for the rule at hand.
     fresh: Vec<Seen>,
-    /// What was said once for the line at hand.
+    /// What was said once for the formula at hand.
     once: Vec<Cause>,
     touched: Option<&'w mut Touched>,
     at: (usize, usize),
@@ -228,7 +233,6 @@ impl<'a> Run<'_, 'a> {
 
     fn line(&mut self, line: &'a Line) {
         self.frames.clear();
-        self.once.clear();
         if line.when_once {
             self.seen.clear();
             match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.truth(when)) {
@@ -399,7 +403,12 @@ impl<'a> Run<'_, 'a> {
         }
         self.checked.counts.add(Verdict::NotEvaluable);
         self.sides = None;
-        let finding = self.report(line, link, Verdict::NotEvaluable, Some(cause));
+        let of_line = cause.is_of_line();
+        let mut finding = self.report(line, link, Verdict::NotEvaluable, Some(cause));
+        if of_line {
+            (finding.place.row, finding.place.column) = Default::default();
+            (finding.cells, finding.left_cells) = (Vec::new(), 0);
+        }
         self.checked.findings.push(finding);
     }
 

@@ -80,12 +80,18 @@ impl Interval {
         Interval { low: numerator, printed: numerator, high: numerator, denominator, low_open, high_open, roundings }
     }
 
-    /// What an amount stands for: half a printed unit around it, mirrored below zero; itself if given to the 分.
+    /// What an amount stands for: the whole 分 within half a printed unit of it, rounded half away from zero; itself if
+    /// it is given to the 分.
     pub(crate) fn of_amount(amount: Amount) -> Interval {
         let fen = amount.value.fen();
         match quantum(amount.scale) {
             1 => Interval::exact(fen, 1),
-            quantum => Interval::printed(2 * fen, quantum, 2),
+            // Money is whole 分: the last amount that still prints so is one 分 before the next.
+            quantum => {
+                let half = quantum / 2;
+                let (low, high) = (fen - half + i128::from(fen <= 0), fen + half - i128::from(fen >= 0));
+                Interval { low, high, roundings: Roundings::One, ..Interval::exact(fen, 1) }
+            }
         }
     }
 
