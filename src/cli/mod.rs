@@ -19,7 +19,7 @@ pub mod form;
 mod help;
 pub mod history;
 mod output;
-mod rules;
+pub mod rules;
 pub mod serve;
 mod settings;
 pub mod status;

@@ -12,6 +12,96 @@ use crate::budget::form_set::FormSet;
 use crate::budget::rule::{Checked, Coverage, Quantity, Rule, RuleFinding, Source, Verdict};
 use crate::wording::{Language, label, rule};
 
+/// What the rules of a form set found, as it stands on a screen without colours.
+pub fn screen(form: &FormSet, checked: &Checked, language: Language) -> String {
+    let look = Look { language, width: None, colour: false };
+    super::output::finish(&text(form, checked, &look), false)
+}
+
+/// Counts, then failures by strength, then what can't be judged, then what rounding explains.
+fn text(form: &FormSet, checked: &Checked, look: &Look) -> String {
+    let language = look.language;
+    let counts = checked.counts;
+    let counted = [
+        ("pass", counts.pass),
+        ("rounding", counts.pass_by_rounding),
+        ("fail", counts.fail),
+        ("not_evaluable", counts.not_evaluable),
+    ]
+    .map(|(name, count)| (name, count.to_string()));
+    let facts = counted.each_ref().map(|(name, count)| (*name, count.as_str()));
+    let mut out = format!("  {}\n", say(language, "rule-counts", &facts));
+    for strength in [Strength::Balance, Strength::Logic, Strength::Verify] {
+        let fails = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
+        for finding in checked.findings.iter().filter(fails) {
+            let name = strength_name(strength, language);
+            let name = if strength == Strength::Balance { alarm(name) } else { name.to_owned() };
+            out.push_str(&format!("  [{name}] {}\n", rule::heading(finding, form, language)));
+            for line in rule::lines(finding, form, language) {
+                out.push_str(&format!("      {line}\n"));
+            }
+        }
+    }
+    for (verdict, key) in [(Verdict::NotEvaluable, "rule-not-evaluable"), (Verdict::PassByRounding, "rule-by-rounding")]
+    {
+        for finding in checked.findings.iter().filter(|finding| finding.verdict == verdict) {
+            let brief = rule::brief(finding, form, language);
+            out.push_str(&format!("  [{}] {brief}\n", label(key, language)));
+        }
+    }
+    out
+}
+
+/// The same for programs.
+pub fn answer(form: &FormSet, checked: &Checked) -> Value {
+    let counts = checked.counts;
+    json!({
+        "form_set": form.id.as_str(),
+        "form_set_digest": form.digest.to_string(),
+        "pass": counts.pass,
+        "pass_by_rounding": counts.pass_by_rounding,
+        "fail": counts.fail,
+        "not_evaluable": counts.not_evaluable,
+        "findings": checked.findings.iter().map(|finding| finding_json(form, finding)).collect::<Vec<_>>(),
+    })
+}
+
+fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
+    let known = form.rules.rule(&finding.rule).map(|(_, rule)| rule);
+    let check = known.and_then(|rule| rule.checks.get(finding.check));
+    let formula = check.map_or("", |check| check.formula.as_str());
+    let of = |text: fn(&Rule) -> &str| known.map_or("", text);
+    json!({
+        "rule": finding.rule.as_str(),
+        "title_zh": of(|rule| &rule.title),
+        "title_en": of(|rule| &rule.title_en),
+        "strength": finding.strength.as_str(),
+        "verdict": finding.verdict.as_str(),
+        "check": finding.check,
+        "link": finding.link,
+        "formula": formula,
+        "table": finding.place.table.as_str(),
+        "row": finding.place.row.as_str(),
+        "column": finding.place.column.as_str(),
+        "left": quantity(finding.left.as_ref()),
+        "relation": finding.relation,
+        "right": quantity(finding.right.as_ref()),
+        "difference": quantity(finding.difference.as_ref()),
+        "tolerance": quantity(finding.tolerance.as_ref()),
+        "cells": finding.cells.iter().map(|cell| json!({
+            "source": source(&cell.source),
+            "cell": cell.address.to_string(),
+            "value": cell.value.as_ref().map(Cell::to_string),
+        })).collect::<Vec<_>>(),
+        "left_cells": finding.left_cells,
+        "cause": finding.cause.as_ref().map(|cause| cause.as_str()),
+        "after": finding.after.as_ref().map(|rule| rule.as_str()),
+        "fingerprint": finding.fingerprint(formula).to_string(),
+        "sentence_zh": rule::sentence(finding, form, Language::Chinese),
+        "sentence_en": rule::sentence(finding, form, Language::English),
+    })
+}
+
 /// What the rules of a form set found in one filing.
 #[derive(Clone, Debug)]
 pub(super) struct Judged {
@@ -21,38 +111,10 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// Counts, then failures by strength, then what can't be judged, then what rounding explains.
+    /// The findings, and what no rule looked at if that was asked.
     pub(super) fn text(&self, look: &Look) -> String {
         let language = look.language;
-        let counts = self.checked.counts;
-        let counted = [
-            ("pass", counts.pass),
-            ("rounding", counts.pass_by_rounding),
-            ("fail", counts.fail),
-            ("not_evaluable", counts.not_evaluable),
-        ]
-        .map(|(name, count)| (name, count.to_string()));
-        let facts = counted.each_ref().map(|(name, count)| (*name, count.as_str()));
-        let mut out = format!("  {}\n", say(language, "rule-counts", &facts));
-        for strength in [Strength::Balance, Strength::Logic, Strength::Verify] {
-            let fails = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
-            for finding in self.checked.findings.iter().filter(fails) {
-                let name = strength_name(strength, language);
-                let name = if strength == Strength::Balance { alarm(name) } else { name.to_owned() };
-                out.push_str(&format!("  [{name}] {}\n", rule::heading(finding, &self.form, language)));
-                for line in rule::lines(finding, &self.form, language) {
-                    out.push_str(&format!("      {line}\n"));
-                }
-            }
-        }
-        for (verdict, key) in
-            [(Verdict::NotEvaluable, "rule-not-evaluable"), (Verdict::PassByRounding, "rule-by-rounding")]
-        {
-            for finding in self.checked.findings.iter().filter(|finding| finding.verdict == verdict) {
-                let brief = rule::brief(finding, &self.form, language);
-                out.push_str(&format!("  [{}] {brief}\n", label(key, language)));
-            }
-        }
+        let mut out = text(&self.form, &self.checked, look);
         if let Some(coverage) = &self.coverage {
             let touched = (coverage.amounts - coverage.untouched.len()).to_string();
             let facts = [("amounts", coverage.amounts.to_string()), ("touched", touched)];
@@ -68,57 +130,14 @@ impl Judged {
 
     /// For programs.
     pub(super) fn json(&self) -> Value {
-        let counts = self.checked.counts;
-        json!({
-            "form_set": self.form.id.as_str(),
-            "form_set_digest": self.form.digest.to_string(),
-            "pass": counts.pass,
-            "pass_by_rounding": counts.pass_by_rounding,
-            "fail": counts.fail,
-            "not_evaluable": counts.not_evaluable,
-            "coverage": self.coverage.as_ref().map(|coverage| json!({
+        let mut value = answer(&self.form, &self.checked);
+        if let Some(coverage) = &self.coverage {
+            value["coverage"] = json!({
                 "amounts": coverage.amounts,
                 "untouched": coverage.untouched.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            })),
-            "findings": self.checked.findings.iter().map(|finding| self.finding(finding)).collect::<Vec<_>>(),
-        })
-    }
-
-    fn finding(&self, finding: &RuleFinding) -> Value {
-        let form = &self.form;
-        let known = form.rules.rule(&finding.rule).map(|(_, rule)| rule);
-        let check = known.and_then(|rule| rule.checks.get(finding.check));
-        let formula = check.map_or("", |check| check.formula.as_str());
-        let of = |text: fn(&Rule) -> &str| known.map_or("", text);
-        json!({
-            "rule": finding.rule.as_str(),
-            "title_zh": of(|rule| &rule.title),
-            "title_en": of(|rule| &rule.title_en),
-            "strength": finding.strength.as_str(),
-            "verdict": finding.verdict.as_str(),
-            "check": finding.check,
-            "link": finding.link,
-            "formula": formula,
-            "table": finding.place.table.as_str(),
-            "row": finding.place.row.as_str(),
-            "column": finding.place.column.as_str(),
-            "left": quantity(finding.left.as_ref()),
-            "relation": finding.relation,
-            "right": quantity(finding.right.as_ref()),
-            "difference": quantity(finding.difference.as_ref()),
-            "tolerance": quantity(finding.tolerance.as_ref()),
-            "cells": finding.cells.iter().map(|cell| json!({
-                "source": source(&cell.source),
-                "cell": cell.address.to_string(),
-                "value": cell.value.as_ref().map(Cell::to_string),
-            })).collect::<Vec<_>>(),
-            "left_cells": finding.left_cells,
-            "cause": finding.cause.as_ref().map(|cause| cause.as_str()),
-            "after": finding.after.as_ref().map(|rule| rule.as_str()),
-            "fingerprint": finding.fingerprint(formula).to_string(),
-            "sentence_zh": rule::sentence(finding, form, Language::Chinese),
-            "sentence_en": rule::sentence(finding, form, Language::English),
-        })
+            });
+        }
+        value
     }
 
     /// For spreadsheets: the columns of a finding about shape, with the rule in place of the reason.

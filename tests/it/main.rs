@@ -7,6 +7,7 @@ mod bad_input;
 mod drills;
 mod form_laws;
 mod form_sets;
+mod gallery;
 mod generator;
 mod journal_contract;
 mod laws;
