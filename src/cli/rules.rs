@@ -83,6 +83,7 @@ fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
         "table": finding.place.table.as_str(),
         "row": finding.place.row.as_str(),
         "column": finding.place.column.as_str(),
+        "row_title": finding.row_title.as_str(),
         "left": quantity(finding.left.as_ref()),
         "relation": finding.relation,
         "right": quantity(finding.right.as_ref()),

@@ -13,7 +13,7 @@ const CELLS_MAX: usize = 8;
 /// `V-01 上级科目等于下级科目之和 · 表三 · 20805 行政事业单位养老支出 · 合计`.
 pub fn heading(finding: &RuleFinding, form: &FormSet, language: Language) -> String {
     let title = form.rules.rule(&finding.rule).map_or("", |(_, rule)| title(rule, language));
-    let place = address(&finding.place, form);
+    let place = address(&finding.place, &finding.row_title, form);
     let parts = [format!("{} {title}", finding.rule).trim().to_owned(), place];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
 }
@@ -62,7 +62,7 @@ fn figures(finding: &RuleFinding, form: &FormSet, language: Language) -> Vec<Str
     };
     let relation = label(relation_key(finding.relation), language);
     let side = |quantity: &Quantity, cells: &[CellSeen]| {
-        if let [cell] = cells {
+        if let Some(cell) = alone(quantity, cells) {
             return one_cell(quantity, cell, finding, form, language);
         }
         let cells = spelled(cells, finding, form, language);
@@ -83,12 +83,25 @@ fn figures(finding: &RuleFinding, form: &FormSet, language: Language) -> Vec<Str
         let difference = difference.trim_start_matches('-').to_owned();
         let key = match finding.verdict {
             Verdict::PassByRounding => "rule-explained",
+            _ if matches!(finding.difference, Some(Quantity::Number(_))) => "rule-difference-count",
             _ if none => "rule-difference-exact",
             Verdict::Pass | Verdict::Fail | Verdict::NotEvaluable => "rule-difference",
         };
         lines.push(fill(key, language, &[("difference", &difference), ("tolerance", &tolerance)]));
     }
     lines
+}
+
+/// The one cell that a side is, if it is no more than that.
+fn alone<'c>(quantity: &Quantity, cells: &'c [CellSeen]) -> Option<&'c CellSeen> {
+    let [cell] = cells else { return None };
+    let same = match (quantity, &cell.value) {
+        (Quantity::Amount(amount), Some(Cell::Amount(cell))) => amount.value == cell.value,
+        (Quantity::Percent(a) | Quantity::Number(a), Some(Cell::Number(b))) => a == b,
+        (_, Some(Cell::Amount(_) | Cell::Number(_))) => false,
+        _ => true,
+    };
+    same.then_some(cell)
 }
 
 /// A side that is one cell: its name and what stands in it.
@@ -151,6 +164,7 @@ fn cell_name(cell: &CellSeen, place: &CellAddress, form: &FormSet, language: Lan
         (true, true, _) => vec![column],
         (true, false, true) if !row.is_empty() => vec![row.as_str()],
         (true, false, _) => vec![row.as_str(), column],
+        (false, true, _) => vec![table.name.as_str(), column],
         (false, ..) => vec![table.name.as_str(), row.as_str(), column],
     };
     source + &parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("·")
@@ -164,16 +178,18 @@ fn row_name(address: &CellAddress, form: &FormSet) -> String {
     }
     match (&table.rows, form.row_label(table, &address.row)) {
         (_, "") => clean(&address.row),
-        (Rows::Fixed { axis: None, .. }, label) => label.to_owned(),
+        // Keys that are no codes are made up by the form set.
+        (Rows::Fixed { .. }, label) if !address.row.bytes().all(|byte| byte.is_ascii_digit()) => label.to_owned(),
         (_, label) => format!("{} {label}", clean(&address.row)),
     }
 }
 
 /// `表三 · 20805 行政事业单位养老支出 · 合计`.
-fn address(address: &CellAddress, form: &FormSet) -> String {
+fn address(address: &CellAddress, title: &str, form: &FormSet) -> String {
     let Some((_, table)) = form.table(&address.table) else { return String::new() };
     let column = table.column(&address.column).and_then(|at| table.columns.get(at));
-    let parts = [table.name.clone(), row_name(address, form), column.map_or("", |c| &c.label).to_owned()];
+    let row = format!("{} {}", row_name(address, form), clean(title));
+    let parts = [table.name.clone(), row.trim().to_owned(), column.map_or("", |c| &c.label).to_owned()];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
 }
 
@@ -189,7 +205,7 @@ fn with_unit(quantity: &Quantity, language: Language) -> String {
 
 fn why(cause: &Cause, form: &FormSet, language: Language) -> String {
     let table = |id: &str| form.table(id).map_or_else(|| id.to_owned(), |(_, table)| table.name.clone());
-    let cell = |at: &CellAddress| address(at, form);
+    let cell = |at: &CellAddress| address(at, "", form);
     match cause {
         Cause::TableMissing(id) => fill("rule-table-missing", language, &[("table", &table(id))]),
         Cause::RowMissing(id, row) => {

@@ -14,6 +14,7 @@ mod laws;
 mod model;
 mod pins;
 mod replay;
+mod rule_laws;
 mod rules;
 mod seed;
 mod support;

@@ -407,6 +407,7 @@ impl<'a> Run<'_, 'a> {
         let mut finding = self.report(line, link, Verdict::NotEvaluable, Some(cause));
         if of_line {
             (finding.place.row, finding.place.column) = Default::default();
+            finding.row_title = Default::default();
             (finding.cells, finding.left_cells) = (Vec::new(), 0);
         }
         self.checked.findings.push(finding);
@@ -607,10 +608,20 @@ impl<'a> Run<'_, 'a> {
 
     fn inside<T>(&mut self, frame: Frame, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.frames.push(frame);
-        // What a selection looks at is not what the line rests on.
-        let (seen, sides) = (self.seen.len(), self.sides.take());
+        let (from, sides) = (self.seen.len(), self.sides.take());
         let found = look(self);
-        self.seen.truncate(seen);
+        // Cells of the rows that are looked through are not what the line rests on; those that they are held
+        // against are.
+        let mut kept = from;
+        for at in from..self.seen.len() {
+            let seen = self.seen[at];
+            let own = seen.book == frame.book && seen.table == frame.table && seen.row == frame.row;
+            if !own && !self.seen[..kept].contains(&seen) {
+                self.seen[kept] = seen;
+                kept += 1;
+            }
+        }
+        self.seen.truncate(kept);
         self.sides = sides;
         self.frames.pop();
         found

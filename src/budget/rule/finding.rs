@@ -178,6 +178,8 @@ pub struct RuleFinding {
     pub link: usize,
     /// The row and column that it is about; empty parts mean no one row or column.
     pub place: CellAddress,
+    /// What a listed row calls itself, such as the name of a project.
+    pub row_title: CompactString,
     /// How it came out.
     pub verdict: Verdict,
     /// The cells that it rests on, in the order of reading: the left side's first.

@@ -11,7 +11,7 @@ use super::interval::{Interval, Relation, quantum};
 use super::line::{Line, Measure};
 use super::names::Names;
 use crate::budget::cell::{Cell, CellAddress, RECORD_ROW};
-use crate::budget::form_set::Rows;
+use crate::budget::form_set::{ColumnKind, Rows};
 use crate::budget::money::{Amount, Denomination, Money, Scale};
 use crate::budget::number::Number;
 
@@ -46,6 +46,7 @@ impl Reporter<'_, '_> {
             check: line.check,
             link,
             place: self.place(line, frame, &cells),
+            row_title: frame.map_or_else(CompactString::default, |frame| self.row_title(frame)),
             verdict,
             cells,
             left_cells,
@@ -73,6 +74,18 @@ impl Reporter<'_, '_> {
             first.filter(here).map(|cell| cell.column.clone())
         });
         CellAddress { table: table.id.clone(), row, column: column.unwrap_or_default() }
+    }
+
+    /// What a listed row calls itself: the first column that every row must fill in.
+    fn row_title(&self, frame: &Frame) -> CompactString {
+        let Some(table) = self.world.form.tables.get(frame.table) else { return CompactString::default() };
+        let named = |column: &crate::budget::form_set::Column| column.required && column.kind == ColumnKind::Text;
+        let column = table.columns.iter().position(named);
+        let filed = self.world.table(frame.book, frame.table);
+        match column.zip(filed).and_then(|(column, filed)| filed.cell(frame.row, column)) {
+            Some(Cell::Text(text)) if matches!(table.rows, Rows::Keyed { .. }) => text.clone(),
+            _ => CompactString::default(),
+        }
     }
 
     fn cell(&self, seen: &Seen) -> CellSeen {
@@ -136,7 +149,8 @@ impl Reporter<'_, '_> {
             _ => common,
         };
         let difference = a.minus(&b).ok().map(|difference| fraction(difference.nominal(), sides.measure, scale));
-        let slack = a.slack(&b, self.step(sides.measure)).ok().map(|slack| fraction(slack, sides.measure, scale));
+        let slack = a.slack(&b, self.step(sides.measure, &a, &b)).ok();
+        let slack = slack.map(|slack| fraction(slack, sides.measure, scale));
         (Some(left), Some(right), difference, slack)
     }
 
@@ -150,7 +164,22 @@ impl Reporter<'_, '_> {
     }
 
     /// The last printed digit of the finest figure: what tolerances are multiples of.
-    fn step(&self, measure: Measure) -> (i128, i128) {
+    /// Where the sides don't lie a multiple of it apart, as quotients and products may, the finest step there is.
+    fn step(&self, measure: Measure, a: &Interval, b: &Interval) -> (i128, i128) {
+        let (step, over) = self.printed_step(measure);
+        let apart = a.minus(b).map(|difference| difference.nominal());
+        let multiple = apart.is_ok_and(|(value, by)| {
+            let (value, by) = (value.checked_mul(over), by.checked_mul(step));
+            value.zip(by).is_some_and(|(value, by)| value % by == 0)
+        });
+        match measure {
+            _ if multiple => (step, over),
+            Measure::Ratio => (1, 100_000_000),
+            _ => (1, 1),
+        }
+    }
+
+    fn printed_step(&self, measure: Measure) -> (i128, i128) {
         let decimals = |of: fn(&Cell) -> Option<u8>| self.values(self.seen).filter_map(of).max();
         match measure {
             Measure::Amount | Measure::Rate | Measure::Zero => {
