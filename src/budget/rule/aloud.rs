@@ -176,7 +176,7 @@ impl Voice<'_> {
                 let figure = self.figure(figure);
                 [format!("{figure}从小到大"), format!("{figure} ascends")]
             }
-            Is::IsUnit(part, unit) => {
+            Is::CountedIn(part, unit) => {
                 let (part, [zh, en]) = (self.expression(part), unit_words(*unit));
                 [format!("{part}是以{zh}计的数"), format!("{part} is a number of {en}")]
             }
@@ -317,11 +317,7 @@ impl Voice<'_> {
                 format!("{number}{unit}")
             }
             Is::Text(text) => {
-                if self.chinese {
-                    format!("“{text}”")
-                } else {
-                    format!("“{text}”")
-                }
+                format!("“{text}”")
             }
             Is::Sum(part) => {
                 let part = self.expression(part);

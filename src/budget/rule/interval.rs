@@ -179,7 +179,8 @@ impl Interval {
         for (at, (a, a_open)) in ends(self).into_iter().enumerate() {
             for (to, (b, b_open)) in ends(other).into_iter().enumerate() {
                 // Zero times anything is reached as soon as the zero is, whatever the other end.
-                let open = (a_open || b_open) && !(a == 0 && !a_open || b == 0 && !b_open);
+                let reached_zero = a == 0 && !a_open || b == 0 && !b_open;
+                let open = !reached_zero && (a_open || b_open);
                 corners[2 * at + to] = (multiply(a, b)?, open);
             }
         }

@@ -27,6 +27,9 @@ pub(super) struct Fault {
 
 type Resolved<T> = Result<T, Fault>;
 
+/// The first figure of a chain, those it is compared with, and what they measure.
+type ResolvedChain = (Expr, Vec<(Relation, Expr)>, Measure);
+
 /// What a form set's formulas have in common while they are resolved.
 pub(super) struct Resolver<'f> {
     pub(super) names: Names<'f>,
@@ -342,11 +345,12 @@ impl<'f> Resolver<'f> {
     // ── claims and conditions ────────────────────────────────────────────────────────────
 
     fn claim(&mut self, node: &Node) -> Resolved<Claim> {
-        if let Is::Chain(first, rest) = &node.is {
-            if rest.iter().all(|(compare, _)| matches!(compare, Compare::Number(_))) {
-                let (first, rest, measure) = self.chain(first, rest)?;
-                return Ok(Claim::Chain { first, rest, measure });
-            }
+        let numbers = |rest: &[(Compare, Node)]| rest.iter().all(|(compare, _)| matches!(compare, Compare::Number(_)));
+        if let Is::Chain(first, rest) = &node.is
+            && numbers(rest)
+        {
+            let (first, rest, measure) = self.chain(first, rest)?;
+            return Ok(Claim::Chain { first, rest, measure });
         }
         Ok(Claim::Condition(self.condition(node)?))
     }
@@ -359,7 +363,7 @@ impl<'f> Resolver<'f> {
         fault(node.at, Reason::RuleTypesDiffer, word(measure), word(Measure::Condition))
     }
 
-    fn chain(&mut self, first: &Node, rest: &[(Compare, Node)]) -> Resolved<(Expr, Vec<(Relation, Expr)>, Measure)> {
+    fn chain(&mut self, first: &Node, rest: &[(Compare, Node)]) -> Resolved<ResolvedChain> {
         let (left, mut common) = self.expression(first)?;
         let mut links = Vec::new();
         for (compare, node) in rest {
@@ -399,7 +403,6 @@ impl<'f> Resolver<'f> {
         nodes.iter().map(|node| self.condition(node)).collect()
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm for each part of the grammar")]
     fn expression(&mut self, node: &Node) -> Resolved<(Expr, Measure)> {
         let condition = |expr| Ok((expr, Measure::Condition));
         match &node.is {
@@ -437,11 +440,11 @@ impl<'f> Resolver<'f> {
                 })
             }
             Is::Table(table) => fault(table.at, Reason::FormSyntax, &table.table, ". / present / blank"),
-            Is::IsUnit(part, Unit::Time) => {
+            Is::CountedIn(part, Unit::Time) => {
                 let (expr, _) = self.expression(part)?;
                 condition(Expr::IsUnit(Box::new(expr), Unit::Time))
             }
-            Is::IsUnit(part, unit) => condition(Expr::IsUnit(Box::new(self.text(part)?), *unit)),
+            Is::CountedIn(part, unit) => condition(Expr::IsUnit(Box::new(self.text(part)?), *unit)),
             Is::Has(parts) => {
                 let [a, b] = parts.as_ref();
                 condition(Expr::Has(Box::new([self.text(a)?, self.text(b)?])))
@@ -769,7 +772,7 @@ fn stars_of<'n>(node: &'n Node, stars: &mut Vec<&'n FigureNode>) {
         Is::Not(part)
         | Is::Present(part)
         | Is::Blank(part)
-        | Is::IsUnit(part, _)
+        | Is::CountedIn(part, _)
         | Is::MentionsUnit(part, _)
         | Is::As(part, _)
         | Is::Negative(part)

@@ -58,7 +58,7 @@ pub(super) enum Is {
     Exists(RefNode),
     Unique(FigureNode),
     Ascending(FigureNode),
-    IsUnit(Box<Node>, Unit),
+    CountedIn(Box<Node>, Unit),
     Present(Box<Node>),
     Blank(Box<Node>),
     /// A table or some of its rows, in front of `present` or `blank`.
@@ -561,7 +561,7 @@ impl Parser {
         let is = if !chain.is_empty() {
             Is::Chain(Box::new(left), chain)
         } else if self.take_word("is") {
-            Is::IsUnit(Box::new(left), self.unit()?)
+            Is::CountedIn(Box::new(left), self.unit()?)
         } else if self.take_word("present") {
             Is::Present(Box::new(left))
         } else if self.take_word("blank") {

@@ -47,11 +47,8 @@ pub(super) fn mentioned(text: &str) -> Vec<Interval> {
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         rest = &rest[at..];
         let Some((digits, after)) = number(rest) else { break };
-        if let Some((amount, behind)) = amount(digits, after) {
-            if !behind.starts_with('/') {
-                found.push(amount);
-            }
-        }
+        let whole = amount(digits, after).filter(|(_, behind)| !behind.starts_with('/'));
+        found.extend(whole.map(|(amount, _)| amount));
         rest = after;
     }
     found
