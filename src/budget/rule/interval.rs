@@ -143,8 +143,19 @@ impl Interval {
     }
 
     /// The sum.
+    #[inline]
     pub(crate) fn plus(&self, other: &Interval) -> Result<Interval> {
+        if self.denominator == other.denominator {
+            return self.plus_alike(other);
+        }
         let (a, b) = self.common(other)?;
+        a.plus_alike(&b)
+    }
+
+    /// The sum of two over the same denominator.
+    #[inline]
+    fn plus_alike(&self, b: &Interval) -> Result<Interval> {
+        let a = self;
         let add = |a: i128, b: i128| a.checked_add(b).ok_or(Impossible::TooLarge);
         Ok(Interval {
             low: add(a.low, b.low)?,
@@ -236,20 +247,28 @@ impl Interval {
 
     /// How the two lie to one another.
     pub(crate) fn compare(&self, relation: Relation, other: &Interval) -> Result<Meeting> {
+        if self.denominator == other.denominator {
+            return Ok(self.compare_alike(relation, other));
+        }
         let (a, b) = self.common(other)?;
+        Ok(a.compare_alike(relation, &b))
+    }
+
+    fn compare_alike(&self, relation: Relation, b: &Interval) -> Meeting {
+        let a = self;
         let meeting = |plain: bool, possible: bool| match (plain, possible) {
             (true, _) => Meeting::Plain,
             (false, true) => Meeting::ByRounding,
             (false, false) => Meeting::Never,
         };
-        Ok(match relation {
-            Relation::Equal => meeting(a.printed == b.printed || a.explains(&b) || b.explains(&a), a.meets(&b)),
+        match relation {
+            Relation::Equal => meeting(a.printed == b.printed || a.explains(b) || b.explains(a), a.meets(b)),
             Relation::Different => meeting(a.printed != b.printed, !(a.is_point() && b.is_point())),
-            Relation::AtMost => meeting(a.printed <= b.printed || a.explains(&b) || b.explains(&a), a.reaches(&b)),
-            Relation::AtLeast => meeting(a.printed >= b.printed || a.explains(&b) || b.explains(&a), b.reaches(&a)),
+            Relation::AtMost => meeting(a.printed <= b.printed || a.explains(b) || b.explains(a), a.reaches(b)),
+            Relation::AtLeast => meeting(a.printed >= b.printed || a.explains(b) || b.explains(a), b.reaches(a)),
             Relation::Below => meeting(a.printed < b.printed, a.low < b.high),
             Relation::Above => meeting(a.printed > b.printed, b.low < a.high),
-        })
+        }
     }
 
     /// Whether `other`, printed like this figure, is this figure: its one rounding explains the difference.
