@@ -4,7 +4,7 @@
 //! (that is [`crate::ledger`]) or in which language something is said (that is [`crate::wording`]).
 //!
 //! Reading order: `money` → `cell` → `form_set` → `submission` → `intake` (texts become a submission,
-//! with findings) → `digest` → `roll_up`. Beside them `unit_tree`, `control_figure` and `transfer`.
+//! with findings) → `digest` → `rule` → `roll_up`. Beside them `unit_tree`, `control_figure` and `transfer`.
 
 pub mod cell;
 pub mod control_figure;
@@ -16,6 +16,7 @@ pub mod money;
 pub mod number;
 pub mod reason;
 pub mod roll_up;
+pub mod rule;
 pub mod submission;
 pub mod transfer;
 pub mod unit_tree;

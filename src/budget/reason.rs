@@ -191,6 +191,20 @@ reasons! {
     FormUnknownName = "FORM_UNKNOWN_NAME",
     /// A row that adds itself up.
     FormCycle = "FORM_CYCLE",
+    /// A formula of a rule that can't be read.
+    RuleSyntax = "RULE_SYNTAX",
+    /// A name in a formula that can mean two things.
+    RuleAmbiguousName = "RULE_AMBIGUOUS_NAME",
+    /// A figure in a formula that is not one figure.
+    RuleFreeAxis = "RULE_FREE_AXIS",
+    /// Figures of different kinds, compared or reckoned with one another.
+    RuleTypesDiffer = "RULE_TYPES_DIFFER",
+    /// Tables in a formula that have no axis in common, or not the same ones.
+    RuleAxesDiffer = "RULE_AXES_DIFFER",
+    /// A rule that can never find anything.
+    RuleNeverHolds = "RULE_NEVER_HOLDS",
+    /// An amount column that no rule reads.
+    RuleColumnUnread = "RULE_COLUMN_UNREAD",
 
     // Faults: the service, not the request.
     /// The disk is (almost) full: nothing was applied.

@@ -1,6 +1,7 @@
 //! `check`: looks at submission files without a server, by the form sets that came with the program or from a folder.
 //!
-//! The same intake as the server's; only ceilings and other filings are not known here, and the answer says so.
+//! The same intake and the same rules as the server's; only ceilings and other filings are not known here, and the
+//! answer says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Args {
     pub(super) paths: Vec<PathBuf>,
     #[arg(long, value_name = "DIR")]
     pub(super) forms: Option<PathBuf>,
+    #[arg(long)]
+    pub(super) coverage: bool,
 }
 
 /// Runs `check`.
@@ -43,7 +46,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
         let slot = Some(file.slot.clone());
         filings.push(match find(&forms, &file.form_set) {
             Ok(form) => {
-                let filed = Filed::checked(&file.read_on(form));
+                let filed = Filed::judged_offline(&file.read_on(form), form, args.coverage);
                 Filing { file: file_name(path), slot, form: Some(Arc::clone(form)), result: Ok(filed) }
             }
             Err(failure) => Filing::failed(file_name(path), slot, failure),

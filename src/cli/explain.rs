@@ -1,9 +1,15 @@
 //! `explain`: what a code means and what to do about it.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use super::check::forms;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show};
+use super::rules::Explained;
 use super::settings::Settings;
+use crate::budget::form_set::FormSet;
 use crate::budget::reason::Reason;
 use crate::wording::{Language, label, page, title};
 
@@ -11,6 +17,10 @@ use crate::wording::{Language, label, page, title};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     pub(super) code: Option<String>,
+    #[arg(long, value_name = "DIR")]
+    pub(super) forms: Option<PathBuf>,
+    #[arg(long, value_name = "ID")]
+    pub(super) form_set: Option<String>,
 }
 
 /// Runs `explain`.
@@ -19,6 +29,9 @@ pub struct Args {
 /// A code that there isn't, with those that look like it.
 pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     let Some(asked) = &args.code else { return Ok(settings.answer(&Codes(Reason::ALL.to_vec()))) };
+    if let Some(explained) = rule(args, asked, settings)? {
+        return Ok(settings.answer(&explained));
+    }
     let code = asked.to_ascii_uppercase().replace('-', "_");
     match Reason::from_code(&code) {
         Some(reason) => Ok(settings.answer(&Page(reason))),
@@ -28,6 +41,16 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
             Err(Failure::Usage(settings.say("code-unknown", &facts)))
         }
     }
+}
+
+/// The rule of that id, in the form set asked for or else the first that has one.
+fn rule(args: &Args, asked: &str, settings: &Settings) -> Result<Option<Explained>, Failure> {
+    let forms = forms(args.forms.as_deref(), settings)?;
+    let asked_for = |form: &&Arc<FormSet>| args.form_set.as_ref().is_none_or(|id| form.id == *id);
+    Ok(forms.iter().filter(asked_for).find_map(|form| {
+        let rule = form.rules.rules.iter().position(|rule| rule.id.eq_ignore_ascii_case(asked))?;
+        Some(Explained { form: Arc::clone(form), rule })
+    }))
 }
 
 /// Codes that share a word with one that there isn't.
@@ -96,11 +119,13 @@ mod tests {
     fn a_code_nearly_right_is_helped_along() {
         assert!(alike("UNIT_UNKNOWN").first().is_some_and(|first| *first == "UNKNOWN_UNIT"));
         let settings = crate::cli::samples::settings();
-        let Err(Failure::Usage(text)) = run(&Args { code: Some("unit-unknown".into()) }, &settings) else {
+        let Err(Failure::Usage(text)) =
+            run(&Args { code: Some("unit-unknown".into()), forms: None, form_set: None }, &settings)
+        else {
             panic!("found")
         };
         assert!(text.contains("UNKNOWN_UNIT"), "{text}");
-        assert!(run(&Args { code: Some("unknown_unit".into()) }, &settings).is_ok());
-        assert!(run(&Args { code: None }, &settings).is_ok());
+        assert!(run(&Args { code: Some("unknown_unit".into()), forms: None, form_set: None }, &settings).is_ok());
+        assert!(run(&Args { code: None, forms: None, form_set: None }, &settings).is_ok());
     }
 }

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 
 use super::findings::{Note, counts, headroom, judgement_json, list};
 use super::output::{Failure, Look, Sheet, Show, alarm, strong};
+use super::rules::Judged;
 use super::words::{grouped, hex, say, short_digest, time, time_for_programs};
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
+use crate::budget::rule::{Books, coverage, evaluate};
 use crate::budget::submission::Slot;
 use crate::proto::api;
 use crate::wording::{Language, label};
@@ -61,6 +63,8 @@ pub(super) enum Fate {
 pub(super) struct Filed {
     pub(super) fate: Fate,
     pub(super) notes: Vec<Note>,
+    /// What the check rules found, where they were run.
+    pub(super) rules: Option<Judged>,
     pub(super) judgements: Vec<api::Judgement>,
     pub(super) control_version: u32,
     pub(super) row_count: u64,
@@ -85,6 +89,7 @@ impl Filed {
         Filed {
             fate: if reading.is_refused() { Fate::CheckedBad } else { Fate::Checked },
             notes: super::submit::notes(reading),
+            rules: None,
             judgements: Vec::new(),
             control_version: 0,
             row_count: reading.row_count,
@@ -95,6 +100,19 @@ impl Filed {
             time_ms: 0,
             repeated: false,
             mirror_position: None,
+        }
+    }
+
+    /// Looked at offline, with the rules of its form set.
+    pub(super) fn judged_offline(reading: &Reading, form: &Arc<FormSet>, with_coverage: bool) -> Filed {
+        let books = Books::of(&reading.submission);
+        let checked = evaluate(form, &books, |_| true);
+        let coverage = with_coverage.then(|| coverage(form, &books));
+        let bad = reading.is_refused() || checked.refuses();
+        Filed {
+            fate: if bad { Fate::CheckedBad } else { Fate::Checked },
+            rules: Some(Judged { form: Arc::clone(form), checked, coverage }),
+            ..Filed::checked(reading)
         }
     }
 
@@ -129,6 +147,7 @@ impl Filed {
         Filed {
             fate: Fate::Refused,
             notes: verdict.findings.iter().map(Note::wire).collect(),
+            rules: None,
             judgements: verdict.judgements,
             control_version: verdict.control_version,
             row_count: verdict.row_count,
@@ -236,6 +255,9 @@ impl Filing {
             out.push_str(&format!("  {}{}\n", label("findings", language), counts(&filed.notes, language)));
             out.push_str(&list(&filed.notes, self.form.as_deref(), look));
         }
+        if let Some(rules) = &filed.rules {
+            out.push_str(&rules.text(look));
+        }
         if !filed.judgements.is_empty() {
             let version = filed.control_version.to_string();
             out.push_str(&format!("  {}\n", say(language, "headroom-title", &[("n", &version)])));
@@ -270,6 +292,7 @@ impl Filing {
                 "control_total": filed.control_total,
                 "digest": hex(&filed.digest),
                 "findings": filed.notes.iter().map(Note::json).collect::<Vec<_>>(),
+                "rules": filed.rules.as_ref().map(Judged::json),
                 "control_version": filed.control_version,
                 "judgements": filed.judgements.iter().map(judgement_json).collect::<Vec<_>>(),
             }),
@@ -350,6 +373,7 @@ impl Show for Filings {
                         hex(&filed.digest),
                     ]);
                     let mut notes: Vec<Vec<String>> = filed.notes.iter().map(Note::cells).collect();
+                    notes.extend(filed.rules.iter().flat_map(Judged::cells));
                     if notes.is_empty() {
                         notes.push(none());
                     }

@@ -10,6 +10,7 @@ use super::attempt::Attempt;
 use super::check::{find, forms, read_folder};
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::rules::{rule_json, rules_text};
 use super::settings::Settings;
 use super::table_file::receipt;
 use super::words::{hex, say, short_digest};
@@ -133,10 +134,10 @@ fn messages(files: FormFiles) -> Vec<api::FormFile> {
 
 fn check(args: &FolderArgs, settings: &Settings) -> Result<Answer, Failure> {
     let checked = match FormSet::load(read_folder(&args.dir, settings)?) {
-        Ok(form) => Checked { faults: Vec::new(), id: form.id.to_string(), digest: Some(form.digest) },
+        Ok(form) => Checked { faults: form.rules.warnings.clone(), id: form.id.to_string(), digest: Some(form.digest) },
         Err(faults) => Checked { faults, id: String::new(), digest: None },
     };
-    Ok(Answer { code: u8::from(!checked.faults.is_empty()), ..settings.answer(&checked) })
+    Ok(Answer { code: u8::from(checked.digest.is_none()), ..settings.answer(&checked) })
 }
 
 /// What was found in the form set of a folder.
@@ -150,9 +151,6 @@ struct Checked {
 impl Show for Checked {
     fn text(&self, look: &Look) -> String {
         let language = look.language;
-        if let Some(digest) = &self.digest {
-            return say(language, "form-sound", &[("id", &self.id), ("digest", &digest.short())]);
-        }
         let mut out = String::new();
         for fault in &self.faults {
             let said = sentence(&fault.remark, language);
@@ -161,7 +159,16 @@ impl Show for Checked {
                 fault.file, fault.line, fault.column, fault.remark.reason
             ));
         }
-        out + &say(language, "form-faults", &[("n", &self.faults.len().to_string())])
+        let n = self.faults.len().to_string();
+        match &self.digest {
+            None => out + &say(language, "form-faults", &[("n", &n)]),
+            Some(digest) => {
+                if !self.faults.is_empty() {
+                    out.push_str(&format!("{}\n", say(language, "form-warnings", &[("n", &n)])));
+                }
+                out + &say(language, "form-sound", &[("id", &self.id), ("digest", &digest.short())])
+            }
+        }
     }
 
     fn json(&self) -> Value {
@@ -176,7 +183,10 @@ impl Show for Checked {
             })
         };
         let digest = self.digest.map(|digest| digest.to_string());
-        json!({ "id": self.id, "digest": digest, "faults": self.faults.iter().map(fault).collect::<Vec<_>>() })
+        let told = self.faults.iter().map(fault).collect::<Vec<_>>();
+        // What is published all the same is a warning.
+        let (faults, warnings) = if self.digest.is_some() { (Vec::new(), told) } else { (told, Vec::new()) };
+        json!({ "id": self.id, "digest": digest, "faults": faults, "warnings": warnings })
     }
 
     fn sheet(&self) -> Sheet {
@@ -304,7 +314,7 @@ impl Show for Layout {
                 out.push_str(&format!("    {column}\n"));
             }
         }
-        out
+        out + &rules_text(form, language)
     }
 
     fn json(&self) -> Value {
@@ -343,6 +353,7 @@ impl Show for Layout {
             "year": form.year,
             "digest": form.digest.to_string(),
             "tables": form.tables.iter().map(table).collect::<Vec<_>>(),
+            "rules": form.rules.rules.iter().map(rule_json).collect::<Vec<_>>(),
         })
     }
 

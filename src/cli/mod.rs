@@ -23,6 +23,7 @@ mod help;
 pub mod history;
 mod output;
 pub mod restore;
+pub mod rules;
 pub mod serve;
 mod settings;
 pub mod status;

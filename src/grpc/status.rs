@@ -93,6 +93,13 @@ fn code(reason: Reason) -> Code {
         | Reason::FormDuplicate
         | Reason::FormUnknownName
         | Reason::FormCycle
+        | Reason::RuleSyntax
+        | Reason::RuleAmbiguousName
+        | Reason::RuleFreeAxis
+        | Reason::RuleTypesDiffer
+        | Reason::RuleAxesDiffer
+        | Reason::RuleNeverHolds
+        | Reason::RuleColumnUnread
         | Reason::FileSyntax
         | Reason::FileTooLarge
         | Reason::FileUnknownKey

@@ -16,8 +16,9 @@ const DECIMALS_MAX: u8 = 6;
 
 /// The JSON Schema of a submission file on this form set.
 pub fn schema(form: &FormSet) -> Value {
-    let tables: Map<String, Value> =
-        form.tables.iter().map(|table| (table.id.to_string(), table_schema(form, table))).collect();
+    // What nobody files is in no file.
+    let filed = form.tables.iter().filter(|table| !table.filed_by.is_empty());
+    let tables: Map<String, Value> = filed.map(|table| (table.id.to_string(), table_schema(form, table))).collect();
     let kinds: Vec<&str> = form.kinds.iter().map(|kind| kind.as_str()).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -5,6 +5,8 @@
 //! printed names. Facts that are absent, strange or far too long never make it fail; they make it say less.
 //! To change a text or add a label: `catalogue.toml`. To add a reason: `budget/reason.rs`, then its entry there.
 
+pub mod rule;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -32,6 +34,14 @@ pub enum Language {
 impl Language {
     /// Both.
     pub const ALL: [Language; 2] = [Language::Chinese, Language::English];
+
+    /// The one of two texts.
+    pub fn of<'t>(self, chinese: &'t str, english: &'t str) -> &'t str {
+        match self {
+            Language::Chinese => chinese,
+            Language::English => english,
+        }
+    }
 
     /// The language of a locale such as `en_US.UTF-8`; Chinese where it names neither.
     pub fn from_locale(locale: &str) -> Language {

@@ -19,6 +19,7 @@ use crate::budget::cell::RECORD_ROW;
 use crate::budget::digest::Digest;
 use crate::budget::money::{Decimals, Denomination};
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::{self, RuleSet};
 use crate::budget::submission::Kind;
 use crate::budget::transfer::{EliminatedCell, EliminatedRows, TransferKind, TransferRules};
 
@@ -52,9 +53,24 @@ impl FormSet {
                 let digest = FormSet::digest_of(&files);
                 let Parts { id, title, year, kinds, axes, tables, relations, transfers } = parts;
                 let (files, layout) = (Arc::new(files), Digest::default());
-                let form =
-                    FormSet { id, title, year, kinds, digest, layout, axes, tables, relations, transfers, files };
-                Ok(FormSet { layout: layout_of(&form), ..form })
+                let rules = RuleSet::default();
+                let form = FormSet {
+                    id,
+                    title,
+                    year,
+                    kinds,
+                    digest,
+                    layout,
+                    axes,
+                    tables,
+                    relations,
+                    transfers,
+                    rules,
+                    files,
+                };
+                // Rules speak of everything else, so they come last.
+                let rules = rule::load(&form)?;
+                Ok(FormSet { layout: layout_of(&form), rules, ..form })
             }
             _ => Err(faults),
         }

@@ -22,6 +22,7 @@ pub use rows::{FixedRow, Part};
 use super::cell::RECORD_ROW;
 use super::digest::Digest;
 use super::money::{Decimals, Denomination, Scale};
+use super::rule::RuleSet;
 use super::submission::Kind;
 use super::transfer::TransferRules;
 
@@ -56,6 +57,8 @@ pub struct FormSet {
     pub relations: Vec<Relation>,
     /// How it knows internal transfers, if it does.
     pub transfers: Option<TransferRules>,
+    /// Its check rules.
+    pub rules: RuleSet,
     /// The files that it was loaded from.
     pub files: Arc<FormFiles>,
 }

@@ -1,0 +1,260 @@
+//! What a rule finds: which line, at which row and column, from which cells, and by how much it is off.
+//!
+//! A finding is data and stands by itself: it can be stored, sent, and compared with one of another version.
+//! What it says to a person is made by [`crate::wording`].
+
+use std::fmt;
+
+use compact_str::CompactString;
+use sha2::{Digest as _, Sha256};
+
+use crate::budget::cell::{Cell, CellAddress};
+use crate::budget::digest::Digest;
+use crate::budget::finding::Strength;
+use crate::budget::money::{Amount, Denomination};
+use crate::budget::number::Number;
+use crate::budget::submission::UnitCode;
+
+/// How a line came out at one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It holds as printed, or with the one rounding of the coarser side.
+    Pass,
+    /// It holds for some amounts that print so, with more than one rounding.
+    PassByRounding,
+    /// No amounts that print so make it hold.
+    Fail,
+    /// Something that it needs is not there.
+    NotEvaluable,
+}
+
+impl Verdict {
+    /// The name used in files and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::PassByRounding => "pass_by_rounding",
+            Verdict::Fail => "fail",
+            Verdict::NotEvaluable => "not_evaluable",
+        }
+    }
+}
+
+/// How many instances came out how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Held.
+    pub pass: u64,
+    /// Held by rounding.
+    pub pass_by_rounding: u64,
+    /// Failed.
+    pub fail: u64,
+    /// Could not be judged.
+    pub not_evaluable: u64,
+}
+
+impl Counts {
+    /// One more.
+    pub fn add(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Pass => self.pass += 1,
+            Verdict::PassByRounding => self.pass_by_rounding += 1,
+            Verdict::Fail => self.fail += 1,
+            Verdict::NotEvaluable => self.not_evaluable += 1,
+        }
+    }
+}
+
+/// Which filing a cell was read in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The filing that is judged.
+    This,
+    /// The one of the year before.
+    Last,
+    /// One of the units below.
+    Unit(UnitCode),
+    /// What the round gives.
+    Round,
+}
+
+/// A cell that was read, and what stood in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellSeen {
+    /// Where it was read.
+    pub source: Source,
+    /// Its address.
+    pub address: CellAddress,
+    /// What stood there; nothing if its table has no such row, which is as good as blank there.
+    pub value: Option<Cell>,
+}
+
+/// One side of a comparison, a difference, or a tolerance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// Money, to be printed at its scale.
+    Amount(Amount),
+    /// A percentage.
+    Percent(Number),
+    /// A count, year or plain number.
+    Number(Number),
+    /// A text.
+    Text(CompactString),
+    /// Nothing was filled in.
+    Blank,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Quantity::Amount(amount) => amount.fmt(f),
+            Quantity::Percent(number) => write!(f, "{number}%"),
+            Quantity::Number(number) => number.fmt(f),
+            Quantity::Text(text) => f.write_str(text),
+            Quantity::Blank => Ok(()),
+        }
+    }
+}
+
+/// Why something can't be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The table was not filed.
+    TableMissing(CompactString),
+    /// The table has no such row.
+    RowMissing(CompactString, CompactString),
+    /// There is no filing of the year before.
+    NoLastYear,
+    /// There are no filings of units below.
+    NoUnits,
+    /// The round doesn't say.
+    NotGiven(CompactString),
+    /// A text that can't be read as what it should be.
+    Unreadable(CellAddress),
+    /// A blank where a factor or divisor was needed.
+    BlankFactor(CellAddress),
+    /// The divisor can be zero.
+    DivisionByZero,
+    /// A figure that is too large to reckon with.
+    TooLarge,
+}
+
+impl Cause {
+    /// The name used in files and answers.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Cause::TableMissing(_) => "table_missing",
+            Cause::RowMissing(..) => "row_missing",
+            Cause::NoLastYear => "no_last_year",
+            Cause::NoUnits => "no_units",
+            Cause::NotGiven(_) => "not_given",
+            Cause::Unreadable(_) => "unreadable",
+            Cause::BlankFactor(_) => "blank_factor",
+            Cause::DivisionByZero => "division_by_zero",
+            Cause::TooLarge => "too_large",
+        }
+    }
+
+    /// Whether it is the same for every row of a line, and so said once.
+    pub(super) fn is_of_line(&self) -> bool {
+        match self {
+            Cause::TableMissing(_) | Cause::NoLastYear | Cause::NoUnits | Cause::NotGiven(_) => true,
+            Cause::RowMissing(..) => true,
+            Cause::Unreadable(_) | Cause::BlankFactor(_) | Cause::DivisionByZero | Cause::TooLarge => false,
+        }
+    }
+}
+
+/// What a rule found at one row: everything but a plain pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFinding {
+    /// Id of the rule.
+    pub rule: CompactString,
+    /// What follows from it.
+    pub strength: Strength,
+    /// Which formula of the rule, from 0.
+    pub check: usize,
+    /// Which link of a chain `a = b = c`, from 0.
+    pub link: usize,
+    /// The row and column that it is about; empty parts mean no one row or column.
+    pub place: CellAddress,
+    /// What a listed row calls itself, such as the name of a project.
+    pub row_title: CompactString,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// The cells that it rests on, in the order of reading: the left side's first.
+    pub cells: Vec<CellSeen>,
+    /// How many of them are the left side's.
+    pub left_cells: usize,
+    /// The left side.
+    pub left: Option<Quantity>,
+    /// How the two should lie: `=`, `≤` and so on.
+    pub relation: &'static str,
+    /// The right side.
+    pub right: Option<Quantity>,
+    /// Left minus right.
+    pub difference: Option<Quantity>,
+    /// The largest difference that rounding explains.
+    pub tolerance: Option<Quantity>,
+    /// Why it can't be judged.
+    pub cause: Option<Cause>,
+    /// An earlier rule that one of these cells has failed: that comes first.
+    pub after: Option<CompactString>,
+}
+
+/// Names a finding and the figures that it rests on: what a justification is bound to.
+pub type Fingerprint = Digest;
+
+impl RuleFinding {
+    /// The name of this finding with these figures. A re-filing in which they are unchanged finds the same name again;
+    /// one changed figure, or a rule that says something else, makes it another.
+    pub fn fingerprint(&self, formula: &str) -> Fingerprint {
+        let mut hash = Sha256::new();
+        let mut text = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        text("rule-finding-1");
+        for part in [&self.rule, &self.place.table, &self.place.row, &self.place.column] {
+            text(part);
+        }
+        text(formula);
+        text(&format!("{} {}", self.check, self.link));
+        for cell in &self.cells {
+            match &cell.source {
+                Source::This => text("this"),
+                Source::Last => text("last"),
+                Source::Round => text("round"),
+                Source::Unit(code) => text(&format!("unit {code}")),
+            }
+            for part in [&cell.address.table, &cell.address.row, &cell.address.column] {
+                text(part);
+            }
+            text(&spelled(cell.value.as_ref()));
+        }
+        Digest(hash.finalize().into())
+    }
+
+    /// Whether a filing with it is refused.
+    pub fn refuses(&self) -> bool {
+        self.verdict == Verdict::Fail && self.strength == Strength::Balance
+    }
+}
+
+/// What stands in a cell, each state apart; the scale counts, because it says how exact a figure is.
+fn spelled(value: Option<&Cell>) -> String {
+    match value {
+        // A code that is not listed and one that is listed blank say the same.
+        None | Some(Cell::Blank) => "B".to_owned(),
+        Some(Cell::Amount(amount)) => {
+            let unit = match amount.scale.denomination {
+                Denomination::Yuan => 'Y',
+                Denomination::Wan => 'W',
+            };
+            format!("A{}{unit}{}", amount.value.fen(), amount.scale.decimals)
+        }
+        Some(Cell::Number(number)) => format!("N{}.{}", number.mantissa, number.decimals),
+        Some(Cell::Text(text)) => format!("T{text}"),
+        Some(Cell::Unreadable(text)) => format!("U{text}"),
+    }
+}

@@ -1,0 +1,211 @@
+//! A formula, compiled: every name, join and column is resolved, and nothing is left that could fail to be found.
+//!
+//! Made by `resolve.rs`, run by `evaluate.rs`. Tables are numbered as in the form set, its relations behind them.
+
+use super::interval::{Interval, Relation};
+use super::syntax::Unit;
+use crate::budget::submission::Kind;
+
+/// What a figure measures. Only like is compared with and added to like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Money.
+    Amount,
+    /// Money for each of something.
+    Rate,
+    /// Things counted.
+    Count,
+    /// A share or percentage.
+    Ratio,
+    /// A year.
+    Year,
+    /// A number written in a formula.
+    Plain,
+    /// The number 0, which is nothing of anything.
+    Zero,
+    /// A text.
+    Text,
+    /// A time of 14 digits.
+    Time,
+    /// True or false.
+    Condition,
+}
+
+/// One line for one column.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// The how-manieth formula of its rule.
+    pub(super) check: usize,
+    pub(super) scope: Scope,
+    pub(super) when: Option<Expr>,
+    /// `when` says the same for every row.
+    pub(super) when_once: bool,
+    pub(super) claim: Claim,
+    /// The table whose rows it holds for, and the column that `*` stands for.
+    pub(super) table: Option<usize>,
+    pub(super) column: Option<usize>,
+    pub(super) kinds: Vec<Kind>,
+    pub(super) needs: Needs,
+}
+
+/// What a line needs beside the filing itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The filings of the units below.
+    pub units: bool,
+    /// The filing of the year before.
+    pub last: bool,
+    /// What the round gives, such as its deadline.
+    pub given: bool,
+}
+
+impl Needs {
+    /// Whether the filing alone is enough.
+    pub fn filing_only(self) -> bool {
+        self == Needs::default()
+    }
+}
+
+/// What a line holds for.
+#[derive(Debug)]
+pub(super) enum Scope {
+    Once,
+    Rows(Rows),
+    /// Each row that is in any of these tables.
+    AnyOf(Vec<Rows>),
+}
+
+/// What a line claims.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// The first figure against each of the others.
+    Chain {
+        first: Expr,
+        rest: Vec<(Relation, Expr)>,
+        measure: Measure,
+    },
+    Condition(Expr),
+}
+
+/// Rows of a table: those that meet the rows at hand and pass the tests.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) book: BookOf,
+    pub(super) table: usize,
+    pub(super) named: Option<Named>,
+    pub(super) joins: Vec<Join>,
+    pub(super) tests: Vec<Test>,
+}
+
+/// Which filing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BookOf {
+    This,
+    Last,
+    Units,
+    Given,
+    /// A relation of the form set.
+    FormSet,
+}
+
+/// The one row that a formula calls by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    Record,
+    Total,
+    /// The number of a key that the rule set knows.
+    Key(u32),
+}
+
+/// The `position`-th part of a row's key is the `of`-th part of the key at hand in a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Join {
+    pub(super) position: usize,
+    pub(super) frame: usize,
+    pub(super) of: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Test {
+    Parents,
+    Leaves,
+    /// Codes of so many digits.
+    Level(usize),
+    In {
+        not: bool,
+        rows: Rows,
+        /// The part of the listed keys that names the row chosen, if the list itself is found by other parts: then
+        /// rows are looked up from the list instead of the other way round.
+        leads: Option<usize>,
+    },
+    Holds(Expr),
+}
+
+/// What is added up.
+#[derive(Debug)]
+pub(super) enum Over {
+    Rows(Rows),
+    Children(usize),
+    Leaves(usize),
+}
+
+/// A part of a formula.
+#[derive(Debug)]
+pub(super) enum Expr {
+    Number(Interval),
+    /// Already folded.
+    Text(String),
+    /// A column of the row at hand.
+    Here {
+        frame: usize,
+        column: usize,
+    },
+    /// A column of a row that is looked up.
+    Cell {
+        rows: Rows,
+        column: usize,
+    },
+    /// A part of the key at hand.
+    Key {
+        frame: usize,
+        position: usize,
+        axis: usize,
+    },
+    Sum {
+        over: Over,
+        of: Box<Expr>,
+    },
+    Count(Rows),
+    Add(Vec<(bool, Expr)>),
+    Multiply(Box<Expr>, Vec<(bool, Expr)>),
+    Negative(Box<Expr>),
+    As {
+        of: Box<Expr>,
+        unit: Unit,
+        /// A written sum, to be worked out.
+        sum: bool,
+    },
+    Compare(Box<Expr>, Vec<(Relation, Expr)>, Measure),
+    Begins(Box<[Expr; 2]>),
+    Or(Vec<Expr>),
+    And(Vec<Expr>),
+    Not(Box<Expr>),
+    Iff(Box<[Expr; 2]>),
+    Exists(Rows),
+    Present(Box<Expr>),
+    /// Something is filled in, in any of these rows.
+    Filled(Rows),
+    IsUnit(Box<Expr>, Unit),
+    Has(Box<[Expr; 2]>),
+    Mentions(Box<[Expr; 2]>),
+    MentionsMoney(Box<Expr>),
+    In(Box<Expr>, Vec<Expr>),
+    Unique {
+        rows: Rows,
+        column: usize,
+    },
+    Ascending {
+        rows: Rows,
+        column: usize,
+    },
+}

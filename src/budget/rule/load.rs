@@ -1,0 +1,338 @@
+//! Reads `rules.toml`: rules, their formulas and the names of `[let]`; everything wrong with them, each at its place.
+//!
+//! What a formula means is worked out in `resolve.rs`; here its faults get file, line and column.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::line::{Rows, Scope, Test};
+use super::names::Names;
+use super::resolve::{Fault, Resolver};
+use super::syntax::{Node, Span, SyntaxFault, parse_check, parse_let};
+use super::{Check, Needs, Rule, RuleSet, aloud};
+use crate::budget::finding::Strength;
+use crate::budget::form_set::{FormFault, FormSet, RULES_FILE};
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::Kind;
+
+/// The most rules of a form set, formulas of a rule, and names of `[let]`.
+const RULES_MAX: usize = 1_000;
+/// The most lines that all rules together may become.
+const LINES_MAX: usize = 20_000;
+/// The most faults that are told.
+const FAULTS_MAX: usize = 200;
+
+/// The rules of a form set; none if it has no `rules.toml`.
+///
+/// # Errors
+/// All faults found, each with line and column.
+pub(crate) fn load(form: &FormSet) -> Result<RuleSet, Vec<FormFault>> {
+    let Some(bytes) = form.files.get(RULES_FILE) else { return Ok(RuleSet::default()) };
+    let mut loader = Loader { text: "", faults: Vec::new() };
+    let rules = match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            loader.text = text;
+            loader.rules(form)
+        }
+        Err(error) => {
+            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            let remark = Remark::new(Reason::FormSyntax).with("found", "").with("expected", "UTF-8");
+            return Err(vec![FormFault { file: RULES_FILE.to_owned(), line, column: 1, remark }]);
+        }
+    };
+    loader.faults.truncate(FAULTS_MAX);
+    if loader.faults.is_empty() { Ok(rules) } else { Err(loader.faults) }
+}
+
+struct Loader<'t> {
+    text: &'t str,
+    faults: Vec<FormFault>,
+}
+
+type Value<'t> = Spanned<DeValue<'t>>;
+
+/// A name of `[let]`: where its text stands, and what it means.
+struct Let {
+    span: Range<usize>,
+    text: String,
+}
+
+impl<'t> Loader<'t> {
+    fn rules(&mut self, form: &FormSet) -> RuleSet {
+        let document = match DeTable::parse(self.text) {
+            Ok(document) => document,
+            Err(error) => {
+                let remark = Remark::new(Reason::FormSyntax).with("found", error.message().trim());
+                self.fault(error.span().unwrap_or(0..0), remark);
+                return RuleSet::default();
+            }
+        };
+        let document = document.get_ref();
+        if document.len() > RULES_MAX {
+            self.wrong(0..0, Reason::FormWrongValue, &document.len().to_string(), "≤ 1000");
+            return RuleSet::default();
+        }
+        let (meanings, texts) = self.lets(document);
+        let names = Names { form };
+        let mut resolver = Resolver::new(names, &meanings);
+        let mut set = RuleSet::default();
+        let mut count = 0;
+        for (key, value) in document.iter().filter(|(key, _)| key.get_ref() != "let") {
+            let DeValue::Table(entries) = value.get_ref() else {
+                self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), "[V-01], [let]");
+                continue;
+            };
+            let rule = self.rule(form, key, entries, &mut resolver, &texts);
+            if let Some(rule) = rule {
+                count += rule.lines.len();
+                if count > LINES_MAX {
+                    self.wrong(key.span(), Reason::FormWrongValue, &count.to_string(), "≤ 20000");
+                    return set;
+                }
+                set.warnings.extend(self.idle(form, &rule, key.span()));
+                set.rules.push(rule);
+            }
+        }
+        set.warnings.extend(unread(form, &resolver.read));
+        set.keys = resolver.keys;
+        set.tables = resolver.tables;
+        set
+    }
+
+    fn lets(&mut self, document: &DeTable<'t>) -> (BTreeMap<String, Node>, Vec<Let>) {
+        let (mut meanings, mut texts) = (BTreeMap::new(), Vec::new());
+        let Some(value) = document.get("let") else { return (meanings, texts) };
+        let DeValue::Table(entries) = value.get_ref() else {
+            self.wrong(value.span(), Reason::FormWrongValue, "let", "[let]");
+            return (meanings, texts);
+        };
+        for (key, value) in entries {
+            let Some(text) = self.text_of(value) else { continue };
+            texts.push(Let { span: value.span(), text });
+            let parsed = texts.last().map(|known| parse_let(&known.text, texts.len()));
+            match parsed {
+                Some(Ok(node)) => {
+                    meanings.insert(key.get_ref().to_string(), node);
+                }
+                Some(Err(fault)) => self.syntax(&fault, &value.span(), &texts),
+                None => {}
+            }
+        }
+        (meanings, texts)
+    }
+
+    fn rule(
+        &mut self,
+        form: &FormSet,
+        key: &Spanned<Cow<'t, str>>,
+        entries: &DeTable<'t>,
+        resolver: &mut Resolver<'_>,
+        texts: &[Let],
+    ) -> Option<Rule> {
+        let id = key.get_ref();
+        let known = ["title", "title_en", "reason", "reason_en", "todo", "todo_en", "strength", "applies", "check"];
+        for (key, _) in entries {
+            if !known.contains(&key.get_ref().as_ref()) {
+                self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), &known.join(", "));
+            }
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if !id.chars().all(plain) || id.len() > 32 {
+            self.wrong(key.span(), Reason::FormWrongValue, id, "A–Z, 0–9, -");
+        }
+        let mut say = |name: &str| self.required_text(entries, name, key);
+        let texts_of_rule = ["title", "title_en", "reason", "reason_en", "todo", "todo_en"].map(&mut say);
+        let strength = self.strength(entries, key);
+        let kinds = self.kinds(entries);
+        let formulas = self.formulas(entries, key);
+        let (mut checks, mut lines) = (Vec::new(), Vec::new());
+        for (span, formula) in formulas {
+            let node = match parse_check(&formula) {
+                Ok(node) => node,
+                Err(fault) => {
+                    self.syntax(&fault, &span, texts);
+                    continue;
+                }
+            };
+            match resolver.lines(checks.len(), &node, &kinds) {
+                Ok(more) => {
+                    let any = |need: fn(Needs) -> bool| more.iter().any(|line| need(line.needs));
+                    let needs = Needs { units: any(|n| n.units), last: any(|n| n.last), given: any(|n| n.given) };
+                    let spoken = aloud::sentences(Names { form }, &node);
+                    checks.push(Check { formula, aloud: spoken.0, aloud_en: spoken.1, needs });
+                    lines.extend(more);
+                }
+                Err(fault) => self.meaning(fault, &span, &formula, texts),
+            }
+        }
+        let [title, title_en, reason, reason_en, todo, todo_en] = texts_of_rule;
+        Some(Rule {
+            id: id.as_ref().into(),
+            title: title?,
+            title_en: title_en?,
+            reason: reason?,
+            reason_en: reason_en?,
+            todo: todo?,
+            todo_en: todo_en?,
+            strength: strength?,
+            kinds,
+            checks,
+            lines,
+        })
+    }
+
+    fn formulas(&mut self, entries: &DeTable<'t>, key: &Spanned<Cow<'t, str>>) -> Vec<(Range<usize>, String)> {
+        let Some(value) = entries.get("check") else {
+            self.wrong(key.span(), Reason::FormMissingKey, "", "check");
+            return Vec::new();
+        };
+        let one = std::slice::from_ref(value);
+        let items: &[Value<'t>] = match value.get_ref() {
+            DeValue::Array(items) => items,
+            _ => one,
+        };
+        if items.is_empty() || items.len() > RULES_MAX {
+            self.wrong(value.span(), Reason::FormWrongValue, &items.len().to_string(), "1–1000");
+        }
+        items.iter().filter_map(|item| Some((item.span(), self.text_of(item)?))).collect()
+    }
+
+    fn strength(&mut self, entries: &DeTable<'t>, key: &Spanned<Cow<'t, str>>) -> Option<Strength> {
+        let text = self.required_text(entries, "strength", key)?;
+        let known = [Strength::Balance, Strength::Logic, Strength::Verify];
+        let found = known.into_iter().find(|strength| strength.as_str() == text);
+        if found.is_none() {
+            let span = entries.get("strength").map_or(key.span(), Spanned::span);
+            self.wrong(span, Reason::FormWrongValue, &text, "balance, logic, verify");
+        }
+        found
+    }
+
+    /// The kinds of submission that a rule looks at: without a word, budgets and no difference forms.
+    fn kinds(&mut self, entries: &DeTable<'t>) -> Vec<Kind> {
+        let Some(value) = entries.get("applies") else { return vec![Kind::Unit, Kind::Department] };
+        let one = std::slice::from_ref(value);
+        let items: &[Value<'t>] = match value.get_ref() {
+            DeValue::Array(items) => items,
+            _ => one,
+        };
+        let mut kinds = Vec::new();
+        for item in items {
+            let Some(text) = self.text_of(item) else { continue };
+            match Kind::parse(&text) {
+                Some(kind) => kinds.push(kind),
+                None => self.wrong(item.span(), Reason::FormWrongValue, &text, "unit, department, difference"),
+            }
+        }
+        kinds
+    }
+
+    // ── faults and their places ──────────────────────────────────────────────────────────
+
+    fn required_text(&mut self, entries: &DeTable<'t>, name: &str, key: &Spanned<Cow<'t, str>>) -> Option<String> {
+        match entries.get(name) {
+            Some(value) => self.text_of(value),
+            None => {
+                self.wrong(key.span(), Reason::FormMissingKey, "", name);
+                None
+            }
+        }
+    }
+
+    fn text_of(&mut self, value: &Value<'t>) -> Option<String> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(text.to_string()),
+            _ => {
+                self.wrong(value.span(), Reason::FormWrongValue, "", "'…'");
+                None
+            }
+        }
+    }
+
+    fn syntax(&mut self, fault: &SyntaxFault, span: &Range<usize>, texts: &[Let]) {
+        let remark = Remark::new(Reason::RuleSyntax).with("found", &fault.found).with("expected", fault.expected);
+        self.meaning(Fault { at: fault.at, remark }, span, "", texts);
+    }
+
+    fn meaning(&mut self, fault: Fault, span: &Range<usize>, formula: &str, texts: &[Let]) {
+        let Span { source, start, .. } = fault.at;
+        let known = source.checked_sub(1).and_then(|at| texts.get(at));
+        let (span, formula) = known.map_or((span, formula), |known| (&known.span, known.text.as_str()));
+        // A formula in single quotes stands in the file as it is; in another string, its beginning has to do.
+        let raw = span.start + 1..span.end.saturating_sub(1);
+        let same = formula.is_empty() || self.text.get(raw) == Some(formula);
+        let at = if same { span.start + 1 + start } else { span.start };
+        self.fault(at..at, fault.remark);
+    }
+
+    fn wrong(&mut self, span: Range<usize>, reason: Reason, found: &str, expected: &str) {
+        self.fault(span, Remark::new(reason).with("found", found).with("expected", expected));
+    }
+
+    fn fault(&mut self, span: Range<usize>, remark: Remark) {
+        let fault = self.place(span.start, remark);
+        self.faults.push(fault);
+    }
+
+    fn place(&self, at: usize, remark: Remark) -> FormFault {
+        let before = self.text.get(..at).unwrap_or("");
+        let line = 1 + before.matches('\n').count();
+        let column = 1 + before.rsplit('\n').next().map_or(0, |start| start.chars().count());
+        FormFault { file: RULES_FILE.to_owned(), line, column, remark }
+    }
+
+    /// A rule with lines that can never have a row, or that no kind of submission is judged by.
+    fn idle(&self, form: &FormSet, rule: &Rule, span: Range<usize>) -> Option<FormFault> {
+        let idle = rule.lines.iter().find(|line| line.kinds.is_empty() || scope_is_idle(form, &line.scope))?;
+        let formula = rule.checks.get(idle.check).map_or("", |check| check.formula.as_str());
+        let remark = Remark::new(Reason::RuleNeverHolds).with("found", formula).with("expected", "");
+        Some(self.place(span.start, remark))
+    }
+}
+
+fn scope_is_idle(form: &FormSet, scope: &Scope) -> bool {
+    match scope {
+        Scope::Once => false,
+        Scope::Rows(rows) => rows_are_idle(form, rows),
+        Scope::AnyOf(all) => all.iter().all(|rows| rows_are_idle(form, rows)),
+    }
+}
+
+/// Whether there can be no such rows in any filing.
+fn rows_are_idle(form: &FormSet, rows: &Rows) -> bool {
+    let relation = rows.table.checked_sub(form.tables.len()).and_then(|at| form.relations.get(at));
+    let names = Names { form };
+    let levels: Vec<usize> = rows
+        .tests
+        .iter()
+        .filter_map(|test| if let Test::Level(digits) = test { Some(*digits) } else { None })
+        .collect();
+    let parents = rows.tests.iter().any(|test| matches!(test, Test::Parents));
+    let leaves = rows.tests.iter().any(|test| matches!(test, Test::Leaves));
+    let finest = names.levels(rows.table).last().map(|level| level.digits);
+    relation.is_some_and(|relation| relation.tuples.is_empty())
+        || levels.windows(2).any(|pair| pair[0] != pair[1])
+        || parents && leaves
+        || parents && rows.named.is_none() && levels.first().is_some_and(|level| Some(*level) == finest)
+}
+
+/// Amount columns of the official form that no rule reads.
+fn unread(form: &FormSet, read: &[Vec<bool>]) -> Vec<FormFault> {
+    let names = Names { form };
+    let mut unread = Vec::new();
+    for (at, table) in form.tables.iter().enumerate() {
+        let columns = table.columns.iter().enumerate().filter(|(_, column)| names.is_covered(at, column));
+        for (column, definition) in columns {
+            if !read.get(at).and_then(|columns| columns.get(column)).copied().unwrap_or(false) {
+                let name = format!("{}.{}", table.name, definition.label);
+                let remark = Remark::new(Reason::RuleColumnUnread).with("found", name).with("expected", "");
+                unread.push(FormFault { file: RULES_FILE.to_owned(), line: 1, column: 1, remark });
+            }
+        }
+    }
+    unread
+}

@@ -1,0 +1,95 @@
+//! The check rules of a form set (审核公式): formulas over cells, and what they find in a filing.
+//!
+//! A rule is data: `rules.toml` of the form set, described in `forms/README.md`. What a line doesn't name, it holds for
+//! each of; figures meet where their axes agree; a printed figure stands for every amount that prints so.
+//!
+//! Reading order: `syntax` (text → tree) → `resolve` (tree → `line`, with every load-time error) → `interval`
+//! (exact arithmetic on printed figures) → `book` (a filing, numbered) → `evaluate` (findings) → `finding`.
+//! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`.
+//! It knows no other filings but those it is handed, and nothing of who may do what.
+
+mod aloud;
+mod book;
+mod coverage;
+mod evaluate;
+mod finding;
+mod interval;
+mod line;
+mod load;
+mod names;
+mod report;
+mod resolve;
+mod syntax;
+mod written;
+
+use compact_str::CompactString;
+
+use super::finding::Strength;
+use super::form_set::FormFault;
+use super::submission::Kind;
+use line::Line;
+
+pub use coverage::{Coverage, coverage};
+pub use evaluate::{Books, Checked, Filed, evaluate};
+pub use finding::{Cause, CellSeen, Counts, Fingerprint, Quantity, RuleFinding, Source, Verdict};
+pub use line::Needs;
+pub(crate) use load::load;
+
+/// The rules of a form set, compiled.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// The rules, in the order of the file.
+    pub rules: Vec<Rule>,
+    /// What is allowed but probably not meant: rules that can never find anything, amounts that no rule reads.
+    pub warnings: Vec<FormFault>,
+    /// Keys that formulas call by name, by axis: they are numbered first.
+    keys: Vec<(usize, CompactString)>,
+    /// Which tables any rule looks into, relations behind.
+    tables: Vec<bool>,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its id, such as `V-01`.
+    pub id: CompactString,
+    /// Heading of its findings, in Chinese.
+    pub title: String,
+    /// The same in English.
+    pub title_en: String,
+    /// Why there is such a rule, in Chinese.
+    pub reason: String,
+    /// The same in English.
+    pub reason_en: String,
+    /// What to do about a finding, in Chinese.
+    pub todo: String,
+    /// The same in English.
+    pub todo_en: String,
+    /// What follows from a finding.
+    pub strength: Strength,
+    /// The kinds of submission that it looks at.
+    pub kinds: Vec<Kind>,
+    /// Its formulas.
+    pub checks: Vec<Check>,
+    lines: Vec<Line>,
+}
+
+/// One formula of a rule.
+#[derive(Debug)]
+pub struct Check {
+    /// As it is written.
+    pub formula: String,
+    /// Read aloud in Chinese.
+    pub aloud: String,
+    /// Read aloud in English.
+    pub aloud_en: String,
+    /// What it needs beside the filing.
+    pub needs: Needs,
+}
+
+impl RuleSet {
+    /// Number and rule of that id.
+    pub fn rule(&self, id: &str) -> Option<(usize, &Rule)> {
+        self.rules.iter().enumerate().find(|(_, rule)| rule.id == id)
+    }
+}

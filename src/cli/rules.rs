@@ -1,0 +1,287 @@
+//! What the check rules found, on the screen, for programs and for spreadsheets; and a rule explained.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::output::{Look, Sheet, Show, alarm, strong};
+use super::words::say;
+use crate::budget::cell::{Cell, CellAddress};
+use crate::budget::finding::Strength;
+use crate::budget::form_set::FormSet;
+use crate::budget::rule::{Checked, Coverage, Quantity, Rule, RuleFinding, Source, Verdict};
+use crate::wording::{Language, label, rule};
+
+/// What the rules of a form set found, as it stands on a screen without colours.
+pub fn screen(form: &FormSet, checked: &Checked, language: Language) -> String {
+    let look = Look { language, width: None, colour: false };
+    super::output::finish(&text(form, checked, &look), false)
+}
+
+/// Counts, then failures by strength, then what can't be judged, then what rounding explains.
+fn text(form: &FormSet, checked: &Checked, look: &Look) -> String {
+    let language = look.language;
+    let counts = checked.counts;
+    let counted = [
+        ("pass", counts.pass),
+        ("rounding", counts.pass_by_rounding),
+        ("fail", counts.fail),
+        ("not_evaluable", counts.not_evaluable),
+    ]
+    .map(|(name, count)| (name, count.to_string()));
+    let facts = counted.each_ref().map(|(name, count)| (*name, count.as_str()));
+    let mut out = format!("  {}\n", say(language, "rule-counts", &facts));
+    for strength in [Strength::Balance, Strength::Logic, Strength::Verify] {
+        let fails = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
+        for finding in checked.findings.iter().filter(fails) {
+            let name = strength_name(strength, language);
+            let name = if strength == Strength::Balance { alarm(name) } else { name.to_owned() };
+            out.push_str(&format!("  [{name}] {}\n", rule::heading(finding, form, language)));
+            for line in rule::lines(finding, form, language) {
+                out.push_str(&format!("      {line}\n"));
+            }
+        }
+    }
+    for (verdict, key) in [(Verdict::NotEvaluable, "rule-not-evaluable"), (Verdict::PassByRounding, "rule-by-rounding")]
+    {
+        for finding in checked.findings.iter().filter(|finding| finding.verdict == verdict) {
+            let brief = rule::brief(finding, form, language);
+            out.push_str(&format!("  [{}] {brief}\n", label(key, language)));
+        }
+    }
+    out
+}
+
+/// The same for programs.
+pub fn answer(form: &FormSet, checked: &Checked) -> Value {
+    let counts = checked.counts;
+    json!({
+        "form_set": form.id.as_str(),
+        "form_set_digest": form.digest.to_string(),
+        "pass": counts.pass,
+        "pass_by_rounding": counts.pass_by_rounding,
+        "fail": counts.fail,
+        "not_evaluable": counts.not_evaluable,
+        "findings": checked.findings.iter().map(|finding| finding_json(form, finding)).collect::<Vec<_>>(),
+    })
+}
+
+fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
+    let known = form.rules.rule(&finding.rule).map(|(_, rule)| rule);
+    let check = known.and_then(|rule| rule.checks.get(finding.check));
+    let formula = check.map_or("", |check| check.formula.as_str());
+    let of = |text: fn(&Rule) -> &str| known.map_or("", text);
+    json!({
+        "rule": finding.rule.as_str(),
+        "title_zh": of(|rule| &rule.title),
+        "title_en": of(|rule| &rule.title_en),
+        "strength": finding.strength.as_str(),
+        "verdict": finding.verdict.as_str(),
+        "check": finding.check,
+        "link": finding.link,
+        "formula": formula,
+        "table": finding.place.table.as_str(),
+        "row": finding.place.row.as_str(),
+        "column": finding.place.column.as_str(),
+        "row_title": finding.row_title.as_str(),
+        "left": quantity(finding.left.as_ref()),
+        "relation": finding.relation,
+        "right": quantity(finding.right.as_ref()),
+        "difference": quantity(finding.difference.as_ref()),
+        "tolerance": quantity(finding.tolerance.as_ref()),
+        "cells": finding.cells.iter().map(|cell| json!({
+            "source": source(&cell.source),
+            "cell": cell.address.to_string(),
+            "value": cell.value.as_ref().map(Cell::to_string),
+        })).collect::<Vec<_>>(),
+        "left_cells": finding.left_cells,
+        "cause": finding.cause.as_ref().map(|cause| cause.as_str()),
+        "after": finding.after.as_ref().map(|rule| rule.as_str()),
+        "fingerprint": finding.fingerprint(formula).to_string(),
+        "sentence_zh": rule::sentence(finding, form, Language::Chinese),
+        "sentence_en": rule::sentence(finding, form, Language::English),
+    })
+}
+
+/// What the rules of a form set found in one filing.
+#[derive(Clone, Debug)]
+pub(super) struct Judged {
+    pub(super) form: Arc<FormSet>,
+    pub(super) checked: Checked,
+    pub(super) coverage: Option<Coverage>,
+}
+
+impl Judged {
+    /// The findings, and what no rule looked at if that was asked.
+    pub(super) fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let mut out = text(&self.form, &self.checked, look);
+        if let Some(coverage) = &self.coverage {
+            let touched = (coverage.amounts - coverage.untouched.len()).to_string();
+            let facts = [("amounts", coverage.amounts.to_string()), ("touched", touched)];
+            let facts = facts.each_ref().map(|(name, fact)| (*name, fact.as_str()));
+            out.push_str(&format!("  {}\n", say(language, "rule-coverage", &facts)));
+            if !coverage.untouched.is_empty() {
+                let cells = coverage.untouched.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                out.push_str(&format!("  {}\n", say(language, "rule-untouched", &[("cells", &cells)])));
+            }
+        }
+        out
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let mut value = answer(&self.form, &self.checked);
+        if let Some(coverage) = &self.coverage {
+            value["coverage"] = json!({
+                "amounts": coverage.amounts,
+                "untouched": coverage.untouched.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            });
+        }
+        value
+    }
+
+    /// For spreadsheets: the columns of a finding about shape, with the rule in place of the reason.
+    pub(super) fn cells(&self) -> Vec<Vec<String>> {
+        let told = self.checked.findings.iter().filter(|finding| finding.verdict != Verdict::PassByRounding);
+        let row = |finding: &RuleFinding| {
+            let CellAddress { table, row, column } = &finding.place;
+            vec![
+                finding.strength.as_str().to_owned(),
+                finding.rule.to_string(),
+                table.to_string(),
+                "0".to_owned(),
+                row.to_string(),
+                column.to_string(),
+                rule::sentence(finding, &self.form, Language::Chinese),
+                rule::sentence(finding, &self.form, Language::English),
+            ]
+        };
+        told.map(row).collect()
+    }
+}
+
+fn quantity(quantity: Option<&Quantity>) -> Value {
+    match quantity {
+        None => Value::Null,
+        Some(Quantity::Blank) => json!({ "value": "" }),
+        Some(Quantity::Amount(amount)) => {
+            json!({ "value": amount.to_string(), "amount_unit": amount.scale.denomination.as_str() })
+        }
+        Some(other @ (Quantity::Percent(_) | Quantity::Number(_) | Quantity::Text(_))) => {
+            json!({ "value": other.to_string() })
+        }
+    }
+}
+
+fn source(source: &Source) -> String {
+    match source {
+        Source::This => "this".to_owned(),
+        Source::Last => "last".to_owned(),
+        Source::Round => "round".to_owned(),
+        Source::Unit(code) => code.to_string(),
+    }
+}
+
+/// 必须改正, 请说明, 请核实.
+fn strength_name(strength: Strength, language: Language) -> &'static str {
+    match strength {
+        Strength::Balance => label("strength-balance", language),
+        Strength::Logic => label("strength-logic", language),
+        Strength::Verify => label("strength-verify", language),
+    }
+}
+
+/// A rule, explained.
+pub(super) struct Explained {
+    pub(super) form: Arc<FormSet>,
+    pub(super) rule: usize,
+}
+
+impl Explained {
+    fn rule(&self) -> Option<&Rule> {
+        self.form.rules.rules.get(self.rule)
+    }
+}
+
+impl Show for Explained {
+    fn text(&self, look: &Look) -> String {
+        let Some(known) = self.rule() else { return String::new() };
+        rule_text(known, &self.form, look.language)
+    }
+
+    fn json(&self) -> Value {
+        self.rule().map_or(Value::Null, rule_json)
+    }
+
+    fn sheet(&self) -> Sheet {
+        let rows = self.rule().map(rule_cells).into_iter().collect();
+        Sheet { columns: RULE_COLUMNS.to_vec(), rows }
+    }
+}
+
+/// Id, title, strength, reason, formulas as written and read aloud, what to do.
+fn rule_text(known: &Rule, form: &FormSet, language: Language) -> String {
+    let mut out = format!("{}\n\n", strong(&format!("{}  {}", known.id, rule::title(known, language))));
+    let mut line = |key: &str, facts: &[(&str, &str)]| out.push_str(&format!("{}\n", say(language, key, facts)));
+    line("rules-of", &[("form", &form.title)]);
+    line("rule-strength", &[("strength", strength_name(known.strength, language))]);
+    line("rule-reason", &[("reason", language.of(&known.reason, &known.reason_en))]);
+    for check in &known.checks {
+        line("rule-written", &[("formula", &check.formula)]);
+        line("rule-aloud", &[("aloud", language.of(&check.aloud, &check.aloud_en))]);
+    }
+    line("rule-todo", &[("todo", language.of(&known.todo, &known.todo_en))]);
+    out
+}
+
+/// A rule for programs.
+pub(super) fn rule_json(known: &Rule) -> Value {
+    json!({
+        "id": known.id.as_str(),
+        "title_zh": known.title,
+        "title_en": known.title_en,
+        "strength": known.strength.as_str(),
+        "reason_zh": known.reason,
+        "reason_en": known.reason_en,
+        "todo_zh": known.todo,
+        "todo_en": known.todo_en,
+        "checks": known.checks.iter().map(|check| json!({
+            "formula": check.formula,
+            "aloud_zh": check.aloud,
+            "aloud_en": check.aloud_en,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+const RULE_COLUMNS: [&str; 7] = ["rule", "title_zh", "title_en", "strength", "formula", "aloud_zh", "aloud_en"];
+
+fn rule_cells(known: &Rule) -> Vec<String> {
+    let all =
+        |text: fn(&crate::budget::rule::Check) -> &str| known.checks.iter().map(text).collect::<Vec<_>>().join("\n");
+    vec![
+        known.id.to_string(),
+        known.title.clone(),
+        known.title_en.clone(),
+        known.strength.as_str().to_owned(),
+        all(|check| &check.formula),
+        all(|check| &check.aloud),
+        all(|check| &check.aloud_en),
+    ]
+}
+
+/// The rules of a form set, one line each.
+pub(super) fn rules_text(form: &FormSet, language: Language) -> String {
+    if form.rules.rules.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("\n{}\n", strong(label("rules-title", language)));
+    for known in &form.rules.rules {
+        let strength = strength_name(known.strength, language);
+        out.push_str(&format!("  {} [{strength}] {}\n", known.id, rule::title(known, language)));
+        for check in &known.checks {
+            out.push_str(&format!("      {}\n", language.of(&check.aloud, &check.aloud_en)));
+        }
+    }
+    out
+}

@@ -1,0 +1,159 @@
+//! The gallery: for each rule the smallest change of a sound filing that breaks it, and one that it passes only by
+//! rounding where that can happen; with the screen in both languages and the answer for programs as snapshots.
+//!
+//! A case is a patch: `tests/gallery/FORM SET/RULE/fail.toml` or `rounding.toml`. To accept new snapshots and write
+//! the table in `tests/gallery/README.md` again: `INSTA_UPDATE=always cargo test --test it gallery`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::rule::{Books, Verdict, evaluate};
+use budget_consolidator::budget::submission::{Kind, Submission};
+use budget_consolidator::cli::rules::{answer, screen};
+use budget_consolidator::submission_file::SubmissionFile;
+use budget_consolidator::wording::Language;
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const FORM_SETS: [&str; 2] = ["shanxi-2024", "linjiang-2024"];
+const README: &str = "tests/gallery/README.md";
+
+/// Changes a file: `set` puts texts into cells (a row that isn't there is added), `remove` drops rows, `only` empties
+/// all tables but these.
+fn patched(patch: &toml::Table, form: &FormSet) -> Value {
+    let path = project(&format!("examples/{}.json", patch["base"].as_str().unwrap()));
+    let mut file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let tables = file["tables"].as_object_mut().unwrap();
+    if let Some(only) = patch.get("only") {
+        let only: Vec<&str> = only.as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
+        tables
+            .iter_mut()
+            .filter(|(id, _)| !only.contains(&id.as_str()))
+            .for_each(|(_, t)| *t = json!({ "empty": true }));
+    }
+    if let Some(node) = patch.get("department") {
+        tables.retain(|id, _| form.table(id).unwrap().1.is_filed_by(Kind::Department));
+        file["unit"] = json!(node.as_str().unwrap());
+        file["kind"] = json!("department");
+    }
+    let texts = |key: &str| patch.get(key).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    for (cell, value) in texts("set") {
+        let (rest, column) = cell.rsplit_once('/').unwrap();
+        let (table, key) = rest.split_once('/').unwrap();
+        let table = file["tables"][table].as_object_mut().unwrap();
+        table.remove("empty");
+        let rows = table.entry("rows").or_insert(json!([])).as_array_mut().unwrap();
+        if !rows.iter().any(|row| row["row"] == key) {
+            rows.push(json!({ "row": key }));
+        }
+        rows.iter_mut().find(|row| row["row"] == key).unwrap()[column] = json!(value.as_str().unwrap());
+    }
+    for row in patch.get("remove").and_then(toml::Value::as_array).into_iter().flatten() {
+        let (table, key) = row.as_str().unwrap().split_once('/').unwrap();
+        file["tables"][table]["rows"].as_array_mut().unwrap().retain(|row| row["row"] != key);
+    }
+    file
+}
+
+fn read(file: &Value, form: &FormSet) -> Submission {
+    let reading = SubmissionFile::read(&file.to_string()).unwrap().read_on(form);
+    assert!(!reading.is_refused(), "{:?}", reading.findings);
+    Submission::clone(&reading.submission)
+}
+
+/// What the round gives: values of the tables that nobody files, by column.
+fn given(patch: &toml::Table, form: &FormSet, filing: &Submission) -> Option<Submission> {
+    use budget_consolidator::budget::cell::Cell;
+    use budget_consolidator::budget::form_set::ColumnKind;
+    use budget_consolidator::budget::money::Decimals;
+    use budget_consolidator::budget::number::Number;
+    use budget_consolidator::budget::submission::{Content, FiledRows, FiledTable};
+    let values = patch.get("round")?.as_table().unwrap();
+    let table = form.tables.iter().position(|table| table.filed_by.is_empty()).unwrap();
+    let cells = form.tables[table].columns.iter().map(|column| match values.get(column.id.as_str()) {
+        None => Cell::Blank,
+        Some(value) if column.kind == ColumnKind::Count => {
+            Cell::Number(Number::parse(value.as_str().unwrap(), Decimals::Fixed(0)).unwrap())
+        }
+        Some(value) => Cell::Text(value.as_str().unwrap().into()),
+    });
+    let cells: Vec<Cell> = cells.collect();
+    let mut rows = FiledRows::default();
+    rows.push("-".into(), cells.len()).clone_from_slice(&cells);
+    let filed = FiledTable { table, denomination: None, decimals: None, content: Content::Rows(rows) };
+    Some(Submission { tables: vec![filed], ..filing.clone() })
+}
+
+fn cases(form_set: &str) -> Vec<(String, String, PathBuf)> {
+    let mut cases = Vec::new();
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        entries.collect::<BTreeSet<String>>()
+    };
+    let folder = project(&format!("tests/gallery/{form_set}"));
+    for rule in names(&folder) {
+        for file in names(&folder.join(&rule)) {
+            if let Some(case) = file.strip_suffix(".toml") {
+                cases.push((rule.clone(), case.to_owned(), folder.join(&rule).join(&file)));
+            }
+        }
+    }
+    cases
+}
+
+#[test]
+fn gallery() {
+    let mut table = String::from("| form set | rule | | what |\n|--|--|--|--|\n");
+    for id in FORM_SETS {
+        let form = form(id);
+        let mut shown = BTreeSet::new();
+        for (rule, case, path) in cases(id) {
+            let patch: toml::Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let filing = read(&patched(&patch, &form), &form);
+            let sub = |key: &str| patch.get(key).and_then(toml::Value::as_array).cloned().unwrap_or_default();
+            let units: Vec<Submission> =
+                sub("units").iter().map(|unit| read(&patched(unit.as_table().unwrap(), &form), &form)).collect();
+            let units: Vec<_> = units.iter().map(|unit| (unit, &form)).collect();
+            let last = patch.get("last").map(|last| read(&patched(last.as_table().unwrap(), &form), &form));
+            let given = given(&patch, &form, &filing);
+            let last = last.as_ref().map(|last| (last, &form));
+            let books = Books { filing: &filing, last, units: &units, given: given.as_ref() };
+            let checked = evaluate(&form, &books, |_| true);
+            let verdict = if case == "fail" { Verdict::Fail } else { Verdict::PassByRounding };
+            let own = checked.findings.iter().filter(|finding| finding.rule == rule);
+            assert!(
+                own.clone().any(|finding| finding.verdict == verdict),
+                "{id}/{rule}/{case}: {:#?}",
+                own.collect::<Vec<_>>()
+            );
+            shown.insert(rule.clone());
+            snapshot(&path, &format!("{case}.zh"), &screen(&form, &checked, Language::Chinese));
+            snapshot(&path, &format!("{case}.en"), &screen(&form, &checked, Language::English));
+            let mut answer = answer(&form, &checked);
+            answer["form_set_digest"] = json!("…");
+            let findings = answer["findings"].as_array_mut().unwrap();
+            findings.retain(|finding| finding["rule"] == rule.as_str() && finding["verdict"] == verdict.as_str());
+            snapshot(&path, &format!("{case}.json"), &format!("{answer:#}"));
+            table += &format!("| {id} | {rule} | {case} | {} |\n", patch["why"].as_str().unwrap());
+        }
+        let rules: BTreeSet<String> = form.rules.rules.iter().map(|rule| rule.id.to_string()).collect();
+        assert_eq!(shown, rules, "{id}: each rule has a folder in the gallery, and each folder a rule");
+    }
+    let text = format!(
+        "# One broken filing for each rule\n\nWritten by `tests/it/gallery.rs`, which says how. A case is a change of a sound filing.\n\n{table}"
+    );
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        std::fs::write(project(README), &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(project(README)).unwrap(), text);
+}
+
+fn snapshot(case: &Path, name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(case.parent().unwrap());
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}

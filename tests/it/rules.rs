@@ -1,0 +1,502 @@
+//! The check rules: what they find in the published filing is what the document says, what is wrong with a formula is
+//! told at its place, and a justification lives as long as its figures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::rule::{Books, Checked, Counts, Needs, RuleFinding, Verdict, coverage, evaluate};
+use budget_consolidator::budget::submission::Submission;
+use budget_consolidator::submission_file::SubmissionFile;
+use budget_consolidator::wording::{Language, rule as say};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const SEED: &str = "examples/fenyang-2024/submissions/407002.json";
+
+fn file(path: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(project(path)).unwrap()).unwrap()
+}
+
+fn read(file: &Value, form: &FormSet) -> Submission {
+    let reading = SubmissionFile::read(&file.to_string()).unwrap().read_on(form);
+    assert!(!reading.is_refused(), "{:?}", reading.findings);
+    Submission::clone(&reading.submission)
+}
+
+fn failures(checked: &Checked) -> BTreeSet<(String, String)> {
+    let fails = checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
+    fails.map(|finding| (finding.rule.to_string(), finding.place.to_string())).collect()
+}
+
+// ── the published filing ─────────────────────────────────────────────────────────────────
+
+/// What the document itself gets wrong, read off its pages by hand: rule, cell, and what stands there.
+const SLIPS: &[(&str, &[&str], &str)] = &[
+    (
+        "P-04",
+        &["PF/2024-008/impl_central", "PF/2024-023/impl_central", "PF/2024-024/impl_central"],
+        "the period's column has the money under 中央, the year's under 省级; both totals are right",
+    ),
+    (
+        "P-04",
+        &["PF/2024-008/impl_provincial", "PF/2024-023/impl_provincial", "PF/2024-024/impl_provincial"],
+        "the other end of the same slip",
+    ),
+    ("P-05", &["T12/2024-003/"], "36 projects, 35 forms: that of 2024-003 is not printed"),
+    (
+        "P-06",
+        &[
+            "PF/2024-006/name",
+            "PF/2024-019/name",
+            "PF/2024-021/name",
+            "PF/2024-026/name",
+            "PF/2024-027/name",
+            "PF/2024-032/name",
+        ],
+        "建国前 for 新中国成立前; the form's own title for a name; 县(区)级 for 县级; 上续 for 上级; 临时工资; 企业养老保险经费",
+    ),
+    ("P-07", &["PI/2024-026/4/annual_value"], "10642550元 in a form of 15140318 元"),
+    ("P-07", &["PI/2024-022/2/impl_value"], "86690000元 in a form of 86890000 元"),
+    ("P-08", &["PF/2024-022/", "PF/2024-023/", "PF/2024-024/"], "the cost indicator is a sentence, or 长期"),
+    ("P-09", &["PF/2024-026/overview"], "works out 26881772.6元, asks for 15140318"),
+    ("P-09", &["PF/2024-030/overview", "PF/2024-031/overview"], "both argue for 705000元 and ask for 96400 and 23600"),
+    ("P-09", &["PF/2024-035/overview"], "191952元 and 198540元 are of another year; 180000 is asked for"),
+    ("P-10", &["PI/2024-005/1/annual_value"], "2449 people and 2440"),
+    ("P-10", &["PI/2024-009/1/annual_value"], "12469 people and 62469"),
+    ("P-10", &["PI/2024-022/2/annual_value", "PI/2024-026/4/annual_value"], "the slips of P-07 again"),
+    ("P-10", &["PI/2024-023/4/annual_value"], "the period's text breaks off"),
+    ("P-12", &["PF/2024-010/filed_at"], "the form is not dated"),
+    ("N-06", &["PROCUREMENT/total/amount"], "11.44 for procurement; the only project marked has 9.64"),
+    (
+        "N-07",
+        &["NOTE/-/managed_running_count", "NOTE/-/managed_target_count"],
+        "12 and 24 projects: with the kinds that give 110.89 and 41109.17 it is 10 and 26",
+    ),
+    ("N-07", &["NOTE/-/published_count", "NOTE/-/published_amount"], "36 forms for 41220.06: 35 are printed"),
+    ("N-08", &["GOAL/27/amount"], "0.51 for a project of 5.06"),
+    ("N-08", &["GOAL/34/amount"], "the list breaks off before the amount"),
+    ("N-08", &["T12/2024-013/"], "34 goals mean 35 of the 36 projects"),
+    (
+        "N-09",
+        &[
+            "GOALMAP/1/2024-036/",
+            "GOALMAP/6/2024-030/",
+            "GOALMAP/7/2024-031/",
+            "GOALMAP/9/2024-002/",
+            "GOALMAP/11/2024-008/",
+            "GOALMAP/12/2024-009/",
+            "GOALMAP/13/2024-010/",
+            "GOALMAP/14/2024-023/",
+            "GOALMAP/15/2024-004/",
+            "GOALMAP/16/2024-001/",
+            "GOALMAP/18/2024-019/",
+            "GOALMAP/19/2024-014/",
+            "GOALMAP/20/2024-016/",
+            "GOALMAP/21/2024-017/",
+            "GOALMAP/23/2024-015/",
+            "GOALMAP/27/2024-003/",
+            "GOALMAP/30/2024-021/",
+            "GOALMAP/31/2024-011/",
+            "GOALMAP/32/2024-012/",
+            "GOALMAP/33/2024-025/",
+            "GOALMAP/34/2024-026/",
+        ],
+        "these goals go by other names than their projects",
+    ),
+    ("N-11", &["ASSET/-/equipment_year"], "equipment as of 2013"),
+    ("N-13", &["GOAL/34/amount"], "the list breaks off before the amount"),
+    ("U-01", &["UNIT/-/staff_actual"], "37 people on 30 posts"),
+];
+
+/// Totals and the sums of what is printed below or beside them, added up by hand in 0.01 万元: all that are off.
+/// A total may be off by half as many of them as there are parts.
+const ROUNDED: &[(&str, &str, i64, i64, i64)] = &[
+    ("V-01", "T02/20805/total", 2_657_754, 2_657_755, 4),
+    ("V-01", "T02/20805/general", 2_657_754, 2_657_755, 4),
+    ("V-01", "T03/20805/total", 2_657_754, 2_657_755, 4),
+    ("V-01", "T05/20805/total", 2_657_754, 2_657_755, 4),
+    ("V-01", "T03/208/basic", 39_118, 39_119, 2),
+    ("V-01", "T05/208/basic", 39_118, 39_119, 2),
+    ("V-01", "T03/20805/basic", 7_754, 7_755, 3),
+    ("V-01", "T05/20805/basic", 7_754, 7_755, 3),
+    ("V-02", "T02/合计/total", 4_167_092, 4_167_093, 12),
+    ("V-02", "T02/合计/general", 4_167_092, 4_167_093, 12),
+    ("V-02", "T03/合计/total", 4_167_092, 4_167_093, 12),
+    ("V-02", "T05/合计/total", 4_167_092, 4_167_093, 12),
+    ("V-02", "T03/合计/basic", 45_086, 45_088, 7),
+    ("V-02", "T05/合计/basic", 45_086, 45_088, 7),
+    ("V-03", "T06/301/total", 41_286, 41_287, 9),
+    ("V-03", "T06/301/personnel", 41_286, 41_287, 9),
+    ("V-03", "T06/303/total", 1_865, 1_866, 2),
+    ("V-03", "T06/303/personnel", 1_865, 1_866, 2),
+    ("V-04", "T06/合计/total", 45_086, 45_087, 3),
+    ("V-04", "T06/合计/total", 45_086, 45_089, 15),
+    ("V-04", "T06/合计/personnel", 43_151, 43_153, 11),
+    ("V-06", "T12/单位合计/total", 4_122_006, 4_122_007, 36),
+    ("V-06", "T12/单位合计/general", 4_122_006, 4_122_007, 36),
+    ("H-01", "T03/20801/total", 211_835, 211_836, 2),
+    ("H-01", "T03/2080109/total", 211_835, 211_836, 2),
+    ("H-01", "T05/20801/total", 211_835, 211_836, 2),
+    ("H-01", "T05/2080109/total", 211_835, 211_836, 2),
+    ("H-03", "T06/合计/total", 45_086, 45_087, 2),
+    ("T-08", "T05/2080109/basic", 31_365, 31_366, 0),
+    ("T-09", "T03/2082602/project", 1_106_588, 1_106_589, 15),
+    ("N-07", "NOTE/-/managed_target_amount", 4_110_917, 4_110_918, 26),
+];
+
+#[test]
+fn the_published_filing_is_found_out_where_it_slips_and_nowhere_else() {
+    let form = form("shanxi-2024");
+    let checked = evaluate(&form, &Books::of(&read(&file(SEED), &form)), |_| true);
+    let expected: BTreeSet<(String, String)> = SLIPS
+        .iter()
+        .flat_map(|(rule, cells, _)| cells.iter().map(|cell| ((*rule).to_owned(), (*cell).to_owned())))
+        .collect();
+    assert_eq!(failures(&checked), expected);
+    assert!(!checked.refuses(), "an official document is not refused");
+}
+
+#[test]
+fn its_rounding_passes_with_the_arithmetic_shown() {
+    let form = form("shanxi-2024");
+    let checked = evaluate(&form, &Books::of(&read(&file(SEED), &form)), |_| true);
+    let rounded: Vec<&RuleFinding> =
+        checked.findings.iter().filter(|finding| finding.verdict == Verdict::PassByRounding).collect();
+    let wan = |hundredths: i64| format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    let side = |quantity: &Option<budget_consolidator::budget::rule::Quantity>| quantity.as_ref().unwrap().to_string();
+    let mut found: Vec<[String; 5]> = rounded
+        .iter()
+        .map(|f| [f.rule.to_string(), f.place.to_string(), side(&f.left), side(&f.right), side(&f.tolerance)])
+        .collect();
+    // T-08 has sums on both sides: one part against the eight other items.
+    let mut expected: Vec<[String; 5]> = ROUNDED
+        .iter()
+        .map(|(rule, cell, total, sum, parts)| {
+            let slack = if *parts == 0 { (1 + 8 - 1) / 2 } else { parts / 2 };
+            [(*rule).to_owned(), (*cell).to_owned(), wan(*total), wan(*sum), wan(slack)]
+        })
+        .collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_only_others_know_is_said_and_not_passed() {
+    let form = form("shanxi-2024");
+    let seed = read(&file(SEED), &form);
+    let all = evaluate(&form, &Books::of(&seed), |_| true);
+    let missing = all.findings.iter().filter(|finding| finding.verdict == Verdict::NotEvaluable);
+    let missing: Vec<(&str, &str)> = missing.map(|f| (f.rule.as_str(), f.cause.as_ref().unwrap().as_str())).collect();
+    assert_eq!(missing, [("P-14", "not_given"), ("C-07", "no_last_year")]);
+    // Ahead of the others, or afterwards: together they are the same.
+    let ahead = evaluate(&form, &Books::of(&seed), Needs::filing_only);
+    let later = evaluate(&form, &Books::of(&seed), |needs| !needs.filing_only());
+    assert_eq!(ahead.counts.not_evaluable, 0);
+    assert_eq!(ahead.findings.len() + later.findings.len(), all.findings.len());
+    let Counts { pass, pass_by_rounding, fail, not_evaluable } = all.counts;
+    insta::assert_snapshot!(
+        format!("{pass} pass, {pass_by_rounding} by rounding, {fail} fail, {not_evaluable} not evaluable"),
+        @"1825 pass, 31 by rounding, 60 fail, 2 not evaluable"
+    );
+}
+
+#[test]
+fn every_amount_of_the_published_filing_is_in_some_rule() {
+    let form = form("shanxi-2024");
+    let coverage = coverage(&form, &Books::of(&read(&file(SEED), &form)));
+    assert_eq!((coverage.amounts, coverage.untouched.len()), (758, 0), "{:?}", coverage.untouched);
+}
+
+#[test]
+fn a_year_before_and_a_deadline_are_looked_at_when_they_are_there() {
+    let form = form("shanxi-2024");
+    let seed = read(&file(SEED), &form);
+    let mut before = file(SEED);
+    let rows = before["tables"]["T01B"]["rows"].as_array_mut().unwrap();
+    rows.iter_mut().find(|row| row["row"] == "total").unwrap()["total"] = json!("36995.02");
+    let before = read(&before, &form);
+    let mut given = seed.clone();
+    given.tables = Vec::new();
+    let round = form.tables.iter().position(|table| table.filed_by.is_empty()).unwrap();
+    let cells = ["20240301000000", "4"].map(|text| budget_consolidator::budget::cell::Cell::Text(text.into()));
+    let mut rows = budget_consolidator::budget::submission::FiledRows::default();
+    rows.push("-".into(), cells.len()).clone_from_slice(&cells);
+    given.tables.push(budget_consolidator::budget::submission::FiledTable {
+        table: round,
+        denomination: None,
+        decimals: None,
+        content: budget_consolidator::budget::submission::Content::Rows(rows),
+    });
+    let books = Books { last: Some((&before, &form)), given: Some(&given), ..Books::of(&seed) };
+    let checked = evaluate(&form, &books, |needs| !needs.filing_only());
+    assert_eq!(checked.counts.not_evaluable, 0);
+    // One form is dated 13 March 2024.
+    assert_eq!(failures(&checked), BTreeSet::from([("P-14".to_owned(), "PF/2024-026/filed_at".to_owned())]));
+}
+
+#[test]
+fn a_department_is_compared_with_its_units() {
+    let form = form("linjiang-2024");
+    let path = |unit: &str| format!("examples/linjiang-2024/submissions/{unit}.json");
+    let units = ["508001", "508002", "508002001"].map(|unit| read(&file(&path(unit)), &form));
+    let units: Vec<_> = units.iter().map(|unit| (unit, &form)).collect();
+    let mut department = file(&path("508"));
+    let judge = |department: &Value| {
+        let department = read(department, &form);
+        evaluate(&form, &Books { units: &units, ..Books::of(&department) }, |needs| needs.units)
+    };
+    assert_eq!(failures(&judge(&department)), BTreeSet::new());
+    let rows = department["tables"]["B2"]["rows"].as_array_mut().unwrap();
+    let total = rows.iter_mut().find(|row| row["row"] == "总计").unwrap();
+    total["basic"] = json!("1.00");
+    let found = judge(&department);
+    assert_eq!(failures(&found), BTreeSet::from([("S-14".to_owned(), "B2/总计/basic".to_owned())]));
+    let cells = &found.findings.iter().find(|finding| finding.verdict == Verdict::Fail).unwrap().cells;
+    assert_eq!(cells.len(), 1 + units.len(), "its own cell and one of each unit");
+}
+
+// ── justifications ───────────────────────────────────────────────────────────────────────
+
+fn fingerprints(file: &Value, form: &FormSet) -> BTreeMap<String, String> {
+    let checked = evaluate(form, &Books::of(&read(file, form)), |_| true);
+    let fails = checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
+    fails
+        .map(|finding| {
+            let (_, rule) = form.rules.rule(&finding.rule).unwrap();
+            let name = format!("{}.{} {}", finding.rule, finding.check, finding.place);
+            (name, finding.fingerprint(&rule.checks[finding.check].formula).to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn a_finding_keeps_its_name_while_its_figures_stay_and_loses_it_when_one_changes() {
+    let form = form("shanxi-2024");
+    let before = fingerprints(&file(SEED), &form);
+    let names: BTreeSet<&String> = before.values().collect();
+    assert_eq!(names.len(), before.len(), "each finding has a name of its own");
+    // Another figure changes: every finding that doesn't rest on it keeps its name.
+    let mut changed = file(SEED);
+    let rows = changed["tables"]["GOAL"]["rows"].as_array_mut().unwrap();
+    rows.iter_mut().find(|row| row["row"] == "27").unwrap()["amount"] = json!("0.52");
+    let after = fingerprints(&changed, &form);
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    let different: Vec<&String> = before.keys().filter(|key| before[*key] != after[*key]).collect();
+    assert_eq!(different, ["N-08.0 GOAL/27/amount"]);
+    // Filed again as it was: the same names again.
+    assert_eq!(fingerprints(&file(SEED), &form), before);
+}
+
+#[test]
+fn the_order_in_a_file_changes_nothing() {
+    let form = form("shanxi-2024");
+    let mut turned = file(SEED);
+    for (_, table) in turned["tables"].as_object_mut().unwrap() {
+        if let Some(rows) = table.get_mut("rows").and_then(Value::as_array_mut) {
+            rows.reverse();
+        }
+    }
+    let checked = |file: &Value| evaluate(&form, &Books::of(&read(file, &form)), |_| true);
+    assert_eq!(checked(&turned), checked(&file(SEED)));
+}
+
+// ── what is wrong with rules ─────────────────────────────────────────────────────────────
+
+const SMALL: &str = r#"
+id = "small"
+year = 2024
+amount = "万元.2"
+[axis]
+"码" = "类 3, 款 5"
+"项" = ""
+[catalogue]
+"码" = "codes.csv"
+[A]
+name = "甲表"
+rows = "合计 > 码"
+columns = { total = "合计", part = "部分", other = "另一", count = "个数: count", share = "占比: %.2", words = "文字: text" }
+[B]
+name = "乙表"
+rows = "项"
+columns = { total = "合计", twice = "同名", again = "同名" }
+[C]
+name = "丙表"
+columns = { total = "合计", year = "年份: year" }
+"#;
+
+fn with_rules(rules: &str) -> Result<FormSet, Vec<String>> {
+    let codes = "code,name\n101,一\n10101,一一\n10102,二\n102,二\n";
+    let files = [("forms.toml", SMALL), ("rules.toml", rules), ("codes.csv", codes)];
+    let files = files.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect();
+    FormSet::load(files)
+        .map_err(|faults| faults.iter().map(|f| format!("{}:{}:{} {}", f.file, f.line, f.column, f.remark)).collect())
+}
+
+fn rule(check: &str) -> String {
+    format!(
+        "[R]\ntitle = 't'\ntitle_en = 't'\nreason = 'r'\nreason_en = 'r'\ntodo = 'd'\ntodo_en = 'd'\nstrength = 'balance'\ncheck = '{check}'\n"
+    )
+}
+
+#[test]
+fn wrong_formulas_are_refused_with_place_and_reason() {
+    let mut out = String::new();
+    for check in [
+        "无表: 合计 = 部分",
+        "甲表: 合计 = 无",
+        "甲表[无]: 合计 = 部分",
+        "甲表[二]: 合计 = 部分",
+        "甲表: 合计 = 乙表.合计",
+        "乙表.合计 = 1元",
+        "甲表: 合计 = 个数",
+        "甲表: 合计 + 个数 = 部分",
+        "甲表: 合计 * 部分 = 另一",
+        "甲表: 合计 = 占比",
+        "甲表: 合计 = 文字",
+        "甲表: 合计 = 5",
+        "甲表: 合计",
+        "甲表: 文字 < \"x\"",
+        "甲表 or 乙表: 甲表.合计 = 乙表.合计",
+        "甲表[in 乙表]: 合计 = 部分",
+        "甲表: 合计 = children.合计",
+        "丙表[parents]: 合计 = 0",
+        "合计 = sum(children.合计)",
+        "甲表: 合计 = sum(部分)",
+        "乙表: 同名 = 0",
+        "乙表: * = 丙表.年份",
+        "* = 0",
+        "甲表: 合计 = 部分 +",
+        "甲表: (合计 = 部分",
+        "甲表: 合计 ? 部分",
+        "甲表, 乙表 or 丙表: 合计 = 0",
+        "甲表: 合计 as 元 = 部分",
+        "甲表: 合计 mentions 元",
+        "units.甲表: 合计 = 0",
+        "甲表: 合计 = units.甲表.合计",
+        "甲表: 合计 = when",
+        "",
+    ] {
+        let faults = with_rules(&rule(check)).map(|_| ()).unwrap_err();
+        out += &format!("{check}\n    {}\n", faults.join("\n    "));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn wrong_files_of_rules_are_refused() {
+    let sound = rule("甲表: 合计 = 部分");
+    let deep = format!("甲表: 合计 = {}部分{}", "(".repeat(2_000 / 4), ")".repeat(2_000 / 4));
+    let long = format!("甲表: 合计 = {}0", "部分 + ".repeat(1_000));
+    let mut out = String::new();
+    for (what, text) in [
+        ("the same id twice", format!("{sound}{sound}")),
+        ("a strength that there isn't", sound.replace("balance", "hard")),
+        ("a key that there isn't", format!("{sound}colour = 1\n")),
+        ("no check", sound.lines().filter(|line| !line.starts_with("check")).fold(String::new(), |t, l| t + l + "\n")),
+        ("no title", sound.replacen("title = 't'\n", "", 1)),
+        ("a kind that there isn't", format!("{sound}applies = 'town'\n")),
+        (
+            "a name that names itself",
+            format!("{}[let]\n'a' = 'b'\n'b' = '1 = 1 and a'\n", rule("甲表 when a: 合计 = 部分")),
+        ),
+        ("a fault inside a name", format!("{}[let]\n'a' = '合计 = 个数'\n", rule("甲表 when a: 合计 = 部分"))),
+        ("a name that is a column too", format!("{}[let]\n'合计' = '1 = 1'\n", rule("甲表 when 合计: 部分 = 0"))),
+        ("too deep", rule(&deep)),
+        ("too long", rule(&long)),
+        ("no TOML", "[R\n".to_owned()),
+    ] {
+        let faults = with_rules(&text).map(|_| ()).unwrap_err();
+        out += &format!("{what}\n    {}\n", faults.join("\n    "));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn a_rule_without_rows_and_a_column_without_rules_are_warned_of() {
+    let warnings = |rules: &str| {
+        let form = with_rules(rules).unwrap();
+        form.rules
+            .warnings
+            .iter()
+            .map(|f| format!("{}:{} {}", f.line, f.column, f.remark))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    insta::assert_snapshot!(warnings(&rule("甲表[款, parents]: * = sum(children.*)")), @r#"
+    1:2 RULE_NEVER_HOLDS found="甲表[款, parents]: * = sum(children.*)" expected=""
+    1:1 RULE_COLUMN_UNREAD found="乙表.合计" expected=""
+    1:1 RULE_COLUMN_UNREAD found="乙表.同名" expected=""
+    1:1 RULE_COLUMN_UNREAD found="乙表.同名" expected=""
+    1:1 RULE_COLUMN_UNREAD found="丙表.合计" expected=""
+    "#);
+    for id in ["shanxi-2024", "linjiang-2024"] {
+        let warned = &form(id).rules.warnings;
+        assert!(warned.len() <= 1, "{id}: {warned:?}");
+    }
+}
+
+// ── blanks, missing, chains ──────────────────────────────────────────────────────────────
+
+fn judged(check: &str, tables: Value) -> Vec<String> {
+    let form = with_rules(&rule(check)).unwrap();
+    let file = json!({
+        "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit", "tables": tables,
+    });
+    let submission = read(&file, &form);
+    let checked = evaluate(&form, &Books::of(&submission), |_| true);
+    let told = checked.findings.iter().map(|finding| {
+        let brief = say::brief(finding, &form, Language::English);
+        format!("{} {brief}", finding.verdict.as_str())
+    });
+    let counts = checked.counts;
+    std::iter::once(format!("{} pass", counts.pass)).chain(told).collect()
+}
+
+#[test]
+fn blank_zero_missing_and_empty_are_four_things() {
+    let rows = |rows: Value| json!({ "A": { "rows": rows } });
+    let full = rows(json!([{ "row": "101", "total": "5.00" }, { "row": "合计", "total": "5.00", "part": "0.00" }]));
+    // A blank is exactly nothing and no part; a printed 0.00 has a rounding of its own.
+    assert_eq!(
+        judged("甲表: 合计 = 部分", full.clone()),
+        [
+            "0 pass",
+            "fail R t · 甲表 · 合计 · 合计: 合计 5.00 万元 should equal 部分 0.00 万元; off by 5.00 万元, which is not a matter of rounding",
+            "fail R t · 甲表 · 101 一 · 合计: 合计 5.00 万元 should equal 部分 blank; off by 5.00 万元, which is not a matter of rounding",
+        ]
+    );
+    // A code that is not listed is blank; a row that is called by name has to be there.
+    assert_eq!(judged("甲表[101]: 另一 = 甲表[102].另一", full.clone())[1..].len(), 1);
+    assert!(judged("甲表[102]: 合计 = 0", full.clone())[1].contains("has no row “102 二”"));
+    // A table that was not filed can't be judged; one that is empty on purpose is all blanks.
+    let empty = json!({ "A": { "empty": true }, "B": { "rows": [{ "row": "x", "total": "1.00" }] } });
+    assert_eq!(judged("甲表[合计]: 合计 = 0", empty.clone()), ["1 pass"]);
+    assert_eq!(judged("甲表: 合计 = 1元", empty.clone()), ["0 pass"]);
+    assert!(judged("乙表: 合计 = 丙表.合计", empty)[1].contains("丙表 was not filed"));
+    // A factor that is blank gives no product.
+    assert!(judged("甲表[101]: 合计 = 2 * 部分", full.clone())[1].contains("is blank, so nothing can be computed"));
+    assert!(judged("甲表[合计]: 占比 = 合计 / 部分", full)[1].contains("may be zero"));
+}
+
+#[test]
+fn a_chain_names_the_link_that_fails() {
+    let tables = json!({ "A": { "rows": [{ "row": "101", "total": "5.00", "part": "5.00", "other": "4.00" }] } });
+    let told = judged("甲表: 合计 = 部分 = 另一", tables);
+    assert_eq!(told[0], "1 pass");
+    assert!(told[1].contains("合计 5.00 万元 should equal 另一 4.00"), "{told:?}");
+}
+
+#[test]
+fn a_rule_whose_figures_have_failed_already_says_so() {
+    let two = rule("甲表: 合计 = 部分") + &rule("甲表: 合计 = 另一").replace("[R]", "[S]");
+    let form = with_rules(&two).unwrap();
+    let file = json!({
+        "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit",
+        "tables": { "A": { "rows": [{ "row": "101", "total": "5.00", "part": "6.00", "other": "7.00" }] } },
+    });
+    let checked = evaluate(&form, &Books::of(&read(&file, &form)), |_| true);
+    let after: Vec<Option<&str>> = checked.findings.iter().map(|finding| finding.after.as_deref()).collect();
+    assert_eq!(after, [None, Some("R")]);
+}
