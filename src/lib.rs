@@ -12,11 +12,11 @@
 //! | [`consolidator`] | the one writer, the readers' snapshots, events ⇄ bytes; time and concurrency | gRPC |
 //! | [`store`] | the journal: append, read, head; sled, memory, mirror, archives | budgets: only bytes and positions |
 //! | [`ledger`] | events, decide and apply, what a reader may ask. Pure | clock, disk, network, async, protobuf |
-//! | [`budget`] | money, codes, form sets, submissions, ceilings, sums. Pure | who may do what, and when |
+//! | [`budget`] | money, codes, form sets, check rules, submissions, ceilings, sums. Pure | who may do what, and when |
 //! | [`proto`] | generated messages | |
 //!
-//! Where to look first: a new table, column or code is data in `forms/`, not code. A new finding about shape:
-//! `budget/intake.rs`. A new RPC: `proto/`, then the service's file in `grpc/`. How money is printed: `budget/money.rs`.
+//! Where to look first: a new table, column, code or check is data in `forms/`, not code. What a formula may say:
+//! `budget/rule/`. A new finding about shape: `budget/intake.rs`. A new RPC: `proto/`, then the service's file in `grpc/`. How money is printed: `budget/money.rs`.
 //! What a person reads: `wording/catalogue.toml`. What is on disk: `consolidator/record.rs` and `store/`;
 //! the format of mirrors and backups: [`store::archive`].
 
