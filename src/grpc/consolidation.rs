@@ -148,7 +148,9 @@ fn shown_table(view: &NodeView, index: usize) -> api::ShownTable {
 /// The indexes of the tables asked for; of all if none are.
 fn wanted(form: &FormSet, ids: &[String]) -> Result<Vec<usize>, Remark> {
     if ids.is_empty() {
-        return Ok((0..form.tables.len()).collect());
+        // What nobody files is there for rules to ask, and never has anything to show.
+        let filed = form.tables.iter().enumerate().filter(|(_, table)| !table.filed_by.is_empty());
+        return Ok(filed.map(|(index, _)| index).collect());
     }
     let index = |id: &String| {
         form.table(id).map(|(index, _)| index).ok_or_else(|| {

@@ -22,6 +22,8 @@ pub struct Column {
 pub struct Table {
     pub id: String,
     pub roll_up: String,
+    /// Whether anybody files it; if not, it is there for rules to ask.
+    pub filed: bool,
     /// The key of the row that adds the others up.
     pub total: Option<String>,
     /// Digits of the levels of its codes; of its first axis, if there are more.
@@ -88,6 +90,7 @@ impl Table {
         Table {
             id: id.to_owned(),
             roll_up: entries.get("rollup").map_or("sum", |value| value.as_str().unwrap()).to_owned(),
+            filed: entries.get("filed_by").is_none_or(|kinds| !kinds.as_array().unwrap().is_empty()),
             total,
             levels: levels.split(", ").filter_map(|level| level.split_once(' ')?.1.parse().ok()).collect(),
             columns: entries["columns"].as_table().unwrap().iter().map(column).collect(),
