@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Snapshot, store_fault};
+use super::{Snapshot, stored};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::Position;
 use crate::store::{Journal, archive};
@@ -54,9 +54,7 @@ impl Export {
         self.begun = true;
         while self.position < self.head && bytes.len() < PIECE_BYTES {
             let position = self.position + 1;
-            let record = self.journal.read(position).map_err(store_fault)?;
-            let missing = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "record");
-            archive::add_event(&mut bytes, position, &record.ok_or_else(missing)?);
+            archive::add_event(&mut bytes, position, &stored(self.journal.as_ref(), position)?);
             self.position = position;
         }
         if self.position == self.head {

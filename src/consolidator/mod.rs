@@ -276,6 +276,12 @@ fn fold_from(mut state: State, journal: &dyn Journal) -> Result<State, Remark> {
     Ok(state)
 }
 
+/// The bytes of a record that must be there.
+fn stored(journal: &dyn Journal, position: Position) -> Result<Vec<u8>, Remark> {
+    let missing = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "record");
+    journal.read(position).map_err(store_fault)?.ok_or_else(missing)
+}
+
 /// What a failure of the store means to a client: certainly not applied, or unknown.
 pub(crate) fn store_fault(error: JournalError) -> Remark {
     let at = |reason, path: &std::path::Path| Remark::new(reason).with("path", path.display());

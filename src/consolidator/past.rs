@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::Record;
-use super::store_fault;
+use super::stored;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Submission;
 use crate::ledger::state::{FormSetVersions, State};
@@ -37,8 +37,7 @@ impl Contents for Past<'_> {
             return Ok(held.clone());
         }
         let damaged = |what: &str| Remark::new(Reason::JournalDamaged).with("position", position).with("what", what);
-        let bytes = self.journal.read(position).map_err(store_fault)?.ok_or_else(|| damaged("record"))?;
-        let record = Record::decode(position, &bytes)?;
+        let record = Record::decode(position, &stored(self.journal, position)?)?;
         let form = record.form_set().and_then(|digest| self.form_sets.get(&digest));
         Ok(Arc::new(record.submission(form.ok_or_else(|| damaged("form set"))?)?))
     }

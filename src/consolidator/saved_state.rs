@@ -15,8 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::content;
-use super::store_fault;
+use super::{content, store_fault, stored};
 use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::Position;
@@ -57,17 +56,12 @@ fn parse(bytes: &[u8], journal: &dyn Journal) -> Result<State, &'static str> {
     let (record, packed) = rest.split_at_checked(32).ok_or("it is cut off")?;
     let unpacked = content::decompress(packed).ok_or("it can't be unpacked")?;
     let state = image::state(&unpacked).ok_or("it can't be read")?;
-    let same = record_digest(journal, state.position).is_ok_and(|digest| digest.0 == record);
+    let same = stored(journal, state.position).is_ok_and(|bytes| Digest::of(&bytes).0 == record);
     if same { Ok(state) } else { Err("it belongs to another journal") }
 }
 
-fn record_digest(journal: &dyn Journal, position: Position) -> Result<Digest, Remark> {
-    let missing = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "record");
-    Ok(Digest::of(&journal.read(position).map_err(store_fault)?.ok_or_else(missing)?))
-}
-
 fn write(file: &ReplacedFile, journal: &dyn Journal, state: &State) -> Result<(), Remark> {
-    let mut checked = record_digest(journal, state.position)?.0.to_vec();
+    let mut checked = Digest::of(&stored(journal, state.position)?).0.to_vec();
     checked.extend(content::compress(&image::image(state))?);
     let bytes = [LINE.as_bytes(), &Digest::of(&checked).0, &checked].concat();
     file.replace(&bytes).map_err(store_fault)

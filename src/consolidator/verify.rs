@@ -4,7 +4,7 @@
 //! submission is computed again from its cells. Where the records come from is [`crate::store`]'s business.
 
 use super::record::Record;
-use super::{fold, store_fault};
+use super::{fold, store_fault, stored};
 use crate::budget::digest::digest;
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::Position;
@@ -74,8 +74,7 @@ pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Veri
 }
 
 fn record_at(journal: &dyn Journal, position: Position) -> Result<Record, Remark> {
-    let missing = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "record");
-    Record::decode(position, &journal.read(position).map_err(store_fault)?.ok_or_else(missing)?)
+    Record::decode(position, &stored(journal, position)?)
 }
 
 fn check_digests(journal: &dyn Journal, head: Position, state: &State, verified: &mut Verified) -> Result<(), Remark> {

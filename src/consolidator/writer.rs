@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::past::Past;
 use super::record::{self, Packed, Record};
 use super::saved_state::Saver;
-use super::{Clock, Done, Shared, store_fault};
+use super::{Clock, Done, Shared, store_fault, stored};
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::Position;
@@ -234,8 +234,7 @@ impl Writer {
         if let Some(envelope) = group.envelopes.get(&position) {
             return Ok(envelope.clone());
         }
-        let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "record");
-        let bytes = self.shared.journal.read(position).map_err(store_fault)?.ok_or_else(damaged)?;
+        let bytes = stored(self.shared.journal.as_ref(), position)?;
         Ok(Arc::new(Record::decode(position, &bytes)?.envelope))
     }
 
