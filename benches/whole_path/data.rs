@@ -152,6 +152,7 @@ impl Generator {
             idempotency_key: format!("bench-{unit}"),
             version: None,
             tables: file.tables.iter().map(|table| header_out(&table.header)).collect(),
+            sentences: api::Sentences::None.into(),
         };
         let cells = file.tables.iter().flat_map(|table| &table.rows);
         let cells = cells.flat_map(|(_, values)| values).filter(|value| !value.is_empty()).count() as u64;

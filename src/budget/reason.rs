@@ -147,6 +147,12 @@ reasons! {
     MixedFormSets = "MIXED_FORM_SETS",
     /// No such submission.
     UnknownSubmission = "UNKNOWN_SUBMISSION",
+    /// The submission has no failed rule of that fingerprint.
+    UnknownFinding = "UNKNOWN_FINDING",
+    /// Findings of a submission after which another came.
+    FindingsOutdated = "FINDINGS_OUTDATED",
+    /// A justification that says nothing, too much, or the same thing twice.
+    BadJustification = "BAD_JUSTIFICATION",
     /// The journal has no such position.
     UnknownPosition = "UNKNOWN_POSITION",
     /// A form set that can't be used; the places follow.

@@ -128,7 +128,12 @@ impl Client {
 
     /// The form set of that id that is in force.
     pub(super) async fn form_set(&self, id: &str) -> Result<FormSet, Failure> {
-        let request = api::GetFormSetRequest { id: id.to_owned(), digest: Vec::new() };
+        self.form_set_version(id, &[]).await
+    }
+
+    /// That version of a form set; without a digest the one in force.
+    pub(super) async fn form_set_version(&self, id: &str, digest: &[u8]) -> Result<FormSet, Failure> {
+        let request = api::GetFormSetRequest { id: id.to_owned(), digest: digest.to_vec() };
         let answer = self.registry().get_form_set(request).await.map_err(|status| self.failure(&status))?.into_inner();
         let files: FormFiles = answer.files.into_iter().map(|file| (file.name, file.content)).collect();
         FormSet::load(files).map_err(|faults| {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Times;
 use super::attempt::Attempt;
 use super::client::Client;
-use super::findings::{ceiling_strength, judgement_json};
+use super::notes::{ceiling_strength, judgement_json};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::table_file::{TableFile, receipt};

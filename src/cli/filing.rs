@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::findings::{Note, counts, headroom, judgement_json, list};
+use super::notes::{Note, counts, headroom, judgement_json, list};
 use super::output::{Failure, Look, Sheet, Show, alarm, strong};
+use super::rule_finding::checked;
 use super::rules::Judged;
 use super::words::{grouped, hex, say, short_digest, time, time_for_programs};
 use crate::budget::form_set::FormSet;
@@ -63,8 +64,8 @@ pub(super) enum Fate {
 pub(super) struct Filed {
     pub(super) fate: Fate,
     pub(super) notes: Vec<Note>,
-    /// What the check rules found, where they were run.
-    pub(super) rules: Option<Judged>,
+    /// What the check rules found.
+    pub(super) rules: Judged,
     pub(super) judgements: Vec<api::Judgement>,
     pub(super) control_version: u32,
     pub(super) row_count: u64,
@@ -80,16 +81,20 @@ pub(super) struct Filed {
 
 impl Filed {
     /// Refused here for its shape.
-    pub(super) fn unsent(reading: &Reading) -> Filed {
-        Filed { fate: Fate::Unsent, ..Filed::checked(reading) }
+    pub(super) fn unsent(reading: &Reading, form: &Arc<FormSet>) -> Filed {
+        Filed { fate: Fate::Unsent, ..Filed::judged_offline(reading, form, false) }
     }
 
-    /// Looked at offline.
-    pub(super) fn checked(reading: &Reading) -> Filed {
+    /// Looked at offline, with the rules of its form set.
+    pub(super) fn judged_offline(reading: &Reading, form: &Arc<FormSet>, with_coverage: bool) -> Filed {
+        let books = Books::of(&reading.submission);
+        let checked = evaluate(form, &books, |_| true);
+        let coverage = with_coverage.then(|| coverage(form, &books));
+        let bad = reading.is_refused() || checked.refuses();
         Filed {
-            fate: if reading.is_refused() { Fate::CheckedBad } else { Fate::Checked },
+            fate: if bad { Fate::CheckedBad } else { Fate::Checked },
             notes: super::submit::notes(reading),
-            rules: None,
+            rules: Judged { form: Arc::clone(form), checked, coverage, said: Vec::new() },
             judgements: Vec::new(),
             control_version: 0,
             row_count: reading.row_count,
@@ -103,21 +108,8 @@ impl Filed {
         }
     }
 
-    /// Looked at offline, with the rules of its form set.
-    pub(super) fn judged_offline(reading: &Reading, form: &Arc<FormSet>, with_coverage: bool) -> Filed {
-        let books = Books::of(&reading.submission);
-        let checked = evaluate(form, &books, |_| true);
-        let coverage = with_coverage.then(|| coverage(form, &books));
-        let bad = reading.is_refused() || checked.refuses();
-        Filed {
-            fate: if bad { Fate::CheckedBad } else { Fate::Checked },
-            rules: Some(Judged { form: Arc::clone(form), checked, coverage }),
-            ..Filed::checked(reading)
-        }
-    }
-
     /// Answered by the server.
-    pub(super) fn sent(answer: api::SubmitResponse) -> Filed {
+    pub(super) fn sent(answer: api::SubmitResponse, form: &Arc<FormSet>) -> Filed {
         let verdict = answer.verdict.unwrap_or_default();
         let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
         Filed {
@@ -127,27 +119,28 @@ impl Filed {
             time_ms: answer.time_ms,
             repeated: answer.repeated,
             mirror_position: answer.mirror_position,
-            ..Filed::judged(verdict)
+            ..Filed::judged(verdict, form)
         }
     }
 
     /// Answered by the server, but only tried.
-    pub(super) fn dry(answer: api::DryRunResponse) -> Filed {
+    pub(super) fn dry(answer: api::DryRunResponse, form: &Arc<FormSet>) -> Filed {
         let verdict = answer.verdict.unwrap_or_default();
         let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
         Filed {
             fate: if taken { Fate::WouldPass } else { Fate::WouldBeRefused },
             version: answer.version,
             position: answer.position,
-            ..Filed::judged(verdict)
+            ..Filed::judged(verdict, form)
         }
     }
 
-    fn judged(verdict: api::Verdict) -> Filed {
+    fn judged(verdict: api::Verdict, form: &Arc<FormSet>) -> Filed {
+        let checked = checked(verdict.rule_counts, &verdict.rule_findings);
         Filed {
             fate: Fate::Refused,
             notes: verdict.findings.iter().map(Note::wire).collect(),
-            rules: None,
+            rules: Judged { form: Arc::clone(form), checked, coverage: None, said: Vec::new() },
             judgements: verdict.judgements,
             control_version: verdict.control_version,
             row_count: verdict.row_count,
@@ -255,9 +248,7 @@ impl Filing {
             out.push_str(&format!("  {}{}\n", label("findings", language), counts(&filed.notes, language)));
             out.push_str(&list(&filed.notes, self.form.as_deref(), look));
         }
-        if let Some(rules) = &filed.rules {
-            out.push_str(&rules.text(look));
-        }
+        out.push_str(&filed.rules.text(look));
         if !filed.judgements.is_empty() {
             let version = filed.control_version.to_string();
             out.push_str(&format!("  {}\n", say(language, "headroom-title", &[("n", &version)])));
@@ -292,7 +283,7 @@ impl Filing {
                 "control_total": filed.control_total,
                 "digest": hex(&filed.digest),
                 "findings": filed.notes.iter().map(Note::json).collect::<Vec<_>>(),
-                "rules": filed.rules.as_ref().map(Judged::json),
+                "rules": filed.rules.json(),
                 "control_version": filed.control_version,
                 "judgements": filed.judgements.iter().map(judgement_json).collect::<Vec<_>>(),
             }),
@@ -373,7 +364,7 @@ impl Show for Filings {
                         hex(&filed.digest),
                     ]);
                     let mut notes: Vec<Vec<String>> = filed.notes.iter().map(Note::cells).collect();
-                    notes.extend(filed.rules.iter().flat_map(Judged::cells));
+                    notes.extend(filed.rules.cells());
                     if notes.is_empty() {
                         notes.push(none());
                     }
@@ -423,7 +414,9 @@ mod tests {
         };
         let answer = api::SubmitResponse { verdict: Some(verdict), position: 7, ..api::SubmitResponse::default() };
         let slot = Slot { unit: "407004".into(), year: 2024, round: Round::Second, kind: Kind::Unit };
-        Filing { file: "a.json".into(), slot: Some(slot), form: None, result: Ok(Filed::sent(answer)) }
+        let files = crate::consolidator::embedded_form_sets().into_iter().next().unwrap();
+        let form = Arc::new(FormSet::load(files).unwrap());
+        Filing { file: "a.json".into(), slot: Some(slot), form: None, result: Ok(Filed::sent(answer, &form)) }
     }
 
     #[test]
@@ -438,6 +431,7 @@ mod tests {
           [必须改正] A1 · 合计 · project
               超出控制数 4.00 万元。
               (OVER_CEILING)
+          审核规则：通过 0，四舍五入后通过 0，不通过 0，无法审核 0
           控制数执行情况（第 1 版控制数）
           单位    表/行/栏         控制数  申报数   余额  计量  约束
           -----------------------------------------------------------------

@@ -1,279 +1,244 @@
-//! Findings and ceilings for people: where something is, as on the sheet, and what to do.
-//!
-//! The same for a finding of this program ([`finding::Finding`]) and one that came over the wire.
+//! `findings`: what was found in the submissions at or below a node, with what units said about it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::output::{Grid, Look, alarm};
-use super::words::{grouped, say};
-use crate::budget::cell::CellAddress;
-use crate::budget::finding::{self, Strength};
+use super::client::Client;
+use super::notes::{Note, list};
+use super::output::{Answer, Failure, Look, Sheet, Show, strong};
+use super::rule_finding::checked;
+use super::rules::{Judged, Said};
+use super::settings::Settings;
+use super::words::{kind_code, kind_name, round_code, round_name, say, time, time_for_programs};
+use super::{Times, node_title};
 use crate::budget::form_set::FormSet;
-use crate::budget::reason::{Reason, Remark};
-use crate::proto::api;
-use crate::wording::{Language, label, sentence};
+use crate::proto::api::{self, JudgedSubmission};
+use crate::wording::label;
 
-/// A finding, wherever it was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Note {
-    strength: Strength,
-    reason: String,
-    table: String,
-    line: u32,
-    row: String,
-    column: String,
-    facts: Vec<(String, String)>,
-    zh: String,
-    en: String,
+const PAGE_SUBMISSIONS: u32 = 100;
+
+/// What `findings` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(super) node: String,
+    #[arg(long, value_name = "ID")]
+    pub(super) rule: Option<String>,
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub(super) strength: Option<Strength>,
+    #[arg(long = "verdict", value_enum, default_value = "fail", hide_possible_values = true)]
+    pub(super) verdict: Verdict,
+    #[arg(long, value_name = "POSITION")]
+    pub(super) at: Option<u64>,
+    #[command(flatten)]
+    pub(super) times: Times,
 }
 
-impl Note {
-    /// A finding that this program made.
-    pub(super) fn local(finding: &finding::Finding) -> Note {
-        Note {
-            strength: finding.strength,
-            reason: finding.reason().code().to_owned(),
-            table: finding.place.table.to_string(),
-            line: finding.place.line,
-            row: finding.place.row.to_string(),
-            column: finding.place.column.to_string(),
-            facts: finding.remark.facts.clone(),
-            zh: sentence(&finding.remark, Language::Chinese),
-            en: sentence(&finding.remark, Language::English),
-        }
-    }
-
-    /// A finding that the server made, in the server's words.
-    pub(super) fn wire(finding: &api::Finding) -> Note {
-        let facts: Vec<(String, String)> = finding.facts.iter().map(|f| (f.name.clone(), f.value.clone())).collect();
-        let own = |words: &str, language| match Reason::from_code(&finding.reason) {
-            Some(reason) if words.is_empty() => sentence(&Remark { reason, facts: facts.clone() }, language),
-            _ => words.to_owned(),
-        };
-        let strength = match api::Strength::try_from(finding.strength) {
-            Ok(api::Strength::Logic) => Strength::Logic,
-            Ok(api::Strength::Verify) => Strength::Verify,
-            // What is not understood is taken as seriously as can be.
-            Ok(api::Strength::Balance | api::Strength::Unspecified) | Err(_) => Strength::Balance,
-        };
-        Note {
-            strength,
-            reason: finding.reason.clone(),
-            table: finding.table.clone(),
-            line: finding.line,
-            row: finding.row.clone(),
-            column: finding.column.clone(),
-            zh: own(&finding.sentence_zh, Language::Chinese),
-            en: own(&finding.sentence_en, Language::English),
-            facts,
-        }
-    }
-
-    /// Where it is: `甲表（A1） 第 3 行 9010109 基本支出（basic）`.
-    pub(super) fn place(&self, form: Option<&FormSet>, language: Language) -> String {
-        let table = form.and_then(|form| form.table(&self.table)).map(|(_, table)| table);
-        let named = |name: &str, id: &str| say(language, "named", &[("name", name), ("id", id)]);
-        let mut parts = Vec::new();
-        match table {
-            _ if self.table.is_empty() => parts.push(label("place-whole", language).to_owned()),
-            Some(table) => parts.push(named(&table.name, &self.table)),
-            None => parts.push(self.table.clone()),
-        }
-        if self.line > 0 {
-            parts.push(say(language, "place-line", &[("line", &self.line.to_string())]));
-        }
-        if !self.row.is_empty() {
-            let known = form.zip(table).map_or("", |(form, table)| form.row_label(table, &self.row));
-            parts.push(if known.is_empty() { self.row.clone() } else { format!("{} {known}", self.row) });
-        }
-        if !self.column.is_empty() {
-            let known = table.and_then(|table| table.column(&self.column).and_then(|at| table.columns.get(at)));
-            parts.push(known.map_or_else(|| self.column.clone(), |column| named(&column.label, &self.column)));
-        }
-        parts.join(" · ")
-    }
-
-    /// The sentence.
-    pub(super) fn sentence(&self, language: Language) -> &str {
-        match language {
-            Language::Chinese => &self.zh,
-            Language::English => &self.en,
-        }
-    }
-
-    /// Whether a filing with it is refused.
-    pub(super) fn refuses(&self) -> bool {
-        self.strength == Strength::Balance
-    }
-
-    /// For programs.
-    pub(super) fn json(&self) -> Value {
-        json!({
-            "strength": self.strength.as_str(),
-            "reason": self.reason,
-            "table": self.table,
-            "line": self.line,
-            "row": self.row,
-            "column": self.column,
-            "facts": self.facts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-            "sentence_zh": self.zh,
-            "sentence_en": self.en,
-        })
-    }
-
-    /// Names of the columns of [`Note::cells`].
-    pub(super) const COLUMNS: [&'static str; 8] =
-        ["strength", "reason", "table", "line", "row", "column", "sentence_zh", "sentence_en"];
-
-    /// For spreadsheets.
-    pub(super) fn cells(&self) -> Vec<String> {
-        vec![
-            self.strength.as_str().to_owned(),
-            self.reason.clone(),
-            self.table.clone(),
-            self.line.to_string(),
-            self.row.clone(),
-            self.column.clone(),
-            self.zh.clone(),
-            self.en.clone(),
-        ]
-    }
+/// Of which strength.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Strength {
+    /// 必须改正.
+    Balance,
+    /// 请说明.
+    Logic,
+    /// 请核实.
+    Verify,
 }
 
-/// How many of each strength: `拒绝 3 · 须说明 0 · 请核实 2`; empty if there are none.
-pub(super) fn counts(notes: &[Note], language: Language) -> String {
-    let of = |strength: Strength| notes.iter().filter(|note| note.strength == strength).count();
-    let parts: Vec<String> = [Strength::Balance, Strength::Logic, Strength::Verify]
-        .into_iter()
-        .map(|strength| (strength_name(strength, language), of(strength)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    parts.join(" · ")
+/// Which verdicts are listed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Verdict {
+    /// 不通过.
+    Fail,
+    /// 因四舍五入通过.
+    Rounding,
+    /// 无法判断.
+    NotEvaluable,
+    /// All of these.
+    All,
 }
 
-/// 拒绝, 须说明, 请核实.
-fn strength_name(strength: Strength, language: Language) -> &'static str {
-    match strength {
-        Strength::Balance => label("strength-balance", language),
-        Strength::Logic => label("strength-logic", language),
-        Strength::Verify => label("strength-verify", language),
-    }
-}
-
-/// All findings, the refusing ones first, each with place, sentence and code.
-pub(super) fn list(notes: &[Note], form: Option<&FormSet>, look: &Look) -> String {
-    let mut sorted: Vec<&Note> = notes.iter().collect();
-    sorted.sort_by_key(|note| note.strength);
-    let mut out = String::new();
-    for note in sorted {
-        let name = strength_name(note.strength, look.language);
-        let name = if note.refuses() { alarm(name) } else { name.to_owned() };
-        out.push_str(&format!("  [{name}] {}\n", note.place(form, look.language)));
-        for line in note.sentence(look.language).lines() {
-            out.push_str(&format!("      {line}\n"));
-        }
-        out.push_str(&format!("      ({})\n", note.reason));
-    }
-    out
-}
-
-/// What is left under each ceiling.
-pub(super) fn headroom(judgements: &[api::Judgement], form: Option<&FormSet>, look: &Look) -> String {
-    let word = |key| label(key, look.language);
-    let mut grid = Grid::new().text(word("head-unit"));
-    if form.is_some() {
-        grid = grid.text(word("head-figure"));
-    }
-    grid = grid
-        .text(word("head-cell"))
-        .figures(word("head-ceiling"))
-        .figures(word("head-filed"))
-        .figures(word("head-headroom"))
-        .text(word("head-amount-unit"))
-        .text(word("head-ceiling-strength"))
-        .text("");
-    for judgement in judgements {
-        let mut cells = vec![judgement.unit.clone()];
-        cells.extend(form.map(|form| cell_name(form, &judgement.cell)));
-        cells.extend([
-            judgement.cell.clone(),
-            grouped(&judgement.ceiling),
-            grouped(&judgement.filed),
-            grouped(&judgement.headroom),
-            judgement.amount_unit.clone(),
-            ceiling_strength(&judgement.strength, look.language),
-            if judgement.over { word("over").to_owned() } else { String::new() },
-        ]);
-        grid.row(cells);
-    }
-    if grid.is_empty() { String::new() } else { grid.draw(look) }
-}
-
-/// `甲表 · 甲类支出 · 基本支出`, for a cell's address.
-fn cell_name(form: &FormSet, cell: &str) -> String {
-    let Some(address) = CellAddress::parse(cell) else { return String::new() };
-    let Some((_, table)) = form.table(&address.table) else { return String::new() };
-    let row = match form.row_label(table, &address.row) {
-        "" => address.row.as_str(),
-        label => label,
+/// Runs `findings`.
+///
+/// # Errors
+/// A refusal, or a server that can't be reached.
+pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    let client = Client::connect(settings).await?;
+    let strength = match args.strength {
+        None => api::Strength::Unspecified,
+        Some(Strength::Balance) => api::Strength::Balance,
+        Some(Strength::Logic) => api::Strength::Logic,
+        Some(Strength::Verify) => api::Strength::Verify,
     };
-    let column = table.column(&address.column).and_then(|at| table.columns.get(at));
-    format!("{} · {row} · {}", table.name, column.map_or("", |column| column.label.as_str()))
+    let verdicts = match args.verdict {
+        Verdict::Fail => vec![api::RuleVerdict::Fail],
+        Verdict::Rounding => vec![api::RuleVerdict::PassByRounding],
+        Verdict::NotEvaluable => vec![api::RuleVerdict::NotEvaluable],
+        Verdict::All => Vec::new(),
+    };
+    let request = api::ListFindingsRequest {
+        rule: args.rule.unwrap_or_default(),
+        strength: strength.into(),
+        verdicts: verdicts.into_iter().map(i32::from).collect(),
+        position: args.at.unwrap_or(0),
+        ..request(&args.node, &args.times)
+    };
+    let (submissions, position) = fetch(&client, request).await?;
+    let mut forms = HashMap::new();
+    let mut listed = Vec::new();
+    for submission in submissions {
+        listed.push(Listed::new(submission, &client, &mut forms).await?);
+    }
+    Ok(settings.answer(&Findings { listed, position }))
 }
 
-/// 硬性, 参考.
-pub(super) fn ceiling_strength(code: &str, language: Language) -> String {
-    match code {
-        "hard" => label("ceiling-hard", language).to_owned(),
-        "advisory" => label("ceiling-advisory", language).to_owned(),
-        other => other.to_owned(),
+/// A request for everything that was found at or below a node, without sentences.
+pub(super) fn request(node: &str, times: &Times) -> api::ListFindingsRequest {
+    let scope = times.scope(node, None);
+    api::ListFindingsRequest {
+        node: scope.node,
+        year: scope.year,
+        round: scope.round,
+        page_size: PAGE_SUBMISSIONS,
+        sentences: api::Sentences::None.into(),
+        ..api::ListFindingsRequest::default()
     }
 }
 
-/// A judgement for programs.
-pub(super) fn judgement_json(judgement: &api::Judgement) -> Value {
-    json!({
-        "unit": judgement.unit,
-        "cell": judgement.cell,
-        "ceiling": judgement.ceiling,
-        "filed": judgement.filed,
-        "headroom": judgement.headroom,
-        "amount_unit": judgement.amount_unit,
-        "strength": judgement.strength,
-        "over": judgement.over,
-    })
+/// All pages of an answer, and the position that they show.
+pub(super) async fn fetch(
+    client: &Client,
+    mut request: api::ListFindingsRequest,
+) -> Result<(Vec<JudgedSubmission>, u64), Failure> {
+    let mut submissions = Vec::new();
+    loop {
+        let answer = client.audit().list_findings(request.clone()).await;
+        let page = answer.map_err(|status| client.failure(&status))?.into_inner();
+        submissions.extend(page.submissions);
+        if page.next_page_token.is_empty() {
+            return Ok((submissions, page.position));
+        }
+        request.page_token = page.next_page_token;
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A submission with what was found in it.
+#[derive(Debug)]
+struct Listed {
+    wire: JudgedSubmission,
+    notes: Vec<Note>,
+    rules: Judged,
+}
 
-    fn note(strength: Strength) -> Note {
-        Note::local(&finding::Finding {
-            strength,
-            place: finding::Place::cell("T1", 3, "901", "basic"),
-            remark: Remark::new(Reason::AmountSeparator).with("found", "1,0"),
+impl Listed {
+    async fn new(
+        wire: JudgedSubmission,
+        client: &Client,
+        forms: &mut HashMap<Vec<u8>, Arc<FormSet>>,
+    ) -> Result<Listed, Failure> {
+        let form = match forms.get(&wire.form_set_digest) {
+            Some(form) => form.clone(),
+            None => {
+                let form = Arc::new(client.form_set_version(&wire.form_set, &wire.form_set_digest).await?);
+                forms.insert(wire.form_set_digest.clone(), form.clone());
+                form
+            }
+        };
+        let said = |finding: &api::RuleFinding| match &finding.justification {
+            Some(said) => Said::Text(said.text.clone()),
+            None => Said::Nothing,
+        };
+        let said = wire.rule_findings.iter().map(said).collect();
+        Ok(Listed {
+            notes: wire.findings.iter().map(Note::wire).collect(),
+            rules: Judged { form, checked: checked(wire.rule_counts, &wire.rule_findings), coverage: None, said },
+            wire,
         })
     }
 
-    #[test]
-    fn places_read_like_a_sheet() {
-        let place = note(Strength::Balance).place(None, Language::Chinese);
-        assert_eq!(place, "T1 · 第 3 行 · 901 · basic");
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let slot = self.wire.slot.clone().unwrap_or_default();
+        let year = slot.year.to_string();
+        let unit = node_title(&slot.unit, &self.wire.name);
+        let (round, kind) = (round_name(slot.round, language), kind_name(slot.kind, language));
+        let filing = say(language, "filing-of", &[("unit", &unit), ("year", &year), ("round", round), ("kind", kind)]);
+        let number = |key: &str, n: String| say(language, key, &[("n", &n)]);
+        let version = match self.wire.version {
+            0 => label("findings-refused", language).to_owned(),
+            version => number("fact-version", version.to_string()),
+        };
+        let position = number("fact-position", self.wire.position.to_string());
+        let mut out = format!("\n{}\n  {version} · {position} · {}\n", strong(&filing), time(self.wire.time_ms));
+        out.push_str(&list(&self.notes, Some(&self.rules.form), look));
+        out.push_str(&self.rules.text(look));
+        if self.wire.unjustified > 0 {
+            out.push_str(&format!("  {}\n", number("findings-unjustified", self.wire.unjustified.to_string())));
+        }
+        out
     }
 
-    #[test]
-    fn what_refuses_comes_first_and_is_counted() {
-        let notes = [note(Strength::Verify), note(Strength::Balance), note(Strength::Verify)];
-        assert_eq!(counts(&notes, Language::Chinese).matches(" · ").count(), 1);
-        assert!(counts(&notes, Language::Chinese).ends_with(" 2"));
-        let text = list(&notes, None, &Look { language: Language::English, width: None, colour: false });
-        assert_eq!(text.matches("AMOUNT_SEPARATOR").count() % 3, 0, "{text}");
+    fn json(&self) -> Value {
+        let slot = self.wire.slot.clone().unwrap_or_default();
+        json!({
+            "slot": { "unit": slot.unit, "year": slot.year, "round": round_code(slot.round), "kind": kind_code(slot.kind) },
+            "name": self.wire.name,
+            "version": self.wire.version,
+            "position": self.wire.position,
+            "time": time_for_programs(self.wire.time_ms),
+            "findings": self.notes.iter().map(Note::json).collect::<Vec<_>>(),
+            "rules": self.rules.json(),
+            "unjustified": self.wire.unjustified,
+        })
+    }
+}
+
+/// Submissions with what was found in them.
+#[derive(Debug)]
+struct Findings {
+    listed: Vec<Listed>,
+    position: u64,
+}
+
+impl Show for Findings {
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let mut out = format!("{}\n", strong(label("findings-title", language)));
+        out.push_str(&format!("  {}\n", say(language, "as-of", &[("n", &self.position.to_string())])));
+        if self.listed.is_empty() {
+            out.push_str(&format!("  {}\n", label("findings-none", language)));
+        }
+        out.extend(self.listed.iter().map(|listed| listed.text(look)));
+        out
     }
 
-    #[test]
-    fn an_unknown_strength_refuses() {
-        assert!(Note::wire(&api::Finding::default()).refuses());
+    fn json(&self) -> Value {
+        json!({
+            "position": self.position,
+            "submissions": self.listed.iter().map(Listed::json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let mut columns = vec!["unit", "round", "kind", "version", "position"];
+        columns.extend(Note::COLUMNS);
+        columns.push("justification");
+        let mut rows = Vec::new();
+        for listed in &self.listed {
+            let slot = listed.wire.slot.clone().unwrap_or_default();
+            let head = [
+                slot.unit,
+                round_code(slot.round).to_owned(),
+                kind_code(slot.kind).to_owned(),
+                listed.wire.version.to_string(),
+                listed.wire.position.to_string(),
+            ];
+            let notes = listed.notes.iter().map(|note| (note.cells(), String::new()));
+            let rules = listed.rules.all_cells().into_iter();
+            rows.extend(notes.chain(rules).map(|(cells, said)| [&head[..], &cells[..], &[said]].concat()));
+        }
+        Sheet { columns, rows }
     }
 }

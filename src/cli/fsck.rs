@@ -123,6 +123,7 @@ fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure
             report.say(Standing::Good, "fsck-fold", &[]);
             let submissions = [("n", verified.submissions.to_string())];
             report.faults("fsck-digests", "fsck-digests-bad", &submissions, verified.digests);
+            report.faults("fsck-verdicts", "fsck-verdicts-bad", &submissions, verified.verdicts);
         }
     }
     Ok(head)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::findings::{Note, counts, headroom, judgement_json, list};
+use super::notes::{Note, counts, headroom, judgement_json, list};
 use super::node_title;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
@@ -74,7 +74,10 @@ fn form_set_id(event: &JournalEvent) -> Option<&str> {
     match &event.event {
         Some(Event::Submitted(submitted)) => Some(&submitted.form_set),
         Some(Event::Refused(refused)) => Some(&refused.form_set),
-        Some(Event::ControlIssued(_) | Event::UnitsImported(_) | Event::FormSetPublished(_)) | None => None,
+        Some(
+            Event::ControlIssued(_) | Event::UnitsImported(_) | Event::FormSetPublished(_) | Event::Justified(_),
+        )
+        | None => None,
     }
 }
 
@@ -111,6 +114,15 @@ fn told(event: &JournalEvent, language: Language) -> (&'static str, String, Opti
             let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
             ("control_issued", say(language, "event-control-issued", &facts), None)
         }
+        Some(Event::Justified(justified)) => {
+            let facts = [
+                ("what", filing(justified.slot.as_ref())),
+                ("at", justified.position.to_string()),
+                ("n", justified.items.len().to_string()),
+            ];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            ("justified", say(language, "event-justified", &facts), None)
+        }
         Some(Event::UnitsImported(imported)) => {
             let facts = [
                 ("year", imported.year.to_string()),
@@ -127,6 +139,17 @@ fn told(event: &JournalEvent, language: Language) -> (&'static str, String, Opti
         }
         None => ("unknown", label("event-unknown", language).to_owned(), None),
     }
+}
+
+fn rule_counts(counts: &api::RuleCounts, language: Language) -> String {
+    let counted = [
+        ("pass", counts.pass),
+        ("rounding", counts.pass_by_rounding),
+        ("fail", counts.fail),
+        ("not_evaluable", counts.not_evaluable),
+    ]
+    .map(|(name, count)| (name, count.to_string()));
+    say(language, "rule-counts", &counted.each_ref().map(|(name, count)| (*name, count.as_str())))
 }
 
 fn notes(verdict: &Verdict) -> Vec<Note> {
@@ -160,10 +183,20 @@ impl History {
                 indent(&format!("{}{}", label("findings", language), counts(&notes, language)));
                 indent(&list(&notes, form, &inner));
             }
+            if let Some(counts) = verdict.rule_counts.filter(|counts| *counts != api::RuleCounts::default()) {
+                indent(&rule_counts(&counts, language));
+            }
             if !verdict.judgements.is_empty() {
                 let version = verdict.control_version.to_string();
                 indent(&say(language, "headroom-title", &[("n", &version)]));
                 indent(&headroom(&verdict.judgements, form, &inner));
+            }
+        }
+        if let Some(Event::Justified(justified)) = &event.event {
+            for item in &justified.items {
+                let place = [&item.table, &item.row, &item.column];
+                let place = place.into_iter().filter(|part| !part.is_empty()).map(String::as_str);
+                indent(&format!("{} {}  {}", item.rule, place.collect::<Vec<_>>().join("/"), item.text));
             }
         }
         if let Some(Event::ControlIssued(issued)) = &event.event {
@@ -179,7 +212,7 @@ impl History {
                     figure.cell.clone(),
                     grouped(&figure.ceiling),
                     figure.amount_unit.clone(),
-                    super::findings::ceiling_strength(&figure.strength, language),
+                    super::notes::ceiling_strength(&figure.strength, language),
                 ]);
             }
             if !grid.is_empty() {
@@ -220,7 +253,7 @@ impl Show for History {
                 Some(Event::Submitted(submitted)) => submitted.version.to_string(),
                 Some(Event::ControlIssued(issued)) => issued.version.to_string(),
                 Some(Event::UnitsImported(imported)) => imported.version.to_string(),
-                Some(Event::Refused(_) | Event::FormSetPublished(_)) | None => String::new(),
+                Some(Event::Refused(_) | Event::FormSetPublished(_) | Event::Justified(_)) | None => String::new(),
             };
             let over = verdict.map(|verdict| verdict.judgements.iter().filter(|judgement| judgement.over).count());
             vec![
@@ -267,6 +300,18 @@ fn event_json(event: &JournalEvent) -> Value {
             json!({ "year": imported.year, "version": imported.version, "nodes": imported.nodes })
         }
         Some(Event::FormSetPublished(published)) => json!({ "id": published.id, "digest": hex(&published.digest) }),
+        Some(Event::Justified(justified)) => json!({
+            "slot": slot(justified.slot.as_ref()),
+            "position": justified.position,
+            "items": justified.items.iter().map(|item| json!({
+                "rule": item.rule,
+                "table": item.table,
+                "row": item.row,
+                "column": item.column,
+                "text": item.text,
+                "fingerprint": hex(&item.fingerprint),
+            })).collect::<Vec<_>>(),
+        }),
         None => Value::Null,
     };
     json!({
@@ -282,6 +327,12 @@ fn event_json(event: &JournalEvent) -> Value {
 fn verdict_json(verdict: &Verdict) -> Value {
     json!({
         "findings": notes(verdict).iter().map(Note::json).collect::<Vec<_>>(),
+        "rule_counts": verdict.rule_counts.map(|counts| json!({
+            "pass": counts.pass,
+            "pass_by_rounding": counts.pass_by_rounding,
+            "fail": counts.fail,
+            "not_evaluable": counts.not_evaluable,
+        })),
         "judgements": verdict.judgements.iter().map(judgement_json).collect::<Vec<_>>(),
         "control_version": verdict.control_version,
         "row_count": verdict.row_count,

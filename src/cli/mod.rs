@@ -16,13 +16,16 @@ pub mod demo;
 pub mod explain;
 mod figures;
 mod filing;
-mod findings;
+pub mod findings;
 pub mod form;
 pub mod fsck;
 mod help;
 pub mod history;
+pub mod justify;
+mod notes;
 mod output;
 pub mod restore;
+mod rule_finding;
 pub mod rules;
 pub mod serve;
 mod settings;
@@ -94,6 +97,8 @@ enum Verb {
     View(view::Args),
     Trace(trace::Args),
     Status(status::Args),
+    Findings(findings::Args),
+    Justify(justify::Args),
     History(history::Args),
     #[command(subcommand)]
     Control(control::Verb),
@@ -205,6 +210,8 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::View(args) => view::run(args, settings).await,
         Verb::Trace(args) => trace::run(args, settings).await,
         Verb::Status(args) => status::run(args, settings).await,
+        Verb::Findings(args) => findings::run(args, settings).await,
+        Verb::Justify(args) => justify::run(args, settings).await,
         Verb::History(args) => history::run(args, settings).await,
         Verb::Control(verb) => control::run(verb, settings).await,
         Verb::Unit(verb) => unit::run(verb, settings).await,

@@ -15,11 +15,11 @@ use crate::wording::{Language, label, rule};
 /// What the rules of a form set found, as it stands on a screen without colours.
 pub fn screen(form: &FormSet, checked: &Checked, language: Language) -> String {
     let look = Look { language, width: None, colour: false };
-    super::output::finish(&text(form, checked, &look), false)
+    super::output::finish(&text(form, checked, &[], &look), false)
 }
 
 /// Counts, then failures by strength, then what can't be judged, then what rounding explains.
-fn text(form: &FormSet, checked: &Checked, look: &Look) -> String {
+fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String {
     let language = look.language;
     let counts = checked.counts;
     let counted = [
@@ -32,13 +32,22 @@ fn text(form: &FormSet, checked: &Checked, look: &Look) -> String {
     let facts = counted.each_ref().map(|(name, count)| (*name, count.as_str()));
     let mut out = format!("  {}\n", say(language, "rule-counts", &facts));
     for strength in [Strength::Balance, Strength::Logic, Strength::Verify] {
-        let fails = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
-        for finding in checked.findings.iter().filter(fails) {
+        let fails = |finding: &RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
+        for (at, finding) in checked.findings.iter().enumerate().filter(|(_, finding)| fails(finding)) {
             let name = strength_name(strength, language);
             let name = if strength == Strength::Balance { alarm(name) } else { name.to_owned() };
             out.push_str(&format!("  [{name}] {}\n", rule::heading(finding, form, language)));
             for line in rule::lines(finding, form, language) {
                 out.push_str(&format!("      {line}\n"));
+            }
+            match said.get(at) {
+                Some(Said::Text(text)) => {
+                    out.push_str(&format!("      {}\n", say(language, "rule-said", &[("text", text)])));
+                }
+                Some(Said::Nothing) if strength == Strength::Logic => {
+                    out.push_str(&format!("      {}\n", label("rule-unsaid", language)));
+                }
+                Some(Said::Nothing) | None => {}
             }
         }
     }
@@ -109,13 +118,28 @@ pub(super) struct Judged {
     pub(super) form: Arc<FormSet>,
     pub(super) checked: Checked,
     pub(super) coverage: Option<Coverage>,
+    /// What the unit said about each finding, where that is known.
+    pub(super) said: Vec<Said>,
+}
+
+/// What a unit said about a finding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// This.
+    Text(String),
 }
 
 impl Judged {
     /// The findings, and what no rule looked at if that was asked.
     pub(super) fn text(&self, look: &Look) -> String {
         let language = look.language;
-        let mut out = text(&self.form, &self.checked, look);
+        if self.form.rules.rules.is_empty() {
+            return String::new();
+        }
+        let mut out = text(&self.form, &self.checked, &self.said, look);
         if let Some(coverage) = &self.coverage {
             let touched = (coverage.amounts - coverage.untouched.len()).to_string();
             let facts = [("amounts", coverage.amounts.to_string()), ("touched", touched)];
@@ -132,6 +156,12 @@ impl Judged {
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let mut value = answer(&self.form, &self.checked);
+        for (at, said) in self.said.iter().enumerate() {
+            value["findings"][at]["justification"] = match said {
+                Said::Nothing => Value::Null,
+                Said::Text(text) => text.as_str().into(),
+            };
+        }
         if let Some(coverage) = &self.coverage {
             value["coverage"] = json!({
                 "amounts": coverage.amounts,
@@ -143,10 +173,20 @@ impl Judged {
 
     /// For spreadsheets: the columns of a finding about shape, with the rule in place of the reason.
     pub(super) fn cells(&self) -> Vec<Vec<String>> {
-        let told = self.checked.findings.iter().filter(|finding| finding.verdict != Verdict::PassByRounding);
-        let row = |finding: &RuleFinding| {
+        let told = self.checked.findings.iter().zip(self.all_cells());
+        let told = told.filter(|(finding, _)| finding.verdict != Verdict::PassByRounding);
+        told.map(|(_, (cells, _))| cells).collect()
+    }
+
+    /// Those of all findings, each with what the unit said.
+    pub(super) fn all_cells(&self) -> Vec<(Vec<String>, String)> {
+        let row = |(at, finding): (usize, &RuleFinding)| {
             let CellAddress { table, row, column } = &finding.place;
-            vec![
+            let said = match self.said.get(at) {
+                Some(Said::Text(text)) => text.clone(),
+                Some(Said::Nothing) | None => String::new(),
+            };
+            let cells = vec![
                 finding.strength.as_str().to_owned(),
                 finding.rule.to_string(),
                 table.to_string(),
@@ -155,9 +195,10 @@ impl Judged {
                 column.to_string(),
                 rule::sentence(finding, &self.form, Language::Chinese),
                 rule::sentence(finding, &self.form, Language::English),
-            ]
+            ];
+            (cells, said)
         };
-        told.map(row).collect()
+        self.checked.findings.iter().enumerate().map(row).collect()
     }
 }
 

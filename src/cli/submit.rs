@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use super::attempt::Attempt;
 use super::client::Client;
 use super::filing::{Filed, Filing, Filings};
-use super::findings::Note;
+use super::notes::Note;
 use super::output::{Answer, Failure};
 use super::settings::Settings;
 use crate::budget::form_set::FormSet;
@@ -144,14 +144,16 @@ impl Desk<'_> {
         let form = self.form(&file.form_set).await?;
         let reading = file.read_on(&form);
         if reading.is_refused() {
-            return Ok((form, Filed::unsent(&reading)));
+            let filed = Filed::unsent(&reading, &form);
+            return Ok((form, filed));
         }
         if args.dry_run {
             let parts = parts(file, &form, &reading, "", args.expect_version);
             let stream = tokio_stream::iter(parts).map(|part| api::DryRunRequest { part: Some(dry(part)) });
             let answer = self.client.submissions().dry_run(stream).await;
             let answer = answer.map_err(|status| self.client.failure(&status))?.into_inner();
-            return Ok((form, Filed::dry(answer)));
+            let filed = Filed::dry(answer, &form);
+            return Ok((form, filed));
         }
         let actor = self.settings.actor_text();
         let expected = args.expect_version.map(|version| version.to_string()).unwrap_or_default();
@@ -167,7 +169,8 @@ impl Desk<'_> {
         match self.client.submissions().submit(stream).await {
             Ok(answer) => {
                 attempt.answered();
-                Ok((form, Filed::sent(answer.into_inner())))
+                let filed = Filed::sent(answer.into_inner(), &form);
+                Ok((form, filed))
             }
             Err(status) => {
                 let failure = self.client.failure(&status);
@@ -215,6 +218,7 @@ fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, ve
         idempotency_key: key.to_owned(),
         version,
         tables: tables.collect(),
+        sentences: api::Sentences::None.into(),
     })];
     let mut chunk = RowChunk::default();
     let mut bytes = 0;

@@ -13,6 +13,7 @@ mod saved_state;
 pub mod verify;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -25,10 +26,12 @@ use crate::budget::finding::Finding;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::intake::Reading;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::Submission;
+use crate::budget::rule::{Checked, Fingerprint, RuleFinding, Verdict};
+use crate::budget::submission::{Slot, Submission};
 use crate::ledger::actor::Actor;
+use crate::ledger::checks::{self, Ahead};
 use crate::ledger::decide::{Action, Command, Filing};
-use crate::ledger::event::{Envelope, IdempotencyKey, Timestamp};
+use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Timestamp};
 use crate::ledger::state::State;
 use crate::ledger::{Contents, Position};
 use crate::store::{Journal, JournalError, ReplacedFile};
@@ -61,6 +64,8 @@ pub struct Done {
     pub envelope: Arc<Envelope>,
     /// Whether it is the first answer given again.
     pub repeated: bool,
+    /// What rules found, if it is a filing that was just decided.
+    pub checked: Option<Arc<Checked>>,
 }
 
 /// A handle on the writer and the readers' snapshot. Clones share them.
@@ -136,7 +141,7 @@ impl Consolidator {
         self.shared.journal.mirrored()
     }
 
-    /// Packs a filing for the journal: the costly part, done before it waits for the writer.
+    /// Packs a filing for the journal and runs the rules: the costly part, done before it waits for the writer.
     /// `sealed` is the digest that the sender gave it: what can't be read is told apart by it.
     ///
     /// # Errors
@@ -148,10 +153,12 @@ impl Consolidator {
         form: &FormSet,
         version: Option<u32>,
     ) -> Result<PreparedFiling, Remark> {
-        let packed = if reading.is_refused() { None } else { Some(Packed::new(&reading.submission, form)?) };
+        let packed = Packed::new(&reading.submission, form)?;
+        let snapshot = self.snapshot();
+        let (grounds, checked) = checks::check(&snapshot.state, form, &reading.submission, None, &snapshot)?;
         Ok(PreparedFiling {
             fingerprint: fingerprint(&reading, sealed),
-            filing: Filing { reading: Arc::new(reading), version },
+            filing: Filing { reading: Arc::new(reading), version, ahead: Some(Ahead { grounds, checked }) },
             packed,
         })
     }
@@ -162,7 +169,42 @@ impl Consolidator {
     /// The refusal, or a fault.
     pub async fn submit(&self, actor: Actor, key: IdempotencyKey, prepared: PreparedFiling) -> Result<Done, Remark> {
         let PreparedFiling { filing, fingerprint, packed } = prepared;
-        self.send(Command { actor, key, fingerprint, action: Action::Submit(filing) }, packed).await
+        self.send(Command { actor, key, fingerprint, action: Action::Submit(filing) }, Some(packed)).await
+    }
+
+    /// Justifies findings of the filing at a position: each is named by its fingerprint, and must be a failed rule.
+    ///
+    /// # Errors
+    /// The refusal, or a fault.
+    pub async fn justify(
+        &self,
+        actor: Actor,
+        key: IdempotencyKey,
+        fingerprint: Digest,
+        (slot, position): (Slot, Position),
+        texts: Vec<(Fingerprint, String)>,
+    ) -> Result<Done, Remark> {
+        let snapshot = self.snapshot();
+        let unknown = || Remark::new(Reason::UnknownSubmission).with("slot", &slot).with("version", "");
+        if position == 0 || position > snapshot.state.position {
+            return Err(unknown());
+        }
+        let filing = snapshot.judged(position)?.ok_or_else(unknown)?;
+        if filing.envelope.event.attempt().is_none_or(|attempt| attempt.slot != slot) {
+            return Err(unknown());
+        }
+        let failed = filing.checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
+        let failed: BTreeMap<Fingerprint, &RuleFinding> =
+            failed.map(|finding| (filing.form.rules.fingerprint(finding), finding)).collect();
+        let item = |(fingerprint, text): (Fingerprint, String)| {
+            let finding = failed.get(&fingerprint).ok_or_else(|| {
+                let remark = Remark::new(Reason::UnknownFinding).with("slot", &slot);
+                remark.with("fingerprint", fingerprint.short())
+            })?;
+            Ok(Justification { rule: finding.rule.clone(), place: finding.place.clone(), fingerprint, text })
+        };
+        let items = texts.into_iter().map(item).collect::<Result<_, Remark>>()?;
+        self.carry_out(actor, key, fingerprint, Action::Justify { slot, position, items }).await
     }
 
     /// Carries out any other command.
@@ -217,7 +259,18 @@ fn fingerprint(reading: &Reading, sealed: Option<Digest>) -> Digest {
 pub struct PreparedFiling {
     filing: Filing,
     fingerprint: Digest,
-    packed: Option<Packed>,
+    packed: Packed,
+}
+
+/// A filing of the past, with what was found in it.
+#[derive(Debug)]
+pub struct JudgedFiling {
+    /// Its event: a `Submitted` or `Refused` one.
+    pub envelope: Envelope,
+    /// The version of the form set that it was judged by.
+    pub form: Arc<FormSet>,
+    /// What its rules found.
+    pub checked: Checked,
 }
 
 /// What readers look at: one position, and the past behind it.
@@ -235,6 +288,21 @@ impl Snapshot {
     /// `UNKNOWN_POSITION`, or a fault.
     pub fn event(&self, position: Position) -> Result<Envelope, Remark> {
         Ok(self.record(position)?.envelope)
+    }
+
+    /// A filing with its cells and all that was found in it, figures included; none if the event at that position is
+    /// something else.
+    ///
+    /// # Errors
+    /// `UNKNOWN_POSITION`, or a fault.
+    pub fn judged(&self, position: Position) -> Result<Option<JudgedFiling>, Remark> {
+        let record = self.record(position)?;
+        let Some(attempt) = record.envelope.event.attempt() else { return Ok(None) };
+        let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "form set");
+        let form = self.state.form_set_version(&attempt.form_set.digest).ok_or_else(damaged)?.clone();
+        let submission = record.submission(&form)?;
+        let checked = checks::found_again(&self.state.form_set_versions(), &submission, &attempt.verdicts, self)?;
+        Ok(Some(JudgedFiling { envelope: record.envelope, form, checked }))
     }
 
     fn record(&self, position: Position) -> Result<Record, Remark> {
@@ -268,7 +336,8 @@ fn fold_from(mut state: State, journal: &dyn Journal) -> Result<State, Remark> {
         let (position, bytes) = record.map_err(store_fault)?;
         let record = Record::decode(position, &bytes)?;
         let mut past = Past::new(journal, &state);
-        if let Some(form) = record.form_set().and_then(|digest| state.form_set_version(&digest)) {
+        let taken = matches!(record.envelope.event, Event::Submitted(_));
+        if let Some(form) = record.form_set().filter(|_| taken).and_then(|digest| state.form_set_version(&digest)) {
             past.hold(position, Arc::new(record.submission(form)?));
         }
         state.apply(&record.envelope, &past)?;

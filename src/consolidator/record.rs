@@ -17,12 +17,15 @@ use crate::budget::finding::{Finding, Place, Strength};
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::money::{Denomination, Money, Scale};
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::{Counts, Verdict};
 use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, Submission};
 use crate::budget::unit_tree::{Node, NodeRole};
 use crate::ledger::Position;
 use crate::ledger::actor::Actor;
+use crate::ledger::checks::{Grounds, RuleVerdict, Verdicts};
 use crate::ledger::event::{
-    Attempt, ControlIssued, Envelope, Event, FormSetPublished, Refused, Submitted, Timestamp, UnitsImported,
+    Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Refused, Submitted, Timestamp,
+    UnitsImported,
 };
 use crate::proto::storage;
 
@@ -43,7 +46,7 @@ impl Packed {
     }
 }
 
-/// Encodes an event. `packed` are the cells of a `Submitted` one.
+/// Encodes an event. `packed` are the cells of a filing.
 ///
 /// # Errors
 /// A fault if zstd fails.
@@ -72,11 +75,15 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
             figures: issued.figures.iter().map(pack_figure).collect(),
         }),
         Event::Submitted(submitted) => Stored::Submitted(storage::Submitted {
-            attempt: Some(pack_attempt(&submitted.attempt)),
+            attempt: Some(pack_attempt(&submitted.attempt)?),
             version: submitted.version,
             content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
         }),
-        Event::Refused(refused) => Stored::Refused(storage::Refused { attempt: Some(pack_attempt(&refused.attempt)) }),
+        Event::Refused(refused) => Stored::Refused(storage::Refused {
+            attempt: Some(pack_attempt(&refused.attempt)?),
+            content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
+        }),
+        Event::Justified(justified) => Stored::Justified(pack_justified(justified)),
     };
     let stored = storage::Envelope {
         format: FORMAT,
@@ -90,7 +97,7 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
     Ok(stored.encode_to_vec())
 }
 
-/// A record as read: the event, and the packed cells if it is a submission.
+/// A record as read: the event, and the packed cells if it is a filing.
 #[derive(Debug)]
 pub struct Record {
     /// The event.
@@ -120,9 +127,11 @@ impl Record {
                 let attempt = submitted.attempt.and_then(unpack_attempt);
                 attempt.map(|attempt| Event::Submitted(Box::new(Submitted { attempt, version: submitted.version })))
             }
-            Some(storage::envelope::Event::Refused(refused)) => {
+            Some(storage::envelope::Event::Refused(mut refused)) => {
+                content_zstd = std::mem::take(&mut refused.content_zstd);
                 refused.attempt.and_then(unpack_attempt).map(|attempt| Event::Refused(Box::new(Refused { attempt })))
             }
+            Some(storage::envelope::Event::Justified(justified)) => unpack_justified(justified).map(Event::Justified),
             Some(storage::envelope::Event::ControlIssued(issued)) => unpack_control(issued),
             Some(storage::envelope::Event::UnitsImported(imported)) => unpack_units(imported),
             Some(storage::envelope::Event::FormSetPublished(published)) => unpack_form_set(published),
@@ -141,24 +150,21 @@ impl Record {
 
     /// The version of the form set that is needed to unpack the cells; `None` if the event has none.
     pub fn form_set(&self) -> Option<Digest> {
-        match &self.envelope.event {
-            Event::Submitted(submitted) => Some(submitted.attempt.form_set.digest),
-            Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) | Event::Refused(_) => None,
-        }
+        self.envelope.event.attempt().map(|attempt| attempt.form_set.digest)
     }
 
-    /// Unpacks the cells of a `Submitted` event.
+    /// Unpacks the cells of a filing; of one that was refused for its shape, those that could be read.
     ///
     /// # Errors
     /// `JOURNAL_DAMAGED` if they can't be read, or the event has none.
     pub fn submission(&self, form: &FormSet) -> Result<Submission, Remark> {
         let position = self.envelope.position;
         let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "cells");
-        let Event::Submitted(submitted) = &self.envelope.event else { return Err(damaged()) };
+        let attempt = self.envelope.event.attempt().ok_or_else(damaged)?;
         let tables = content::unpack(&self.content_zstd, form);
         Ok(Submission {
-            header: submitted.attempt.slot.clone(),
-            form_set: submitted.attempt.form_set.clone(),
+            header: attempt.slot.clone(),
+            form_set: attempt.form_set.clone(),
             tables: tables.ok_or_else(damaged)?,
         })
     }
@@ -166,8 +172,8 @@ impl Record {
 
 // ── the rest ─────────────────────────────────────────────────────────────────────────────
 
-fn pack_attempt(attempt: &Attempt) -> storage::Attempt {
-    storage::Attempt {
+fn pack_attempt(attempt: &Attempt) -> Result<storage::Attempt, Remark> {
+    Ok(storage::Attempt {
         unit: attempt.slot.unit.to_string(),
         year: attempt.slot.year.into(),
         round: attempt.slot.round.as_str().to_owned(),
@@ -180,7 +186,8 @@ fn pack_attempt(attempt: &Attempt) -> storage::Attempt {
         findings: attempt.findings.iter().map(pack_finding).collect(),
         judgements: attempt.judgements.iter().map(pack_judgement).collect(),
         control_version: attempt.control_version,
-    }
+        verdicts: Some(pack_verdicts(&attempt.verdicts)?),
+    })
 }
 
 fn unpack_attempt(stored: storage::Attempt) -> Option<Attempt> {
@@ -198,6 +205,107 @@ fn unpack_attempt(stored: storage::Attempt) -> Option<Attempt> {
         findings: stored.findings.into_iter().map(unpack_finding).collect::<Option<_>>()?,
         judgements: stored.judgements.into_iter().map(unpack_judgement).collect::<Option<_>>()?,
         control_version: stored.control_version,
+        verdicts: stored.verdicts.map_or_else(|| Some(Verdicts::default()), unpack_verdicts)?,
+    })
+}
+
+fn pack_verdicts(verdicts: &Verdicts) -> Result<storage::Verdicts, Remark> {
+    let Verdicts { counts, listed, grounds } = verdicts;
+    let texts = |of: fn(&RuleVerdict) -> &CompactString| listed.iter().map(|one| of(one).to_string()).collect();
+    let numbers = |of: fn(&RuleVerdict) -> usize| {
+        listed.iter().map(|one| u32::try_from(of(one)).unwrap_or(u32::MAX)).collect()
+    };
+    let list = storage::VerdictList {
+        rules: texts(|one| &one.rule),
+        checks: numbers(|one| one.check),
+        links: numbers(|one| one.link),
+        tables: texts(|one| &one.place.table),
+        rows: texts(|one| &one.place.row),
+        columns: texts(|one| &one.place.column),
+        verdicts: listed.iter().map(|one| one.verdict as u8).collect(),
+    };
+    Ok(storage::Verdicts {
+        pass: counts.pass,
+        pass_by_rounding: counts.pass_by_rounding,
+        fail: counts.fail,
+        not_evaluable: counts.not_evaluable,
+        list_zstd: if listed.is_empty() { Vec::new() } else { content::compress(&list.encode_to_vec())? },
+        last: grounds.last.unwrap_or(0),
+        units: grounds.units.clone(),
+        expected_plus_one: grounds.expected.map_or(0, |expected| expected + 1),
+    })
+}
+
+fn unpack_verdicts(stored: storage::Verdicts) -> Option<Verdicts> {
+    let list = if stored.list_zstd.is_empty() { Vec::new() } else { content::decompress(&stored.list_zstd)? };
+    let list = storage::VerdictList::decode(list.as_slice()).ok()?;
+    let count = list.verdicts.len();
+    let texts = [&list.rules, &list.tables, &list.rows, &list.columns];
+    if texts.iter().any(|texts| texts.len() != count) || list.checks.len() != count || list.links.len() != count {
+        return None;
+    }
+    let one = |at: usize| {
+        Some(RuleVerdict {
+            rule: list.rules[at].as_str().into(),
+            check: usize::try_from(list.checks[at]).ok()?,
+            link: usize::try_from(list.links[at]).ok()?,
+            place: CellAddress::new(&list.tables[at], &list.rows[at], &list.columns[at]),
+            verdict: Verdict::ALL.into_iter().find(|verdict| *verdict as u8 == list.verdicts[at])?,
+        })
+    };
+    Some(Verdicts {
+        counts: Counts {
+            pass: stored.pass,
+            pass_by_rounding: stored.pass_by_rounding,
+            fail: stored.fail,
+            not_evaluable: stored.not_evaluable,
+        },
+        listed: (0..count).map(one).collect::<Option<_>>()?,
+        grounds: Grounds {
+            last: (stored.last > 0).then_some(stored.last),
+            units: stored.units,
+            expected: stored.expected_plus_one.checked_sub(1),
+        },
+    })
+}
+
+fn pack_justified(justified: &Justified) -> storage::Justified {
+    let item = |item: &Justification| storage::Justification {
+        rule: item.rule.to_string(),
+        table: item.place.table.to_string(),
+        row: item.place.row.to_string(),
+        column: item.place.column.to_string(),
+        fingerprint: item.fingerprint.0.to_vec(),
+        text: item.text.clone(),
+    };
+    storage::Justified {
+        unit: justified.slot.unit.to_string(),
+        year: justified.slot.year.into(),
+        round: justified.slot.round.as_str().to_owned(),
+        kind: justified.slot.kind.as_str().to_owned(),
+        position: justified.position,
+        items: justified.items.iter().map(item).collect(),
+    }
+}
+
+fn unpack_justified(stored: storage::Justified) -> Option<Justified> {
+    let item = |item: storage::Justification| {
+        Some(Justification {
+            rule: item.rule.into(),
+            place: CellAddress::new(&item.table, &item.row, &item.column),
+            fingerprint: Digest::from_bytes(&item.fingerprint)?,
+            text: item.text,
+        })
+    };
+    Some(Justified {
+        slot: Slot {
+            unit: stored.unit.into(),
+            year: u16::try_from(stored.year).ok()?,
+            round: Round::parse(&stored.round)?,
+            kind: Kind::parse(&stored.kind)?,
+        },
+        position: stored.position,
+        items: stored.items.into_iter().map(item).collect::<Option<_>>()?,
     })
 }
 

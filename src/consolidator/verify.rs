@@ -1,14 +1,14 @@
 //! Recomputing what a journal says, from its records alone: what `fsck` asks.
 //!
-//! Changes nothing and trusts nothing: each record is decoded by itself, the whole is folded, and the digest of each
-//! submission is computed again from its cells. Where the records come from is [`crate::store`]'s business.
+//! Changes nothing and trusts nothing: each record is decoded by itself, the whole is folded, and of each filing the
+//! digest and the verdicts of the rules are worked out again from its cells. Where the records come from is [`crate::store`]'s business.
 
+use super::past::Past;
 use super::record::Record;
 use super::{fold, store_fault, stored};
 use crate::budget::digest::digest;
 use crate::budget::reason::{Reason, Remark};
-use crate::ledger::Position;
-use crate::ledger::event::Event;
+use crate::ledger::{Position, checks};
 use crate::ledger::state::State;
 use crate::store::Journal;
 
@@ -24,10 +24,12 @@ pub struct Verified {
     pub unreadable: Faults,
     /// Why the events don't make a state; none if they do, or if some can't be read.
     pub unfolded: Option<Remark>,
-    /// Submissions whose digest was computed again.
+    /// Submissions that were worked out again, refused ones included.
     pub submissions: u64,
     /// Submissions whose cells don't have the digest that was journalled.
     pub digests: Faults,
+    /// Submissions whose rules come out otherwise than was journalled.
+    pub verdicts: Faults,
 }
 
 /// Faults of one kind: their number, and the first of them.
@@ -67,7 +69,7 @@ pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Veri
         return Ok(verified);
     }
     match fold(journal) {
-        Ok(state) => check_digests(journal, head, &state, &mut verified)?,
+        Ok(state) => judge_again(journal, head, &state, &mut verified)?,
         Err(fault) => verified.unfolded = Some(fault),
     }
     Ok(verified)
@@ -77,19 +79,29 @@ fn record_at(journal: &dyn Journal, position: Position) -> Result<Record, Remark
     Record::decode(position, &stored(journal, position)?)
 }
 
-fn check_digests(journal: &dyn Journal, head: Position, state: &State, verified: &mut Verified) -> Result<(), Remark> {
+fn judge_again(journal: &dyn Journal, head: Position, state: &State, verified: &mut Verified) -> Result<(), Remark> {
+    let (past, forms) = (Past::new(journal, state), state.form_set_versions());
     for position in 1..=head {
         let record = record_at(journal, position)?;
-        let Event::Submitted(submitted) = &record.envelope.event else { continue };
+        let Some(attempt) = record.envelope.event.attempt() else { continue };
         let damaged = |what: &str| Remark::new(Reason::JournalDamaged).with("position", position).with("what", what);
         let form = record.form_set().and_then(|digest| state.form_set_version(&digest));
         let form = form.ok_or_else(|| damaged("form set"))?;
         verified.submissions += 1;
-        let same = record.submission(form).map(|submission| digest(&submission, form) == submitted.attempt.digest);
-        match same {
-            Ok(true) => {}
-            Ok(false) => verified.digests.add(damaged("digest")),
-            Err(fault) => verified.digests.add(fault),
+        let submission = match record.submission(form) {
+            Ok(submission) => submission,
+            Err(fault) => {
+                verified.digests.add(fault);
+                continue;
+            }
+        };
+        if digest(&submission, form) != attempt.digest {
+            verified.digests.add(damaged("digest"));
+        }
+        match checks::judge(&forms, &submission, &attempt.verdicts.grounds, &past) {
+            Ok(checked) if attempt.verdicts.are_of(&checked) => {}
+            Ok(_) => verified.verdicts.add(damaged("verdicts")),
+            Err(fault) => verified.verdicts.add(fault),
         }
     }
     Ok(())

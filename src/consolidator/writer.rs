@@ -177,10 +177,10 @@ impl Writer {
     fn step(&self, group: &mut Group, job: Job) -> Step {
         let mut past = Past::new(self.shared.journal.as_ref(), &group.state);
         group.submissions.iter().for_each(|(position, submission)| past.hold(*position, submission.clone()));
-        let event = match decide(&group.state, &job.command, &past) {
-            Ok(Decision::Record(event)) => *event,
+        let (event, checked) = match decide(&group.state, &job.command, &past) {
+            Ok(Decision::Record(event, checked)) => (*event, checked),
             Ok(Decision::Repeat(position)) => {
-                let answer = self.first_answer(group, position).map(|envelope| Done { envelope, repeated: true });
+                let answer = self.first_answer(group, position).map(|envelope| Done { envelope, repeated: true, checked: None });
                 group.answers.push((job.reply, answer));
                 return Step::Taken;
             }
@@ -199,7 +199,7 @@ impl Writer {
             event,
         };
         let taken = matches!(envelope.event, Event::Submitted(_));
-        let bytes = match record::encode(&envelope, job.packed.as_ref().filter(|_| taken)) {
+        let bytes = match record::encode(&envelope, job.packed.as_ref()) {
             Ok(bytes) => bytes,
             Err(fault) => {
                 group.answers.push((job.reply, Err(fault)));
@@ -225,7 +225,7 @@ impl Writer {
         group.envelopes.insert(envelope.position, envelope.clone());
         group.bytes += bytes.len();
         group.batch.push(bytes);
-        group.answers.push((job.reply, Ok(Done { envelope, repeated: false })));
+        group.answers.push((job.reply, Ok(Done { envelope, repeated: false, checked })));
         Step::Taken
     }
 

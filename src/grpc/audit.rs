@@ -7,14 +7,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::convert;
-use super::identity;
 use super::limits;
 use super::status::status;
+use super::{findings, identity, scope};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
 use crate::ledger::actor::{Operation, may};
-use crate::ledger::event::{Envelope, Event};
+use crate::ledger::event::{Envelope, Event, Justification};
 use crate::proto::api;
 
 /// How many pieces of an archive wait for a slow client.
@@ -48,6 +48,11 @@ fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
                 .map(convert::figure_out)
                 .collect(),
         }),
+        Event::Justified(justified) => Wire::Justified(api::JustifiedEvent {
+            slot: Some(convert::slot_out(&justified.slot)),
+            position: justified.position,
+            items: justified.items.iter().map(justified_item).collect(),
+        }),
         Event::UnitsImported(imported) => Wire::UnitsImported(api::UnitsImportedEvent {
             year: imported.year.into(),
             version: imported.version,
@@ -64,6 +69,17 @@ fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
         actor: envelope.actor.to_string(),
         idempotency_key: envelope.key.to_string(),
         event: Some(event),
+    }
+}
+
+fn justified_item(item: &Justification) -> api::JustifiedItem {
+    api::JustifiedItem {
+        rule: item.rule.to_string(),
+        table: item.place.table.to_string(),
+        row: item.place.row.to_string(),
+        column: item.place.column.to_string(),
+        text: item.text.clone(),
+        fingerprint: item.fingerprint.0.to_vec(),
     }
 }
 
@@ -132,6 +148,17 @@ impl api::audit_service_server::AuditService for Audit {
             next_page_token,
             position: state.position,
         }))
+    }
+
+    async fn list_findings(
+        &self,
+        request: Request<api::ListFindingsRequest>,
+    ) -> Result<Response<api::ListFindingsResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        let snapshot = self.0.snapshot();
+        let within = scope(&snapshot, &actor, &request.node, request.year, request.round, "").map_err(status)?;
+        findings::list(&snapshot, &within, &request).map(Response::new).map_err(status)
     }
 
     async fn list_events(

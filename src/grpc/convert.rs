@@ -2,10 +2,11 @@
 
 use prost::Message;
 
+use super::rule_finding;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
 use crate::budget::digest::Digest;
-use crate::budget::finding::{Finding, Strength};
+use crate::budget::finding::Finding;
 use crate::budget::form_set::{ColumnKind, FormSet, RollUp};
 use crate::budget::intake::TableHeader;
 use crate::budget::money::{AmountError, Decimals, Denomination, Money};
@@ -99,13 +100,8 @@ pub(super) fn table_header(header: api::TableHeader) -> TableHeader {
 }
 
 pub(super) fn finding_out(finding: &Finding) -> api::Finding {
-    let strength = match finding.strength {
-        Strength::Balance => api::Strength::Balance,
-        Strength::Logic => api::Strength::Logic,
-        Strength::Verify => api::Strength::Verify,
-    };
     api::Finding {
-        strength: strength.into(),
+        strength: rule_finding::strength(finding.strength),
         reason: finding.remark.reason.code().to_owned(),
         table: finding.place.table.to_string(),
         line: finding.place.line,
@@ -137,7 +133,8 @@ pub(super) fn judgement_out(judgement: &Judgement) -> api::Judgement {
     }
 }
 
-/// How a filing was judged, as its unit may see it: of the ceilings above, only those that are exceeded.
+/// How a filing was judged, as its unit may see it: of the ceilings above, only those that are exceeded; what rules
+/// found, only counted.
 pub(super) fn verdict(attempt: &Attempt, refused: bool) -> api::Verdict {
     let outcome = if refused { api::Outcome::Refused } else { api::Outcome::Submitted };
     let own = |judgement: &&Judgement| judgement.figure.unit == attempt.slot.unit || judgement.is_over();
@@ -150,6 +147,9 @@ pub(super) fn verdict(attempt: &Attempt, refused: bool) -> api::Verdict {
         control_total: attempt.control_total.to_string(),
         digest: attempt.digest.0.to_vec(),
         form_set_digest: attempt.form_set.digest.0.to_vec(),
+        rule_counts: Some(rule_finding::counts(attempt.verdicts.counts)),
+        rule_findings: Vec::new(),
+        rule_findings_left_out: 0,
     }
 }
 

@@ -21,6 +21,8 @@ pub const TABLES_MAX: usize = 1_000;
 pub const COLUMNS_MAX: usize = 10_000;
 /// Bytes of a row key, table id or column id.
 pub const KEY_BYTES_MAX: usize = 256;
+/// Rule findings of one answer, and cells that they name, together: more are counted, those that refuse come first.
+pub const FINDING_CELLS_MAX: usize = 100_000;
 /// Control figures of one issue.
 pub const FIGURES_MAX: usize = 100_000;
 /// Nodes of a unit tree.

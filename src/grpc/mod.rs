@@ -10,10 +10,12 @@ mod consolidation;
 mod control_figure;
 mod convert;
 mod explained;
+mod findings;
 mod health;
 mod identity;
 pub mod limits;
 mod registry;
+mod rule_finding;
 mod status;
 mod submission;
 

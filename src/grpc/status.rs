@@ -33,6 +33,7 @@ fn code(reason: Reason) -> Code {
         | Reason::UnknownFormSet
         | Reason::UnknownCell
         | Reason::UnknownSubmission
+        | Reason::UnknownFinding
         | Reason::UnknownPosition => Code::NotFound,
         Reason::UnitNotBudgeted
         | Reason::YearDiffers
@@ -47,7 +48,7 @@ fn code(reason: Reason) -> Code {
         | Reason::CappedCellBlank
         | Reason::CeilingElsewhere
         | Reason::NotSummed => Code::FailedPrecondition,
-        Reason::VersionConflict | Reason::KeyReused => Code::Aborted,
+        Reason::VersionConflict | Reason::FindingsOutdated | Reason::KeyReused => Code::Aborted,
         Reason::UnknownTable
         | Reason::DuplicateTable
         | Reason::TableNotOfKind
@@ -78,6 +79,7 @@ fn code(reason: Reason) -> Code {
         | Reason::FormSetInvalid
         | Reason::UnitTreeInvalid
         | Reason::ControlInvalid
+        | Reason::BadJustification
         | Reason::StreamOrder
         | Reason::StreamUnsealed
         | Reason::ChunkTooLarge

@@ -7,6 +7,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{self, bad};
 use super::limits;
+use super::rule_finding::Wording;
 use super::status::status;
 use super::{identity, scope};
 use crate::budget::digest::Digest;
@@ -14,8 +15,9 @@ use crate::budget::form_set::FormSet;
 use crate::budget::intake::{Intake, Reading, TableHeader};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::Checked;
 use crate::budget::submission::Slot;
-use crate::consolidator::{Consolidator, Done};
+use crate::consolidator::{Consolidator, Done, Snapshot};
 use crate::ledger::Contents;
 use crate::ledger::actor::Actor;
 use crate::ledger::decide::{Filing, admit, judge};
@@ -60,6 +62,7 @@ struct Received {
     key: IdempotencyKey,
     version: Option<u32>,
     form: Arc<FormSet>,
+    sentences: i32,
     reading: Reading,
     sealed_digest: Option<Digest>,
 }
@@ -118,7 +121,7 @@ impl Submissions {
         let reading = intake.finish();
         let sealed_digest = convert::digest("digest", &seal.digest).map_err(status)?;
         compare(&reading, &seal, sealed_digest).map_err(status)?;
-        Ok(Received { key, version: header.version, form, reading, sealed_digest })
+        Ok(Received { key, version: header.version, sentences: header.sentences, form, reading, sealed_digest })
     }
 }
 
@@ -198,19 +201,32 @@ fn compare(reading: &Reading, seal: &api::Seal, digest: Option<Digest>) -> Resul
     Ok(())
 }
 
+/// How a filing was judged, with all that rules found.
+fn verdict(attempt: &Attempt, refused: bool, checked: &Checked, wording: &Wording) -> api::Verdict {
+    let (rule_findings, rule_findings_left_out) = wording.findings(&checked.findings);
+    api::Verdict { rule_findings, rule_findings_left_out, ..convert::verdict(attempt, refused) }
+}
+
 /// The answer that an event gives: the same whenever it is asked for.
-fn answer(done: &Done) -> Result<api::SubmitResponse, Remark> {
-    let (attempt, version): (&Attempt, u32) = match &done.envelope.event {
-        Event::Submitted(submitted) => (&submitted.attempt, submitted.version),
-        Event::Refused(refused) => (&refused.attempt, 0),
-        Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) => {
-            return Err(Remark::new(Reason::JournalDamaged)
-                .with("position", done.envelope.position)
-                .with("what", "key"));
+fn answer(done: &Done, snapshot: &Snapshot, sentences: i32) -> Result<api::SubmitResponse, Remark> {
+    let damaged =
+        |what: &str| Remark::new(Reason::JournalDamaged).with("position", done.envelope.position).with("what", what);
+    let attempt = done.envelope.event.attempt().ok_or_else(|| damaged("key"))?;
+    let version = match &done.envelope.event {
+        Event::Submitted(submitted) => submitted.version,
+        _ => 0,
+    };
+    let form = snapshot.state.form_set_version(&attempt.form_set.digest).ok_or_else(|| damaged("form set"))?;
+    let wording = Wording::new(form, sentences);
+    let verdict = match &done.checked {
+        Some(checked) => verdict(attempt, version == 0, checked, &wording),
+        None => {
+            let again = snapshot.judged(done.envelope.position)?.ok_or_else(|| damaged("key"))?;
+            verdict(attempt, version == 0, &again.checked, &wording)
         }
     };
     Ok(api::SubmitResponse {
-        verdict: Some(convert::verdict(attempt, version == 0)),
+        verdict: Some(verdict),
         position: done.envelope.position,
         version,
         time_ms: done.envelope.time.0,
@@ -227,11 +243,12 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::SubmitResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let mut stream = request.into_inner();
-        let Received { key, version, form, reading, sealed_digest } = self.receive(&actor, &mut stream).await?;
+        let Received { key, version, sentences, form, reading, sealed_digest } =
+            self.receive(&actor, &mut stream).await?;
         let slot = reading.submission.header.clone();
         let prepared = self.0.prepare(reading, sealed_digest, &form, version).map_err(status)?;
         let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
-        let answer = answer(&done).map_err(status)?;
+        let answer = answer(&done, &self.0.snapshot(), sentences).map_err(status)?;
         // Not of the event, but of this moment: the only part of the answer that a repetition may say differently.
         let answer = api::SubmitResponse { mirror_position: self.0.mirror_position(), ..answer };
         tracing::info!(%slot, position = answer.position, version = answer.version, repeated = answer.repeated, "filing decided");
@@ -244,16 +261,39 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::DryRunResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let mut stream = request.into_inner();
-        let Received { version, reading, .. } = self.receive(&actor, &mut stream).await?;
-        let filing = Filing { reading: Arc::new(reading), version };
+        let Received { version, sentences, form, reading, .. } = self.receive(&actor, &mut stream).await?;
+        let filing = Filing { reading: Arc::new(reading), version, ahead: None };
         let snapshot = self.0.snapshot();
         let judged = judge(&snapshot.state, &actor, &filing, &snapshot).map_err(status)?;
-        let (refused, version) = (judged.is_refused(), judged.version);
+        let (refused, version, checked) = (judged.is_refused(), judged.version, judged.checked.clone());
         let attempt = judged.attempt(&filing.reading);
         Ok(Response::new(api::DryRunResponse {
-            verdict: Some(convert::verdict(&attempt, refused)),
+            verdict: Some(verdict(&attempt, refused, &checked, &Wording::new(&form, sentences))),
             version,
             position: snapshot.state.position,
+        }))
+    }
+
+    async fn justify(
+        &self,
+        request: Request<api::JustifyRequest>,
+    ) -> Result<Response<api::JustifyResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        let fingerprint = convert::fingerprint(&request);
+        let slot = convert::slot(request.slot).map_err(status)?;
+        let item = |item: api::JustifyItem| {
+            let finding = convert::digest("fingerprint", &item.fingerprint)?;
+            Ok((finding.ok_or_else(|| bad("fingerprint", ""))?, item.text))
+        };
+        let texts = request.items.into_iter().map(item).collect::<Result<Vec<_>, Remark>>().map_err(status)?;
+        let within = (slot, request.position);
+        let done = self.0.justify(actor, request.idempotency_key.into(), fingerprint, within, texts).await;
+        let done = done.map_err(status)?;
+        Ok(Response::new(api::JustifyResponse {
+            position: done.envelope.position,
+            time_ms: done.envelope.time.0,
+            repeated: done.repeated,
         }))
     }
 

@@ -84,16 +84,20 @@ pub enum Operation {
     Read,
     /// Take away a copy of the whole journal.
     Export,
+    /// Say why rules fail.
+    Justify,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Operation; 5] = [
+    pub const ALL: [Operation; 7] = [
         Operation::Submit,
         Operation::IssueControl,
         Operation::ImportUnits,
         Operation::PublishFormSet,
         Operation::Read,
+        Operation::Export,
+        Operation::Justify,
     ];
 }
 
@@ -108,14 +112,14 @@ pub fn may(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTr
     }
     let within = own || tree.is_some_and(|tree| tree.is_within(node, &actor.node));
     match (operation, actor.role) {
-        (Operation::Submit, Role::Unit | Role::Department) => own,
+        (Operation::Submit | Operation::Justify, Role::Unit | Role::Department) => own,
         (Operation::IssueControl, Role::Bureau) => true,
         (Operation::ImportUnits | Operation::PublishFormSet, Role::Administrator | Role::Bureau) => true,
         (Operation::Read, Role::Unit) => own,
         (Operation::Read, Role::Department) => within,
         (Operation::Read | Operation::Export, Role::Bureau | Role::Auditor | Role::Administrator) => true,
         (Operation::Export, Role::Unit | Role::Department) => false,
-        (Operation::Submit, Role::Bureau | Role::Auditor | Role::Administrator)
+        (Operation::Submit | Operation::Justify, Role::Bureau | Role::Auditor | Role::Administrator)
         | (Operation::IssueControl, Role::Unit | Role::Department | Role::Auditor | Role::Administrator)
         | (Operation::ImportUnits | Operation::PublishFormSet, Role::Unit | Role::Department | Role::Auditor) => false,
     }
@@ -128,14 +132,7 @@ mod tests {
     #[test]
     fn only_the_bureaus_own_node_has_the_bureaus_roles() {
         for role in [Role::Bureau, Role::Auditor, Role::Administrator] {
-            for operation in [
-                Operation::Submit,
-                Operation::IssueControl,
-                Operation::ImportUnits,
-                Operation::PublishFormSet,
-                Operation::Read,
-                Operation::Export,
-            ] {
+            for operation in Operation::ALL {
                 assert!(
                     !may(&Actor { node: "407002".into(), role }, operation, "407002", None),
                     "{role:?} {operation:?}"

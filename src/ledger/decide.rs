@@ -3,12 +3,15 @@
 //! Nothing changes here. The writer applies what was decided before it decides the next command,
 //! so two commands of one group can't both use the same headroom or version.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::actor::{Actor, Operation, may};
+use super::checks::{self, Ahead, Grounds, Verdicts};
 use super::control::ControlBook;
 use super::event::{
-    Attempt, ControlIssued, Event, FormSetPublished, IdempotencyKey, Refused, Submitted, UnitsImported,
+    Attempt, ControlIssued, Event, FormSetPublished, IdempotencyKey, Justification, Justified, Refused, Submitted,
+    UnitsImported,
 };
 use super::state::State;
 use super::{Contents, Position, view};
@@ -20,6 +23,7 @@ use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::intake::Reading;
 use crate::budget::money::{Money, Scale};
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::Checked;
 use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
 
@@ -64,6 +68,15 @@ pub enum Action {
     },
     /// File a submission.
     Submit(Filing),
+    /// Say why rules fail.
+    Justify {
+        /// Whose submission.
+        slot: Slot,
+        /// The version or refused attempt whose findings they are.
+        position: Position,
+        /// What is said about findings that it has: whoever asks has looked them up.
+        items: Vec<Justification>,
+    },
 }
 
 impl Action {
@@ -74,6 +87,7 @@ impl Action {
             Action::ImportUnits { .. } => Operation::ImportUnits,
             Action::IssueControl { .. } => Operation::IssueControl,
             Action::Submit(_) => Operation::Submit,
+            Action::Justify { .. } => Operation::Justify,
         }
     }
 }
@@ -100,13 +114,15 @@ pub struct Filing {
     pub reading: Arc<Reading>,
     /// The version that the sender means it to be; `None` for the next one, whichever that is.
     pub version: Option<u32>,
+    /// What rules found before it was its turn.
+    pub ahead: Option<Ahead>,
 }
 
 /// What became of a command.
 #[derive(Debug, PartialEq)]
 pub enum Decision {
-    /// This happens.
-    Record(Box<Event>),
+    /// This happens; of a filing, with all that rules found.
+    Record(Box<Event>, Option<Arc<Checked>>),
     /// It happened before, at that position: the same answer again.
     Repeat(Position),
 }
@@ -143,10 +159,15 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
         }
         Action::Submit(filing) => {
             let judged = judge(state, actor, filing, contents)?;
-            record(&filing.reading, judged)
+            let checked = judged.checked.clone();
+            return Ok(Decision::Record(Box::new(record(&filing.reading, judged)), Some(checked)));
+        }
+        Action::Justify { slot, position, items } => {
+            permit(actor, Operation::Justify, &slot.unit, state.tree(slot.year).map(Arc::as_ref))?;
+            justify(state, slot, *position, items)?
         }
     };
-    Ok(Decision::Record(Box::new(event)))
+    Ok(Decision::Record(Box::new(event), None))
 }
 
 fn permit(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTree>) -> Result<(), Remark> {
@@ -274,6 +295,10 @@ pub fn admit<'s>(state: &'s State, actor: &Actor, slot: &Slot, form_set: &str) -
 pub struct Judged {
     /// Shape and ceilings, in a stable order.
     pub findings: Vec<Finding>,
+    /// Check rules.
+    pub checked: Arc<Checked>,
+    /// What those looked at beside the filing.
+    pub grounds: Grounds,
     /// Each control figure of the unit.
     pub judgements: Vec<Judgement>,
     /// The version of the control figures.
@@ -285,7 +310,7 @@ pub struct Judged {
 impl Judged {
     /// Whether the filing is refused.
     pub fn is_refused(&self) -> bool {
-        self.findings.iter().any(Finding::refuses)
+        self.findings.iter().any(Finding::refuses) || self.checked.refuses()
     }
 
     /// The filing as judged.
@@ -297,6 +322,7 @@ impl Judged {
             control_total: reading.control_total,
             row_count: reading.row_count,
             findings: self.findings,
+            verdicts: Verdicts::new(&self.checked, self.grounds),
             judgements: self.judgements,
             control_version: self.control_version,
         }
@@ -338,7 +364,9 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Conte
         judgements.extend(judge_pools(state, slot, book, reading, form, contents)?);
     }
     findings.extend(judgements.iter().filter_map(over_ceiling));
-    Ok(Judged { findings, judgements, control_version: control.map_or(0, |book| book.version), version })
+    let (grounds, checked) = checks::check(state, form, &reading.submission, filing.ahead.as_ref(), contents)?;
+    let control_version = control.map_or(0, |book| book.version);
+    Ok(Judged { findings, checked, grounds, judgements, control_version, version })
 }
 
 /// A control figure, if the form set has the cell that it caps. A filing on another form set can't slip by its ceiling.
@@ -412,6 +440,47 @@ fn over_ceiling(judgement: &Judgement) -> Option<Finding> {
         .with("amount_unit", figure.scale.denomination.as_str());
     let place = Place::address(&figure.cell);
     Some(if judgement.refuses() { Finding::refusing(place, remark) } else { Finding::verify(place, remark) })
+}
+
+/// The longest justification, in characters.
+pub const JUSTIFICATION_CHARS_MAX: usize = 2_000;
+/// The most findings that are justified at once.
+pub const JUSTIFICATIONS_MAX: usize = 1_000;
+
+fn justify(state: &State, slot: &Slot, position: Position, items: &[Justification]) -> Result<Event, Remark> {
+    let unknown = || Remark::new(Reason::UnknownSubmission).with("slot", slot).with("version", "");
+    let filings = state.filings(slot).ok_or_else(unknown)?;
+    let counts = filings.latest().map(|latest| latest.position);
+    let refused = filings.refused_since(Position::MAX).map(|(position, _)| position);
+    if ![counts, refused].contains(&Some(position)) {
+        let last = refused.or(counts).ok_or_else(unknown)?;
+        return Err(Remark::new(Reason::FindingsOutdated).with("found", position).with("expected", last));
+    }
+    let bad = |problem: &str| Remark::new(Reason::BadJustification).with("problem", problem);
+    if items.is_empty() {
+        return Err(bad("empty"));
+    }
+    if items.len() > JUSTIFICATIONS_MAX {
+        return Err(bad("many").with("found", items.len()).with("allowed", JUSTIFICATIONS_MAX));
+    }
+    let mut said = BTreeSet::new();
+    for item in items {
+        let bad = |problem| bad(problem).with("rule", &item.rule).with("cell", &item.place);
+        let length = item.text.chars().count();
+        if item.text.trim().is_empty() {
+            return Err(bad("blank"));
+        }
+        if length > JUSTIFICATION_CHARS_MAX {
+            return Err(bad("long").with("found", length).with("allowed", JUSTIFICATION_CHARS_MAX));
+        }
+        if item.text.chars().any(|c| c.is_control() && c != '\n') {
+            return Err(bad("control"));
+        }
+        if !said.insert(item.fingerprint) {
+            return Err(bad("twice"));
+        }
+    }
+    Ok(Event::Justified(Justified { slot: slot.clone(), position, items: items.to_vec() }))
 }
 
 fn record(reading: &Reading, judged: Judged) -> Event {

@@ -9,11 +9,14 @@ use compact_str::CompactString;
 
 use super::Position;
 use super::actor::{Actor, Operation};
+use super::checks::Verdicts;
+use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::{ControlFigure, Judgement};
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormFiles;
 use crate::budget::money::Money;
+use crate::budget::rule::Fingerprint;
 use crate::budget::submission::{FormSetVersion, Round, Slot};
 use crate::budget::unit_tree::Node;
 
@@ -54,6 +57,8 @@ pub enum Event {
     Submitted(Box<Submitted>),
     /// A sealed submission was refused; it counts nowhere.
     Refused(Box<Refused>),
+    /// Findings were justified.
+    Justified(Justified),
 }
 
 impl Event {
@@ -64,6 +69,16 @@ impl Event {
             Event::UnitsImported(_) => Operation::ImportUnits,
             Event::ControlIssued(_) => Operation::IssueControl,
             Event::Submitted(_) | Event::Refused(_) => Operation::Submit,
+            Event::Justified(_) => Operation::Justify,
+        }
+    }
+
+    /// The filing that was decided, if one was.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Event::Submitted(submitted) => Some(&submitted.attempt),
+            Event::Refused(refused) => Some(&refused.attempt),
+            Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) | Event::Justified(_) => None,
         }
     }
 }
@@ -101,7 +116,7 @@ pub struct ControlIssued {
     pub figures: Vec<ControlFigure>,
 }
 
-/// A sealed filing as it was judged.
+/// A sealed filing as it was judged. Its cells are in the same record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// Whose, of when, of what kind.
@@ -114,8 +129,10 @@ pub struct Attempt {
     pub control_total: Money,
     /// How many rows it has.
     pub row_count: u64,
-    /// What was found.
+    /// What was found about shape and ceilings.
     pub findings: Vec<Finding>,
+    /// How the check rules came out.
+    pub verdicts: Verdicts,
     /// How it stands against each control figure of the unit.
     pub judgements: Vec<Judgement>,
     /// The version of the control figures that it was judged by; 0 if none were issued.
@@ -127,7 +144,7 @@ pub struct Attempt {
 pub struct Submitted {
     /// How it was judged.
     pub attempt: Attempt,
-    /// Its version: 1, 2, 3… of its slot. Its cells are in the same record; the fold asks [`super::Contents`] for them.
+    /// Its version: 1, 2, 3… of its slot.
     pub version: u32,
 }
 
@@ -136,4 +153,28 @@ pub struct Submitted {
 pub struct Refused {
     /// How it was judged.
     pub attempt: Attempt,
+}
+
+/// A unit said why rules fail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Justified {
+    /// Whose submission.
+    pub slot: Slot,
+    /// The version or refused attempt whose findings they are.
+    pub position: Position,
+    /// What it said, about each of some findings.
+    pub items: Vec<Justification>,
+}
+
+/// Why one finding is as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Justification {
+    /// The rule.
+    pub rule: CompactString,
+    /// Where.
+    pub place: CellAddress,
+    /// The finding and the figures that it rests on.
+    pub fingerprint: Fingerprint,
+    /// What was said.
+    pub text: String,
 }

@@ -54,6 +54,10 @@ pub fn image(state: &State) -> Vec<u8> {
             out.number(*position);
             out.signed(time.0.into());
         });
+        out.list(filings.justified.iter(), |out, (finding, positions)| {
+            out.digest(finding);
+            out.list(positions.iter(), |out, position| out.number(*position));
+        });
     });
     out.list(state.books.iter(), |out, (key, book)| {
         out.round(key.year, key.round);
@@ -121,7 +125,11 @@ pub fn state(image: &[u8]) -> Option<State> {
         let slot = read.slot()?;
         let versions = read.list(Reader::version)?.into_iter().collect();
         let refused = read.list(|read| Some((read.number()?, Timestamp(read.signed()?.try_into().ok()?))))?;
-        Some((slot, Filings { versions, refused: refused.into_iter().collect() }))
+        let justified = read.list(|read| {
+            let finding = read.digest()?;
+            Some((finding, read.list(Reader::number)?.into_iter().collect::<Vector<_>>()))
+        })?;
+        Some((slot, Filings { versions, refused: refused.into_iter().collect(), justified: map(justified) }))
     })?);
     state.books = map(read.list(|read| {
         let (year, round) = read.round()?;

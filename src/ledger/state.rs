@@ -17,6 +17,7 @@ use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::Fingerprint;
 use crate::budget::roll_up::{Direction, Totals};
 use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::transfer::Transfer;
@@ -50,6 +51,9 @@ pub struct Filings {
     pub versions: Vector<Version>,
     /// Positions and times of refused attempts.
     pub refused: Vector<(Position, Timestamp)>,
+    /// Where findings were justified, oldest first. A justification is of one finding with its figures, whichever
+    /// version they are in: so it stays while they do, and needs no expiring.
+    pub justified: OrdMap<Fingerprint, Vector<Position>>,
 }
 
 /// One version of a submission.
@@ -65,7 +69,7 @@ pub struct Version {
     pub digest: Digest,
     /// The version of the form set that it was filed on.
     pub form_set: Digest,
-    /// How many findings it carries.
+    /// How many findings it carries, failed rules included.
     pub findings: u32,
 }
 
@@ -73,6 +77,23 @@ impl Filings {
     /// The version that counts.
     pub fn latest(&self) -> Option<&Version> {
         self.versions.last()
+    }
+
+    /// The version that counted at a position of the journal.
+    pub fn latest_at(&self, position: Position) -> Option<&Version> {
+        self.versions.iter().rev().find(|version| version.position <= position)
+    }
+
+    /// The last attempt up to a position, if it came after the version that counted then and was refused.
+    pub fn refused_since(&self, position: Position) -> Option<(Position, Timestamp)> {
+        let counted_from = self.latest_at(position).map_or(0, |version| version.position);
+        let last = self.refused.iter().rev().find(|(refused, _)| *refused <= position);
+        last.copied().filter(|(refused, _)| *refused > counted_from)
+    }
+
+    /// Where a finding was last justified, up to a position.
+    pub fn justified_at(&self, finding: &Fingerprint, position: Position) -> Option<Position> {
+        self.justified.get(finding)?.iter().rev().copied().find(|justified| *justified <= position)
     }
 }
 
@@ -163,6 +184,13 @@ impl State {
                 self.slots.entry(slot.clone()).or_default().refused.push_back((envelope.position, envelope.time));
                 self.note(&slot.unit, envelope.position);
             }
+            Event::Justified(justified) => {
+                let filings = self.slots.get_mut(&justified.slot).ok_or_else(|| damaged("slot"))?;
+                for item in &justified.items {
+                    filings.justified.entry(item.fingerprint).or_default().push_back(envelope.position);
+                }
+                self.note(&justified.slot.unit, envelope.position);
+            }
         }
         Ok(())
     }
@@ -199,14 +227,16 @@ impl State {
             };
             self.eliminate(&tree, slot, Direction::Add);
         }
+        let attempt = &submitted.attempt;
+        let findings = attempt.findings.len() + attempt.verdicts.failed();
         let filings = self.slots.entry(slot.clone()).or_default();
         filings.versions.push_back(Version {
             version: submitted.version,
             position: envelope.position,
             time: envelope.time,
-            digest: submitted.attempt.digest,
-            form_set: submitted.attempt.form_set.digest,
-            findings: u32::try_from(submitted.attempt.findings.len()).unwrap_or(u32::MAX),
+            digest: attempt.digest,
+            form_set: attempt.form_set.digest,
+            findings: u32::try_from(findings).unwrap_or(u32::MAX),
         });
         self.note(&slot.unit, envelope.position);
         Ok(())

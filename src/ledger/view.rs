@@ -524,18 +524,16 @@ pub fn status(state: &State, scope: &Scope) -> Result<Vec<StatusLine>, Remark> {
     let line = |unit: &Node| {
         let filings = state.filings(&scope.slot(&unit.code, Kind::Unit)).cloned().unwrap_or_default();
         let latest = filings.latest().cloned();
-        let last_refused = filings.refused.last().copied();
-        let standing = match (&latest, &last_refused) {
+        let standing = match (&latest, filings.refused.last()) {
             (Some(_), _) => Standing::Submitted,
             (None, Some(_)) => Standing::Refused,
             (None, None) => Standing::Missing,
         };
-        let counts_from = latest.as_ref().map_or(0, |latest| latest.position);
         StatusLine {
             unit: unit.clone(),
             standing,
             refused: filings.refused.len(),
-            refused_since: last_refused.filter(|(position, _)| *position > counts_from),
+            refused_since: filings.refused_since(Position::MAX),
             latest,
         }
     };

@@ -169,8 +169,13 @@ async fn difference_forms_adjust_the_parent_and_nobody_below() {
         note: String::new(),
         form_set: file.form_set.clone(),
         tables: vec![FileTable {
-            header: TableHeader { id: "T03".into(), columns: vec!["total".into()], ..TableHeader::default() },
-            rows: vec![("合计".into(), vec!["-1.25".into()])],
+            header: TableHeader {
+                id: "T03".into(),
+                columns: vec!["total".into(), "project".into()],
+                ..TableHeader::default()
+            },
+            // Deltas have to balance as well.
+            rows: ["合计", "208", "20801", "2080109"].map(|row| (row.into(), vec!["-1.25".into(); 2])).to_vec(),
         }],
     };
     let department = server.client(DEPARTMENT).await;

@@ -301,6 +301,7 @@ pub fn parts(file: &SubmissionFile, form: &FormSet, key: &str) -> Vec<api::submi
         idempotency_key: key.to_owned(),
         version: None,
         tables: tables.collect(),
+        sentences: 0,
     };
     let rows: Vec<api::Row> = file
         .tables

@@ -655,6 +655,10 @@ impl<'a> Run<'_, 'a> {
         self.seen.push(Seen { book, table, column, row, key });
         let cell = self.world.table(book, table).and_then(|table| table.cell(row, column));
         Ok(match cell {
+            // The round leaves out what it doesn't know, such as a deadline that nobody has set.
+            None | Some(Cell::Blank) if Some(book) == self.world.given => {
+                return Err(Cause::NotGiven(self.world.id(table)));
+            }
             None | Some(Cell::Blank) => Value::Blank,
             Some(Cell::Amount(amount)) => {
                 let kind =

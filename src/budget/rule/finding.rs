@@ -29,6 +29,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them, in the order of their numbers, which are stored.
+    pub const ALL: [Verdict; 4] = [Verdict::Pass, Verdict::PassByRounding, Verdict::Fail, Verdict::NotEvaluable];
+
     /// The name used in files and answers.
     pub fn as_str(self) -> &'static str {
         match self {

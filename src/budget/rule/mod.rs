@@ -88,6 +88,22 @@ pub struct Check {
 }
 
 impl RuleSet {
+    /// The name of a finding of one of these rules with the figures that it rests on.
+    pub fn fingerprint(&self, finding: &RuleFinding) -> Fingerprint {
+        let check = self.rule(&finding.rule).and_then(|(_, rule)| rule.checks.get(finding.check));
+        finding.fingerprint(check.map_or("", |check| &check.formula))
+    }
+
+    /// What the rules that look at submissions of a kind need beside them.
+    pub fn needs(&self, kind: Kind) -> Needs {
+        let lines = self.rules.iter().flat_map(|rule| &rule.lines).filter(|line| line.kinds.contains(&kind));
+        lines.fold(Needs::default(), |all, line| Needs {
+            units: all.units || line.needs.units,
+            last: all.last || line.needs.last,
+            given: all.given || line.needs.given,
+        })
+    }
+
     /// Number and rule of that id.
     pub fn rule(&self, id: &str) -> Option<(usize, &Rule)> {
         self.rules.iter().enumerate().find(|(_, rule)| rule.id == id)

@@ -1,0 +1,198 @@
+//! ListFindings: what was found in submissions, worked out again from the journal, with what units said about it.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+use super::convert::{self, bad};
+use super::limits;
+use super::rule_finding::{self, Wording};
+use crate::budget::finding::Strength;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::{Fingerprint, RuleFinding, Verdict};
+use crate::budget::submission::Slot;
+use crate::consolidator::{JudgedFiling, Snapshot};
+use crate::ledger::Position;
+use crate::ledger::event::{Attempt, Envelope, Event};
+use crate::ledger::state::Filings;
+use crate::ledger::view::Scope;
+use crate::proto::api;
+
+/// Answers a request for what a reader may see.
+pub(super) fn list(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    request: &api::ListFindingsRequest,
+) -> Result<api::ListFindingsResponse, Remark> {
+    let state = &snapshot.state;
+    let tree = crate::ledger::view::tree(state, scope)?;
+    let (as_of, after) = page(request, state.position)?;
+    let wanted = Wanted::new(request)?;
+    let slots = state.slots().filter(|(slot, _)| {
+        (slot.year, slot.round) == (scope.year, scope.round) && tree.is_within(&slot.unit, &scope.node)
+    });
+    let filed = |(slot, filings): (&'_ Slot, &'_ Filings)| -> Vec<(Slot, Position)> {
+        let counts = filings.latest_at(as_of).map(|version| version.position);
+        let refused = filings.refused_since(as_of).map(|(position, _)| position);
+        counts.into_iter().chain(refused).map(|position| (slot.clone(), position)).collect()
+    };
+    let mut filed = slots.flat_map(filed).peekable();
+    if after > 0 {
+        while filed.next().is_some_and(|(_, position)| position != after) {}
+    }
+    let mut answer = api::ListFindingsResponse { position: as_of, ..api::ListFindingsResponse::default() };
+    let (mut bytes, mut last) = (0, after);
+    let mut texts = Justifications { snapshot, events: BTreeMap::new() };
+    while answer.submissions.len() < limits::page_size(request.page_size)
+        && bytes < limits::ANSWER_BYTES_MAX / 4
+        && let Some((slot, position)) = filed.next()
+    {
+        last = position;
+        let Some(filing) = snapshot.judged(position)? else { continue };
+        let Some(filings) = state.filings(&slot) else { continue };
+        let judged = texts.judged(&filing, filings, as_of, &wanted, request.sentences)?;
+        if let Some(mut judged) = judged.filter(|judged| wanted.everything || !is_bare(judged)) {
+            judged.name = tree.node(&slot.unit).map(|node| node.name.clone()).unwrap_or_default();
+            bytes += judged.encoded_len();
+            answer.submissions.push(judged);
+        }
+    }
+    if filed.peek().is_some() {
+        answer.next_page_token = format!("{as_of}.{last}");
+    }
+    Ok(answer)
+}
+
+/// The position that is shown, and the one behind which the page begins; a token holds both.
+fn page(request: &api::ListFindingsRequest, head: Position) -> Result<(Position, Position), Remark> {
+    let wrong = || bad("page_token", &request.page_token);
+    if request.page_token.is_empty() {
+        let as_of = if request.position == 0 { head } else { request.position };
+        if as_of > head {
+            return Err(Remark::new(Reason::UnknownPosition).with("position", as_of).with("head", head));
+        }
+        return Ok((as_of, 0));
+    }
+    let (as_of, after) = request.page_token.split_once('.').ok_or_else(wrong)?;
+    let as_of: Position = as_of.parse().map_err(|_| wrong())?;
+    let after: Position = after.parse().map_err(|_| wrong())?;
+    if as_of > head || after == 0 { Err(wrong()) } else { Ok((as_of, after)) }
+}
+
+fn is_bare(judged: &api::JudgedSubmission) -> bool {
+    judged.findings.is_empty() && judged.rule_findings.is_empty()
+}
+
+/// Which findings are asked for.
+struct Wanted<'r> {
+    rule: &'r str,
+    strength: Option<Strength>,
+    verdicts: Vec<Verdict>,
+    /// Nothing is left out, so that a submission without findings is an answer too.
+    everything: bool,
+}
+
+impl Wanted<'_> {
+    fn new(request: &api::ListFindingsRequest) -> Result<Wanted<'_>, Remark> {
+        let strength = match api::Strength::try_from(request.strength) {
+            Ok(api::Strength::Unspecified) => None,
+            Ok(api::Strength::Balance) => Some(Strength::Balance),
+            Ok(api::Strength::Logic) => Some(Strength::Logic),
+            Ok(api::Strength::Verify) => Some(Strength::Verify),
+            Err(_) => return Err(bad("strength", request.strength)),
+        };
+        let verdict = |number: &i32| {
+            let known = Verdict::ALL.into_iter().find(|verdict| rule_finding::verdict(*verdict) == *number);
+            known.ok_or_else(|| bad("verdicts", number))
+        };
+        let verdicts: Vec<Verdict> = request.verdicts.iter().map(verdict).collect::<Result<_, _>>()?;
+        let everything = request.rule.is_empty() && strength.is_none() && verdicts.is_empty();
+        Ok(Wanted { rule: &request.rule, strength, verdicts, everything })
+    }
+
+    fn named(&self, id: &str) -> bool {
+        self.rule.is_empty() || self.rule == id
+    }
+
+    fn rule(&self, finding: &RuleFinding) -> bool {
+        self.named(&finding.rule)
+            && self.strength.is_none_or(|strength| strength == finding.strength)
+            && (self.verdicts.is_empty() || self.verdicts.contains(&finding.verdict))
+    }
+
+    fn other(&self, finding: &crate::budget::finding::Finding) -> bool {
+        self.named(finding.reason().code())
+            && self.strength.is_none_or(|strength| strength == finding.strength)
+            && (self.verdicts.is_empty() || self.verdicts.contains(&Verdict::Fail))
+    }
+}
+
+/// What units said, read from the journal where it is asked for.
+struct Justifications<'s> {
+    snapshot: &'s Snapshot,
+    events: BTreeMap<Position, Envelope>,
+}
+
+impl Justifications<'_> {
+    fn judged(
+        &mut self,
+        filing: &JudgedFiling,
+        filings: &Filings,
+        as_of: Position,
+        wanted: &Wanted<'_>,
+        sentences: i32,
+    ) -> Result<Option<api::JudgedSubmission>, Remark> {
+        let version = match &filing.envelope.event {
+            Event::Submitted(submitted) => submitted.version,
+            _ => 0,
+        };
+        let Some(attempt): Option<&Attempt> = filing.envelope.event.attempt() else { return Ok(None) };
+        let wording = Wording::new(&filing.form, sentences);
+        let mut judged = api::JudgedSubmission {
+            slot: Some(convert::slot_out(&attempt.slot)),
+            name: String::new(),
+            position: filing.envelope.position,
+            time_ms: filing.envelope.time.0,
+            version,
+            form_set: attempt.form_set.id.to_string(),
+            form_set_digest: attempt.form_set.digest.0.to_vec(),
+            rule_counts: Some(rule_finding::counts(attempt.verdicts.counts)),
+            findings: attempt.findings.iter().filter(|f| wanted.other(f)).map(convert::finding_out).collect(),
+            rule_findings: Vec::new(),
+            unjustified: 0,
+        };
+        for finding in &filing.checked.findings {
+            let failed = finding.verdict == Verdict::Fail;
+            let fingerprint = filing.form.rules.fingerprint(finding);
+            let said = filings.justified_at(&fingerprint, as_of).filter(|_| failed);
+            if failed && finding.strength == Strength::Logic && said.is_none() {
+                judged.unjustified += 1;
+            }
+            if wanted.rule(finding) {
+                let justification = match said {
+                    Some(position) => self.text(position, &fingerprint)?,
+                    None => None,
+                };
+                judged.rule_findings.push(api::RuleFinding { justification, ..wording.finding(finding) });
+            }
+        }
+        Ok(Some(judged))
+    }
+
+    fn text(&mut self, position: Position, finding: &Fingerprint) -> Result<Option<api::Justification>, Remark> {
+        if !self.events.contains_key(&position) {
+            self.events.insert(position, self.snapshot.event(position)?);
+        }
+        let said = self.events.get(&position).and_then(|envelope| {
+            let Event::Justified(justified) = &envelope.event else { return None };
+            let item = justified.items.iter().find(|item| item.fingerprint == *finding)?;
+            Some(api::Justification {
+                text: item.text.clone(),
+                actor: envelope.actor.to_string(),
+                time_ms: envelope.time.0,
+                position,
+            })
+        });
+        Ok(said)
+    }
+}
