@@ -248,7 +248,15 @@ impl Filing {
             out.push_str(&format!("  {}{}\n", label("findings", language), counts(&filed.notes, language)));
             out.push_str(&list(&filed.notes, self.form.as_deref(), look));
         }
-        out.push_str(&filed.rules.text(look));
+        if matches!(filed.fate, Fate::Submitted | Fate::Refused) {
+            // What was filed can be looked up; so the screen shows what to do now.
+            out.push_str(&filed.rules.brief(look));
+            if let Some(slot) = self.slot.as_ref().filter(|_| filed.rules.checked.counts.fail > 0) {
+                out.push_str(&format!("  {}\n", say(language, "rule-look-up", &[("node", &slot.unit)])));
+            }
+        } else {
+            out.push_str(&filed.rules.text(look));
+        }
         if !filed.judgements.is_empty() {
             let version = filed.control_version.to_string();
             out.push_str(&format!("  {}\n", say(language, "headroom-title", &[("n", &version)])));

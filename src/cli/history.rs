@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::notes::{Note, counts, headroom, judgement_json, list};
-use super::node_title;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::words::{
     grouped, hex, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs,
 };
+use super::{node_title, rule_finding, rules};
 use crate::budget::form_set::FormSet;
 use crate::proto::api::journal_event::Event;
 use crate::proto::api::{self, JournalEvent, Verdict};
@@ -74,9 +74,7 @@ fn form_set_id(event: &JournalEvent) -> Option<&str> {
     match &event.event {
         Some(Event::Submitted(submitted)) => Some(&submitted.form_set),
         Some(Event::Refused(refused)) => Some(&refused.form_set),
-        Some(
-            Event::ControlIssued(_) | Event::UnitsImported(_) | Event::FormSetPublished(_) | Event::Justified(_),
-        )
+        Some(Event::ControlIssued(_) | Event::UnitsImported(_) | Event::FormSetPublished(_) | Event::Justified(_))
         | None => None,
     }
 }
@@ -141,17 +139,6 @@ fn told(event: &JournalEvent, language: Language) -> (&'static str, String, Opti
     }
 }
 
-fn rule_counts(counts: &api::RuleCounts, language: Language) -> String {
-    let counted = [
-        ("pass", counts.pass),
-        ("rounding", counts.pass_by_rounding),
-        ("fail", counts.fail),
-        ("not_evaluable", counts.not_evaluable),
-    ]
-    .map(|(name, count)| (name, count.to_string()));
-    say(language, "rule-counts", &counted.each_ref().map(|(name, count)| (*name, count.as_str())))
-}
-
 fn notes(verdict: &Verdict) -> Vec<Note> {
     verdict.findings.iter().map(Note::wire).collect()
 }
@@ -183,8 +170,8 @@ impl History {
                 indent(&format!("{}{}", label("findings", language), counts(&notes, language)));
                 indent(&list(&notes, form, &inner));
             }
-            if let Some(counts) = verdict.rule_counts.filter(|counts| *counts != api::RuleCounts::default()) {
-                indent(&rule_counts(&counts, language));
+            if let Some(counted) = verdict.rule_counts.filter(|counted| *counted != api::RuleCounts::default()) {
+                indent(&rules::counts(rule_finding::counts(counted), language));
             }
             if !verdict.judgements.is_empty() {
                 let version = verdict.control_version.to_string();

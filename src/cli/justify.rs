@@ -68,10 +68,8 @@ impl Said {
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let (said, bytes) = said(&args, settings)?;
     let client = Client::connect(settings).await?;
-    let findings = api::ListFindingsRequest {
-        verdicts: vec![api::RuleVerdict::Fail.into()],
-        ..request(&args.node, &args.times)
-    };
+    let findings =
+        api::ListFindingsRequest { verdicts: vec![api::RuleVerdict::Fail.into()], ..request(&args.node, &args.times) };
     let (submissions, _) = fetch(&client, findings).await?;
     // The last attempt of a slot comes last.
     let of_slot = |judged: &&JudgedSubmission| {
@@ -118,13 +116,14 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
 /// What is said, and the bytes that it was read from.
 fn said(args: &Args, settings: &Settings) -> Result<(Vec<Said>, Vec<u8>), Failure> {
     if let Some(csv) = &args.csv {
-        let file = TableFile::read(csv, &["rule", "table", "row", "column", "text"], settings)?;
-        let line = |[rule, table, row, column, text]: &[String; 5]| Said {
-            rule: rule.clone(),
-            place: Some(CellAddress::new(table, row, column)),
-            text: text.clone(),
+        // What `findings --format csv` writes, with the last column filled in.
+        let columns = ["reason", "table", "row", "column", "justification"];
+        let file = TableFile::read_some(csv, &columns, settings)?;
+        let line = |[rule, table, row, column, text]: &[String; 5]| {
+            let place = Some(CellAddress::new(table, row, column));
+            (!text.is_empty()).then(|| Said { rule: rule.clone(), place, text: text.clone() })
         };
-        return Ok((file.rows.iter().map(line).collect(), file.bytes));
+        return Ok((file.rows.iter().filter_map(line).collect(), file.bytes));
     }
     let (Some(rule), Some(text)) = (&args.rule, &args.text) else {
         return Err(Failure::Usage(settings.label("justify-needs").to_owned()));

@@ -10,11 +10,12 @@ use crate::proto::api;
 
 /// All that rules found in one filing.
 pub(super) fn checked(counts: Option<api::RuleCounts>, findings: &[api::RuleFinding]) -> Checked {
-    let api::RuleCounts { pass, pass_by_rounding, fail, not_evaluable } = counts.unwrap_or_default();
-    Checked {
-        findings: findings.iter().map(finding).collect(),
-        counts: Counts { pass, pass_by_rounding, fail, not_evaluable },
-    }
+    Checked { findings: findings.iter().map(finding).collect(), counts: self::counts(counts.unwrap_or_default()) }
+}
+
+pub(super) fn counts(wire: api::RuleCounts) -> Counts {
+    let api::RuleCounts { pass, pass_by_rounding, fail, not_evaluable } = wire;
+    Counts { pass, pass_by_rounding, fail, not_evaluable }
 }
 
 fn finding(wire: &api::RuleFinding) -> RuleFinding {

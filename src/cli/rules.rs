@@ -9,7 +9,7 @@ use super::words::say;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::FormSet;
-use crate::budget::rule::{Checked, Coverage, Quantity, Rule, RuleFinding, Source, Verdict};
+use crate::budget::rule::{Checked, Counts, Coverage, Quantity, Rule, RuleFinding, Source, Verdict};
 use crate::wording::{Language, label, rule};
 
 /// What the rules of a form set found, as it stands on a screen without colours.
@@ -18,10 +18,8 @@ pub fn screen(form: &FormSet, checked: &Checked, language: Language) -> String {
     super::output::finish(&text(form, checked, &[], &look), false)
 }
 
-/// Counts, then failures by strength, then what can't be judged, then what rounding explains.
-fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String {
-    let language = look.language;
-    let counts = checked.counts;
+/// How many times rules came out how.
+pub(super) fn counts(counts: Counts, language: Language) -> String {
     let counted = [
         ("pass", counts.pass),
         ("rounding", counts.pass_by_rounding),
@@ -29,11 +27,33 @@ fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String
         ("not_evaluable", counts.not_evaluable),
     ]
     .map(|(name, count)| (name, count.to_string()));
-    let facts = counted.each_ref().map(|(name, count)| (*name, count.as_str()));
-    let mut out = format!("  {}\n", say(language, "rule-counts", &facts));
-    for strength in [Strength::Balance, Strength::Logic, Strength::Verify] {
+    say(language, "rule-counts", &counted.each_ref().map(|(name, count)| (*name, count.as_str())))
+}
+
+/// Counts, then failures by strength, then what can't be judged, then what rounding explains.
+fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String {
+    let language = look.language;
+    let mut out = format!("  {}\n", counts(checked.counts, language));
+    out.push_str(&failures(&[Strength::Balance, Strength::Logic, Strength::Verify], form, checked, said, look));
+    for (verdict, key) in [(Verdict::NotEvaluable, "rule-not-evaluable"), (Verdict::PassByRounding, "rule-by-rounding")]
+    {
+        for finding in checked.findings.iter().filter(|finding| finding.verdict == verdict) {
+            let brief = rule::brief(finding, form, language);
+            out.push_str(&format!("  [{}] {brief}\n", label(key, language)));
+        }
+    }
+    out
+}
+
+/// What failed, one after the other.
+fn failures(strengths: &[Strength], form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String {
+    let language = look.language;
+    let mut out = String::new();
+    for strength in strengths.iter().copied() {
         let fails = |finding: &RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
-        for (at, finding) in checked.findings.iter().enumerate().filter(|(_, finding)| fails(finding)) {
+        let failed = checked.findings.iter().enumerate().filter(|(_, finding)| fails(finding));
+        let mut failed = failed.peekable();
+        while let Some((at, finding)) = failed.next() {
             let name = strength_name(strength, language);
             let name = if strength == Strength::Balance { alarm(name) } else { name.to_owned() };
             out.push_str(&format!("  [{name}] {}\n", rule::heading(finding, form, language)));
@@ -49,13 +69,13 @@ fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String
                 }
                 Some(Said::Nothing) | None => {}
             }
-        }
-    }
-    for (verdict, key) in [(Verdict::NotEvaluable, "rule-not-evaluable"), (Verdict::PassByRounding, "rule-by-rounding")]
-    {
-        for finding in checked.findings.iter().filter(|finding| finding.verdict == verdict) {
-            let brief = rule::brief(finding, form, language);
-            out.push_str(&format!("  [{}] {brief}\n", label(key, language)));
+            // What holds for a row of findings is said once, behind them.
+            let formula = |finding: &RuleFinding| (finding.rule.clone(), finding.check, finding.after.clone());
+            if failed.peek().is_none_or(|(_, next)| formula(next) != formula(finding)) {
+                for line in rule::advice(finding, form, language) {
+                    out.push_str(&format!("      {line}\n"));
+                }
+            }
         }
     }
     out
@@ -133,6 +153,40 @@ pub(super) enum Said {
 }
 
 impl Judged {
+    /// What refuses in full; of the rest, how many places each rule failed at.
+    pub(super) fn brief(&self, look: &Look) -> String {
+        let language = look.language;
+        if self.form.rules.rules.is_empty() {
+            return String::new();
+        }
+        let mut out = format!("  {}\n", counts(self.checked.counts, language));
+        out.push_str(&failures(&[Strength::Balance], &self.form, &self.checked, &self.said, look));
+        for strength in [Strength::Logic, Strength::Verify] {
+            for known in self.form.rules.rules.iter().filter(|known| known.strength == strength) {
+                let failed = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.rule == known.id;
+                let places = self.checked.findings.iter().filter(failed).count();
+                if places > 0 {
+                    let facts = [("rule", known.id.as_str()), ("title", rule::title(known, language))];
+                    let places = places.to_string();
+                    let line = say(language, "rule-places", &[&facts[..], &[("n", &places)]].concat());
+                    out.push_str(&format!("  [{}] {line}\n", strength_name(strength, language)));
+                }
+            }
+        }
+        out.push_str(&self.to_explain(language));
+        out
+    }
+
+    /// What the unit has to explain.
+    fn to_explain(&self, language: Language) -> String {
+        let to_explain =
+            |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == Strength::Logic;
+        match self.checked.findings.iter().filter(to_explain).count() {
+            0 => String::new(),
+            count => format!("  {}\n", say(language, "rule-to-explain", &[("n", &count.to_string())])),
+        }
+    }
+
     /// The findings, and what no rule looked at if that was asked.
     pub(super) fn text(&self, look: &Look) -> String {
         let language = look.language;
@@ -140,6 +194,9 @@ impl Judged {
             return String::new();
         }
         let mut out = text(&self.form, &self.checked, &self.said, look);
+        if self.said.is_empty() {
+            out.push_str(&self.to_explain(language));
+        }
         if let Some(coverage) = &self.coverage {
             let touched = (coverage.amounts - coverage.untouched.len()).to_string();
             let facts = [("amounts", coverage.amounts.to_string()), ("touched", touched)];

@@ -25,6 +25,20 @@ impl<const N: usize> TableFile<N> {
     /// # Errors
     /// What is wrong, with the line.
     pub(super) fn read(path: &Path, columns: &[&str; N], settings: &Settings) -> Result<TableFile<N>, Failure> {
+        TableFile::read_columns(path, columns, false, settings)
+    }
+
+    /// The same of a file that may have other columns as well.
+    pub(super) fn read_some(path: &Path, columns: &[&str; N], settings: &Settings) -> Result<TableFile<N>, Failure> {
+        TableFile::read_columns(path, columns, true, settings)
+    }
+
+    fn read_columns(
+        path: &Path,
+        columns: &[&str; N],
+        others: bool,
+        settings: &Settings,
+    ) -> Result<TableFile<N>, Failure> {
         let name = path.display().to_string();
         let wrong = |key: &str, error: &str| Failure::Usage(settings.say(key, &[("file", &name), ("error", error)]));
         let bytes = std::fs::read(path).map_err(|error| wrong("file-unreadable", &error.to_string()))?;
@@ -35,7 +49,7 @@ impl<const N: usize> TableFile<N> {
         let header = reader.headers().map_err(|error| wrong("csv-wrong", &error.to_string()))?.clone();
         let places: Vec<Option<usize>> =
             columns.iter().map(|column| header.iter().position(|found| found == *column)).collect();
-        if places.contains(&None) || header.len() != N {
+        if places.contains(&None) || (header.len() != N && !others) {
             let found: Vec<&str> = header.iter().collect();
             let facts = [("file", name.as_str()), ("found", &found.join(",")), ("expected", &columns.join(","))];
             return Err(Failure::Usage(settings.say("csv-header-wrong", &facts)));
@@ -85,6 +99,15 @@ mod tests {
     #[test]
     fn columns_are_found_by_name() {
         let file = read("\u{feff}name,code\n甲 , 1\n").unwrap();
+        assert_eq!(file.rows, [["1".to_owned(), "甲".to_owned()]]);
+    }
+
+    #[test]
+    fn other_columns_can_be_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "more,name,code\nx,甲,1\n").unwrap();
+        let file = TableFile::read_some(&path, &["code", "name"], &settings()).unwrap();
         assert_eq!(file.rows, [["1".to_owned(), "甲".to_owned()]]);
     }
 

@@ -212,9 +212,8 @@ fn unpack_attempt(stored: storage::Attempt) -> Option<Attempt> {
 fn pack_verdicts(verdicts: &Verdicts) -> Result<storage::Verdicts, Remark> {
     let Verdicts { counts, listed, grounds } = verdicts;
     let texts = |of: fn(&RuleVerdict) -> &CompactString| listed.iter().map(|one| of(one).to_string()).collect();
-    let numbers = |of: fn(&RuleVerdict) -> usize| {
-        listed.iter().map(|one| u32::try_from(of(one)).unwrap_or(u32::MAX)).collect()
-    };
+    let numbers =
+        |of: fn(&RuleVerdict) -> usize| listed.iter().map(|one| u32::try_from(of(one)).unwrap_or(u32::MAX)).collect();
     let list = storage::VerdictList {
         rules: texts(|one| &one.rule),
         checks: numbers(|one| one.check),

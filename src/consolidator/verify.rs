@@ -8,8 +8,8 @@ use super::record::Record;
 use super::{fold, store_fault, stored};
 use crate::budget::digest::digest;
 use crate::budget::reason::{Reason, Remark};
-use crate::ledger::{Position, checks};
 use crate::ledger::state::State;
+use crate::ledger::{Position, checks};
 use crate::store::Journal;
 
 /// The most faults of one kind that are told one by one.

@@ -180,7 +180,8 @@ impl Writer {
         let (event, checked) = match decide(&group.state, &job.command, &past) {
             Ok(Decision::Record(event, checked)) => (*event, checked),
             Ok(Decision::Repeat(position)) => {
-                let answer = self.first_answer(group, position).map(|envelope| Done { envelope, repeated: true, checked: None });
+                let answer =
+                    self.first_answer(group, position).map(|envelope| Done { envelope, repeated: true, checked: None });
                 group.answers.push((job.reply, answer));
                 return Step::Taken;
             }

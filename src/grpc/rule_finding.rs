@@ -130,9 +130,7 @@ fn value(cell: &Cell) -> api::Quantity {
 fn quantity(quantity: &Quantity) -> api::Quantity {
     let (kind, value, amount_unit) = match quantity {
         Quantity::Blank => (api::QuantityKind::Unspecified, String::new(), ""),
-        Quantity::Amount(amount) => {
-            (api::QuantityKind::Amount, amount.to_string(), amount.scale.denomination.as_str())
-        }
+        Quantity::Amount(amount) => (api::QuantityKind::Amount, amount.to_string(), amount.scale.denomination.as_str()),
         Quantity::Percent(number) => (api::QuantityKind::Percent, number.to_string(), ""),
         Quantity::Number(number) => (api::QuantityKind::Number, number.to_string(), ""),
         Quantity::Text(text) => (api::QuantityKind::Text, text.to_string(), ""),

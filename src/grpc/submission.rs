@@ -274,10 +274,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
         }))
     }
 
-    async fn justify(
-        &self,
-        request: Request<api::JustifyRequest>,
-    ) -> Result<Response<api::JustifyResponse>, Status> {
+    async fn justify(&self, request: Request<api::JustifyRequest>) -> Result<Response<api::JustifyResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let request = request.into_inner();
         let fingerprint = convert::fingerprint(&request);

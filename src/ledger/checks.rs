@@ -117,11 +117,7 @@ impl RuleVerdict {
 impl Verdicts {
     /// The verdicts of what was found on those grounds.
     pub fn new(checked: &Checked, grounds: Grounds) -> Verdicts {
-        Verdicts {
-            counts: checked.counts,
-            listed: checked.findings.iter().map(RuleVerdict::of).collect(),
-            grounds,
-        }
+        Verdicts { counts: checked.counts, listed: checked.findings.iter().map(RuleVerdict::of).collect(), grounds }
     }
 
     /// How many failed.

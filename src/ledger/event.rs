@@ -78,7 +78,9 @@ impl Event {
         match self {
             Event::Submitted(submitted) => Some(&submitted.attempt),
             Event::Refused(refused) => Some(&refused.attempt),
-            Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) | Event::Justified(_) => None,
+            Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) | Event::Justified(_) => {
+                None
+            }
         }
     }
 }

@@ -23,26 +23,27 @@ pub fn title(rule: &Rule, language: Language) -> &str {
     language.of(&rule.title, &rule.title_en)
 }
 
-/// All there is to say, a line for each: the two sides, the difference, the formula, what to do.
+/// What it is about, a line for each: the two sides, the difference, and an earlier rule that comes first.
 pub fn lines(finding: &RuleFinding, form: &FormSet, language: Language) -> Vec<String> {
     let mut lines = figures(finding, form, language);
-    if let Some(after) = &finding.after {
-        lines.push(fill("rule-after", language, &[("rule", after)]));
-        return lines;
-    }
-    if let Some((_, rule)) = form.rules.rule(&finding.rule) {
-        if let Some(check) = rule.checks.get(finding.check) {
-            lines.push(fill("rule-formula", language, &[("formula", language.of(&check.aloud, &check.aloud_en))]));
-        }
-        lines.push(fill("rule-todo", language, &[("todo", language.of(&rule.todo, &rule.todo_en))]));
-    }
+    lines.extend(finding.after.as_ref().map(|after| fill("rule-after", language, &[("rule", after)])));
     lines
 }
 
-/// The same as one sentence, for programs that show no more.
+/// The formula and what to do: the same for all findings of a formula. Nothing if an earlier rule comes first.
+pub fn advice(finding: &RuleFinding, form: &FormSet, language: Language) -> Vec<String> {
+    let Some((_, rule)) = form.rules.rule(&finding.rule).filter(|_| finding.after.is_none()) else { return Vec::new() };
+    let check = rule.checks.get(finding.check);
+    let formula = check.map(|check| language.of(&check.aloud, &check.aloud_en));
+    let formula = formula.map(|formula| fill("rule-formula", language, &[("formula", formula)]));
+    let todo = fill("rule-todo", language, &[("todo", language.of(&rule.todo, &rule.todo_en))]);
+    formula.into_iter().chain([todo]).collect()
+}
+
+/// All of it as one sentence, for programs that show no more.
 pub fn sentence(finding: &RuleFinding, form: &FormSet, language: Language) -> String {
     let link = language.of("；", "; ");
-    lines(finding, form, language).join(link)
+    [lines(finding, form, language), advice(finding, form, language)].concat().join(link)
 }
 
 /// What can't be judged, and why; or the arithmetic of what passes by rounding: on one line.

@@ -165,7 +165,8 @@ impl World {
         let role = if file.slot.kind == Kind::Unit { Role::Unit } else { Role::Department };
         let actor = Actor { node: file.slot.unit.clone(), role };
         let submission = reading.submission.clone();
-        let event = self.act(actor, Action::Submit(Filing { reading, version: None, ahead: None }), Some(submission))?;
+        let event =
+            self.act(actor, Action::Submit(Filing { reading, version: None, ahead: None }), Some(submission))?;
         if matches!(event, Event::Submitted(_)) {
             self.filed.insert((file.slot.unit.to_string(), file.slot.kind.to_string()), text.clone());
         }
