@@ -70,11 +70,15 @@ fn request<T>(actor: &str, message: T) -> Request<T> {
 }
 
 /// Files one filing and sees that it was taken; how long that took.
-pub(crate) async fn file(channel: &Channel, filing: &Filing) -> Duration {
+pub(crate) async fn file(channel: &Channel, filing: &Filing, rules: Rules) -> Duration {
     let start = Instant::now();
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.expect("a connection");
-    let messages = tokio_stream::iter(filing.messages.clone());
+    let mut messages = filing.messages.clone();
+    if let Some(seal) = messages.last_mut().filter(|_| rules == Rules::None) {
+        *seal = filing.seal_without_rules.clone();
+    }
+    let messages = tokio_stream::iter(messages);
     let request = request(&format!("budget://{}/unit", filing.unit), messages);
     let path = PathAndQuery::from_static("/budget.consolidation.v1.SubmissionService/Submit");
     let answer = client.client_streaming(request, path, Prepared).await.expect("an answer").into_inner();
@@ -84,7 +88,7 @@ pub(crate) async fn file(channel: &Channel, filing: &Filing) -> Duration {
 }
 
 /// Files all of them, each connection one after the other; how long that took.
-pub(crate) async fn file_all(channels: &[Channel], filings: &Arc<Vec<Filing>>) -> Duration {
+pub(crate) async fn file_all(channels: &[Channel], filings: &Arc<Vec<Filing>>, rules: Rules) -> Duration {
     let waiting: Arc<Mutex<VecDeque<usize>>> = Arc::new(Mutex::new((0..filings.len()).collect()));
     let start = Instant::now();
     let streams: Vec<_> = channels
@@ -95,7 +99,7 @@ pub(crate) async fn file_all(channels: &[Channel], filings: &Arc<Vec<Filing>>) -
                 loop {
                     let next = waiting.lock().expect("the queue").pop_front();
                     let Some(next) = next else { break };
-                    file(&channel, &filings[next]).await;
+                    file(&channel, &filings[next], rules).await;
                 }
             })
         })
@@ -106,8 +110,17 @@ pub(crate) async fn file_all(channels: &[Channel], filings: &Arc<Vec<Filing>>) -
     start.elapsed()
 }
 
-/// Imports the tree of so many units and issues their ceilings.
-pub(crate) async fn furnish(channel: &Channel, generator: &Generator, units: usize) {
+/// Imports the tree of so many units and issues their ceilings; without rules, the form set is put in force without.
+pub(crate) async fn furnish(channel: &Channel, generator: &Generator, units: usize, rules: Rules) {
+    if rules == Rules::None {
+        let files = generator.form_without_rules.files.iter();
+        let file =
+            |(name, content): (&String, &Vec<u8>)| api::FormFile { name: name.clone(), content: content.clone() };
+        let publish =
+            api::PublishFormSetRequest { idempotency_key: "no-rules".into(), files: files.map(file).collect() };
+        let mut registry = RegistryServiceClient::new(channel.clone());
+        registry.publish_form_set(request("budget://0/administrator", publish)).await.expect("a form set");
+    }
     let import =
         api::ImportUnitsRequest { idempotency_key: "tree".into(), year: YEAR.into(), nodes: generator.units(units) };
     let mut registry = RegistryServiceClient::new(channel.clone());
@@ -121,6 +134,13 @@ pub(crate) async fn furnish(channel: &Channel, generator: &Generator, units: usi
     };
     let mut control = ControlFigureServiceClient::new(channel.clone());
     control.issue_control_figures(request("budget://0/bureau", issue)).await.expect("the ceilings");
+}
+
+/// Whether a server runs the form set's rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    None,
+    All,
 }
 
 fn consolidation(channel: &Channel) -> ConsolidationServiceClient<Channel> {

@@ -26,6 +26,8 @@ const TEMPLATE: &str = include_str!("../../examples/fenyang-2024/submissions/407
 pub(crate) struct Filing {
     pub(crate) unit: String,
     pub(crate) messages: Vec<Bytes>,
+    /// The last message for a server whose form set has no rules: the digest is of another version.
+    pub(crate) seal_without_rules: Bytes,
     pub(crate) rows: u64,
     /// Cells with something in them.
     pub(crate) cells: u64,
@@ -35,6 +37,8 @@ pub(crate) struct Filing {
 
 pub(crate) struct Generator {
     pub(crate) form: FormSet,
+    /// The same without its rules.
+    pub(crate) form_without_rules: FormSet,
     template: BTreeMap<String, FileTable>,
     functions: Vec<String>,
     economics: Vec<String>,
@@ -80,6 +84,9 @@ impl Generator {
     pub(crate) fn new() -> Generator {
         let files = embedded_form_sets().into_iter().map(FormSet::load);
         let form = files.filter_map(Result::ok).find(|form| form.id == FORM_SET).expect("the form set is embedded");
+        let files = form.files.iter().filter(|(name, _)| *name != "rules.toml");
+        let files = files.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
+        let form_without_rules = FormSet::load(files).expect("a form set needs no rules");
         let template = SubmissionFile::read(TEMPLATE).expect("the example reads");
         let template = template.tables.into_iter().map(|table| (table.header.id.clone(), table)).collect();
         let leaves = |table: &str, digits: usize| -> Vec<String> {
@@ -89,7 +96,7 @@ impl Generator {
         };
         let economics = leaves("T06", 5).into_iter().filter(|code| code.as_str() < "304").collect();
         let functions = leaves("T03", 7);
-        Generator { form, template, functions, economics }
+        Generator { form, form_without_rules, template, functions, economics }
     }
 
     pub(crate) fn department(unit: usize) -> String {
@@ -139,6 +146,7 @@ impl Generator {
         let tables = self.tables(unit, &code);
         let file = SubmissionFile { form_set: text(FORM_SET), slot, note: String::new(), tables };
         let reading = file.read_on(&self.form);
+        let bare = file.read_on(&self.form_without_rules);
         assert!(!reading.is_refused(), "a generated filing must be taken: {:?}", reading.findings.first());
         let header = api::SubmissionHeader {
             slot: Some(api::Slot {
@@ -148,7 +156,8 @@ impl Generator {
                 kind: api::Kind::Unit.into(),
             }),
             form_set: text(FORM_SET),
-            form_set_digest: self.form.digest.0.to_vec(),
+            // The one in force: some servers have it without its rules.
+            form_set_digest: Vec::new(),
             idempotency_key: format!("bench-{unit}"),
             version: None,
             tables: file.tables.iter().map(|table| header_out(&table.header)).collect(),
@@ -169,11 +178,14 @@ impl Generator {
         let chunks = rows.chunks(CHUNK_ROWS).map(|rows| Part::Chunk(rows.iter().cloned().collect()));
         let messages: Vec<Bytes> = std::iter::once(Part::Header(header))
             .chain(chunks)
-            .chain([Part::Seal(seal)])
+            .chain([Part::Seal(seal.clone())])
             .map(|part| api::SubmitRequest { part: Some(part) }.encode_to_vec().into())
             .collect();
+        let seal_without_rules = api::Seal { digest: bare.digest.0.to_vec(), ..seal };
+        let seal_without_rules = api::SubmitRequest { part: Some(Part::Seal(seal_without_rules)) };
+        let seal_without_rules = seal_without_rules.encode_to_vec().into();
         let bytes = messages.iter().map(Bytes::len).sum::<usize>() as u64;
-        Filing { unit: code, messages, rows: rows.len() as u64, cells, bytes }
+        Filing { unit: code, messages, seal_without_rules, rows: rows.len() as u64, cells, bytes }
     }
 
     fn tables(&self, unit: usize, code: &str) -> Vec<FileTable> {
@@ -313,9 +325,14 @@ impl Generator {
         let template = &self.template["PF"];
         let at = |id: &str| template.header.columns.iter().position(|column| column == id).expect("a column");
         let totals = ["impl_total", "impl_local", "annual_total", "annual_local"].map(at);
+        let others = ["impl_central", "impl_provincial", "annual_central", "annual_provincial"].map(at);
+        let (name, overview) = (at("name"), at("overview"));
         let row = |(key, form, _, amount): &(String, usize, &str, i64)| {
             let mut values = template.rows[*form].1.clone();
             totals.into_iter().for_each(|total| values[total] = format!("{amount}00"));
+            others.into_iter().for_each(|other| values[other].clear());
+            values[name] = self.template["T12"].rows[form + 1].1[0].clone();
+            values[overview].push_str(&format!("共{amount}00元。"));
             (key.clone(), values)
         };
         FileTable { header: template.header.clone(), rows: projects.iter().map(row).collect() }
@@ -324,10 +341,15 @@ impl Generator {
     fn indicators(&self, projects: &[(String, usize, &str, i64)]) -> FileTable {
         let template = &self.template["PI"];
         let forms = &self.template["PF"].rows;
-        let rows = projects.iter().flat_map(|(key, form, _, _)| {
+        let rows = projects.iter().flat_map(|(key, form, _, amount)| {
             let of = template.rows.iter().filter_map(|(row, values)| Some((row.split_once('/')?, values)));
+            // What is stated in 元 is the money of the project.
+            let value = move |value: &String| match value.strip_suffix('元') {
+                Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => format!("{amount}00元"),
+                _ => value.clone(),
+            };
             of.filter(|((project, _), _)| *project == forms[*form].0)
-                .map(move |((_, number), values)| (format!("{key}/{number}"), values.clone()))
+                .map(move |((_, number), values)| (format!("{key}/{number}"), values.iter().map(value).collect()))
         });
         FileTable { header: template.header.clone(), rows: rows.collect() }
     }

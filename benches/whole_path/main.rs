@@ -23,6 +23,7 @@ use budget_consolidator::store::{Journal, SledJournal, SledOptions};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
+use client::Rules;
 use data::{Filing, Generator};
 use report::{Ingest, Lone, Report, Size};
 use server::Process;
@@ -52,7 +53,8 @@ fn main() {
     let sizes: Vec<usize> = asked.split(',').map(|size| size.trim().parse().expect("BENCH_UNITS=100,1000")).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let generator = Arc::new(Generator::new());
-    let mut report = Report { lone: runtime.block_on(lone(&generator)), ..Report::default() };
+    let lone = |rules| runtime.block_on(lone(&generator, rules));
+    let mut report = Report { lone: lone(Rules::None), lone_ruled: lone(Rules::All), ..Report::default() };
     for units in sizes {
         eprintln!("{units} units");
         report.sizes.push(runtime.block_on(size(&generator, units)));
@@ -88,16 +90,16 @@ async fn connections(server: &Process, count: usize) -> Vec<Channel> {
 }
 
 /// One client, one filing after the other; then the same records appended to a bare journal.
-async fn lone(generator: &Arc<Generator>) -> Lone {
+async fn lone(generator: &Arc<Generator>, rules: Rules) -> Lone {
     const WARM_UP: usize = 50;
     let (data, bare) = (directory(), directory());
     let (server, sink) = (Process::real(data.path()), Process::sink());
     let (channel, sinks) = (client::connect(&server.address).await, client::connect(&sink.address).await);
-    client::furnish(&channel, generator, WARM_UP + LONE).await;
+    client::furnish(&channel, generator, WARM_UP + LONE, rules).await;
     let mut lone = Lone::default();
     let filings = prepare(generator, 0..WARM_UP + LONE);
     for (at, filing) in filings.iter().enumerate() {
-        let (sunk, filed) = (client::file(&sinks, filing).await, client::file(&channel, filing).await);
+        let (sunk, filed) = (client::file(&sinks, filing, rules).await, client::file(&channel, filing, rules).await);
         if at >= WARM_UP {
             lone.sink.push(sunk);
             lone.filed.push(filed);
@@ -121,19 +123,36 @@ async fn lone(generator: &Arc<Generator>) -> Lone {
 
 /// Everything that is measured with so many units.
 async fn size(generator: &Arc<Generator>, units: usize) -> Size {
-    let (data, mirrored) = (directory(), directory());
-    let (server, sink) = (Process::real(data.path()), Process::sink());
+    let directories = [directory(), directory(), directory(), directory()];
+    let [plain, plain_mirrored, data, mirrored] = directories.each_ref().map(TempDir::path);
+    let sink = Process::sink();
+    let (plain, plain_mirrored) = (Process::real(plain), Process::mirrored(plain_mirrored));
+    let (server, twin) = (Process::real(data), Process::mirrored(mirrored));
+    for (server, rules) in
+        [(&plain, Rules::None), (&plain_mirrored, Rules::None), (&server, Rules::All), (&twin, Rules::All)]
+    {
+        client::furnish(&client::connect(&server.address).await, generator, units, rules).await;
+    }
     let channel = client::connect(&server.address).await;
-    client::furnish(&channel, generator, units).await;
-    let twin = Process::mirrored(mirrored.path());
-    client::furnish(&client::connect(&twin.address).await, generator, units).await;
-    let store = data.path().join("store");
+    let store = data.join("store");
     let empty = disk(&store);
     let mut size = Size { units, ..Size::default() };
     let mut next = 0;
     for (streams, percent) in STREAMS {
         let end = if percent == STREAMS[2].1 { units } else { next + units * percent / 100 };
-        let ingest = ingest(generator, [&sink, &server, &twin], next..end, streams).await;
+        let ingest = ingest(
+            generator,
+            [
+                (&sink, Rules::None),
+                (&plain, Rules::None),
+                (&plain_mirrored, Rules::None),
+                (&server, Rules::All),
+                (&twin, Rules::All),
+            ],
+            next..end,
+            streams,
+        )
+        .await;
         size.lines += ingest.lines;
         size.ingest.push(ingest);
         next = end;
@@ -145,18 +164,19 @@ async fn size(generator: &Arc<Generator>, units: usize) -> Size {
         size.pages.push(client::list(&channel).await);
     }
     size.memory = server.peak_memory();
-    server.stop();
-    twin.stop();
+    for server in [plain, plain_mirrored, server, twin] {
+        server.stop();
+    }
     let saved = store.join(SAVED_STATE_FILE);
     size.saved = std::fs::metadata(&saved).map_or(0, |file| file.len());
-    size.mirror = disk(&mirrored.path().join("mirror"));
+    size.mirror = disk(&mirrored.join("mirror"));
     size.disk = disk(&store) - empty - size.saved;
     for (time, whole) in [(&mut size.restart, false), (&mut size.rebuild, true)] {
         if whole {
             std::fs::remove_file(&saved).expect("a saved state");
         }
         let start = Instant::now();
-        let server = Process::real(data.path());
+        let server = Process::real(data);
         let channel = client::connect(&server.address).await;
         client::view(&channel, &summed, units).await;
         *time = start.elapsed();
@@ -166,16 +186,17 @@ async fn size(generator: &Arc<Generator>, units: usize) -> Size {
     size
 }
 
-/// Files with so many streams, wave by wave: to the sink, to the server, and to one that keeps a mirror as well.
+/// Files with so many streams, wave by wave: to the sink, and to the server without and with rules, without and with a
+/// mirror.
 async fn ingest(
     generator: &Arc<Generator>,
-    servers: [&Process; 3],
+    servers: [(&Process, Rules); 5],
     units: std::ops::Range<usize>,
     streams: usize,
 ) -> Ingest {
     let mut ingest = Ingest { streams, ..Ingest::default() };
     let mut connected = Vec::new();
-    for server in servers {
+    for (server, _) in servers {
         connected.push(connections(server, streams).await);
     }
     for start in units.clone().step_by(WAVE) {
@@ -186,10 +207,11 @@ async fn ingest(
             ingest.cells += filing.cells;
             ingest.bytes += filing.bytes;
         }
-        let times = [&mut ingest.sink, &mut ingest.server, &mut ingest.mirrored];
-        for ((server, channels), time) in servers.into_iter().zip(&connected).zip(times) {
+        let Ingest { sink, plain, plain_mirrored, ruled, ruled_mirrored, .. } = &mut ingest;
+        let times = [sink, plain, plain_mirrored, ruled, ruled_mirrored];
+        for (((server, rules), channels), time) in servers.into_iter().zip(&connected).zip(times) {
             let before = server.processor_time();
-            time.wall += client::file_all(channels, &filings).await;
+            time.wall += client::file_all(channels, &filings, rules).await;
             time.processor += server.processor_time() - before;
         }
     }
