@@ -212,30 +212,28 @@ impl RuleFinding {
     /// The name of this finding with these figures. A re-filing in which they are unchanged finds the same name again;
     /// one changed figure, or a rule that says something else, makes it another.
     pub fn fingerprint(&self, formula: &str) -> Fingerprint {
-        let mut hash = Sha256::new();
-        let mut text = |text: &str| {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text.as_bytes());
-        };
-        text("rule-finding-1");
-        for part in [&self.rule, &self.place.table, &self.place.row, &self.place.column] {
-            text(part);
-        }
-        text(formula);
-        text(&format!("{} {}", self.check, self.link));
+        // One text, hashed at once: every filing has dozens of findings.
+        let mut said = Vec::with_capacity(64 + formula.len() + 96 * self.cells.len());
+        let place = [&self.rule, &self.place.table, &self.place.row, &self.place.column];
+        put(&mut said, "rule-finding-1");
+        place.into_iter().for_each(|part| put(&mut said, part));
+        put(&mut said, formula);
+        said.extend([self.check, self.link].map(|number| number as u64).map(u64::to_be_bytes).concat());
         for cell in &self.cells {
             match &cell.source {
-                Source::This => text("this"),
-                Source::Last => text("last"),
-                Source::Round => text("round"),
-                Source::Unit(code) => text(&format!("unit {code}")),
+                Source::This => put(&mut said, "this"),
+                Source::Last => put(&mut said, "last"),
+                Source::Round => put(&mut said, "round"),
+                Source::Unit(code) => {
+                    put(&mut said, "unit");
+                    put(&mut said, code);
+                }
             }
-            for part in [&cell.address.table, &cell.address.row, &cell.address.column] {
-                text(part);
-            }
-            text(&spelled(cell.value.as_ref()));
+            let address = [&cell.address.table, &cell.address.row, &cell.address.column];
+            address.into_iter().for_each(|part| put(&mut said, part));
+            put_cell(&mut said, cell.value.as_ref());
         }
-        Digest(hash.finalize().into())
+        Digest(Sha256::digest(&said).into())
     }
 
     /// Whether a filing with it is refused.
@@ -244,20 +242,35 @@ impl RuleFinding {
     }
 }
 
+fn put(said: &mut Vec<u8>, text: &str) {
+    said.extend((text.len() as u64).to_be_bytes());
+    said.extend(text.as_bytes());
+}
+
 /// What stands in a cell, each state apart; the scale counts, because it says how exact a figure is.
-fn spelled(value: Option<&Cell>) -> String {
+fn put_cell(said: &mut Vec<u8>, value: Option<&Cell>) {
     match value {
         // A code that is not listed and one that is listed blank say the same.
-        None | Some(Cell::Blank) => "B".to_owned(),
+        None | Some(Cell::Blank) => said.push(b'B'),
         Some(Cell::Amount(amount)) => {
-            let unit = match amount.scale.denomination {
-                Denomination::Yuan => 'Y',
-                Denomination::Wan => 'W',
-            };
-            format!("A{}{unit}{}", amount.value.fen(), amount.scale.decimals)
+            said.push(match amount.scale.denomination {
+                Denomination::Yuan => b'Y',
+                Denomination::Wan => b'W',
+            });
+            said.push(amount.scale.decimals);
+            said.extend(amount.value.fen().to_be_bytes());
         }
-        Some(Cell::Number(number)) => format!("N{}.{}", number.mantissa, number.decimals),
-        Some(Cell::Text(text)) => format!("T{text}"),
-        Some(Cell::Unreadable(text)) => format!("U{text}"),
+        Some(Cell::Number(number)) => {
+            said.extend([b'N', number.decimals]);
+            said.extend(number.mantissa.to_be_bytes());
+        }
+        Some(Cell::Text(text)) => {
+            said.push(b'T');
+            put(said, text);
+        }
+        Some(Cell::Unreadable(text)) => {
+            said.push(b'U');
+            put(said, text);
+        }
     }
 }
