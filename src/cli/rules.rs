@@ -34,7 +34,7 @@ pub(super) fn counts(counts: Counts, language: Language) -> String {
 fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String {
     let language = look.language;
     let mut out = format!("  {}\n", counts(checked.counts, language));
-    out.push_str(&failures(&[Strength::Balance, Strength::Logic, Strength::Verify], form, checked, said, look));
+    out.push_str(&failed(&ALL_STRENGTHS, form, checked, said, look));
     for (verdict, key) in [(Verdict::NotEvaluable, "rule-not-evaluable"), (Verdict::PassByRounding, "rule-by-rounding")]
     {
         for finding in checked.findings.iter().filter(|finding| finding.verdict == verdict) {
@@ -45,15 +45,22 @@ fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String
     out
 }
 
+const ALL_STRENGTHS: [Strength; 3] = [Strength::Balance, Strength::Logic, Strength::Verify];
+
 /// What failed, one after the other.
-fn failures(strengths: &[Strength], form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String {
+pub(super) fn failures(form: &FormSet, checked: &Checked, look: &Look) -> String {
+    failed(&ALL_STRENGTHS, form, checked, &[], look)
+}
+
+/// What failed of some strengths, with what was said about it.
+fn failed(strengths: &[Strength], form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String {
     let language = look.language;
     let mut out = String::new();
     for strength in strengths.iter().copied() {
         let fails = |finding: &RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
         let failed = checked.findings.iter().enumerate().filter(|(_, finding)| fails(finding));
-        let mut failed = failed.peekable();
-        while let Some((at, finding)) = failed.next() {
+        let mut rest = failed.peekable();
+        while let Some((at, finding)) = rest.next() {
             let name = strength_name(strength, language);
             let name = if strength == Strength::Balance { alarm(name) } else { name.to_owned() };
             out.push_str(&format!("  [{name}] {}\n", rule::heading(finding, form, language)));
@@ -71,7 +78,7 @@ fn failures(strengths: &[Strength], form: &FormSet, checked: &Checked, said: &[S
             }
             // What holds for a row of findings is said once, behind them.
             let formula = |finding: &RuleFinding| (finding.rule.clone(), finding.check, finding.after.clone());
-            if failed.peek().is_none_or(|(_, next)| formula(next) != formula(finding)) {
+            if rest.peek().is_none_or(|(_, next)| formula(next) != formula(finding)) {
                 for line in rule::advice(finding, form, language) {
                     out.push_str(&format!("      {line}\n"));
                 }
@@ -160,7 +167,7 @@ impl Judged {
             return String::new();
         }
         let mut out = format!("  {}\n", counts(self.checked.counts, language));
-        out.push_str(&failures(&[Strength::Balance], &self.form, &self.checked, &self.said, look));
+        out.push_str(&failed(&[Strength::Balance], &self.form, &self.checked, &self.said, look));
         for strength in [Strength::Logic, Strength::Verify] {
             for known in self.form.rules.rules.iter().filter(|known| known.strength == strength) {
                 let failed = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.rule == known.id;

@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::figures::{Money, Side, card_or_grid, side_by_side};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::rule_finding::checked;
+use super::rules;
 use super::settings::Settings;
 use super::words::{grouped, round_code, round_name, say, short_digest};
 use super::{Times, node_title};
+use crate::budget::form_set::FormSet;
 use crate::proto::api::{self, InternalTransfer, ShownRow, ShownTable, TransferStanding, ViewResponse};
 use crate::wording::label;
 
@@ -69,7 +72,11 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         (_, _, true) => Money::Exact,
         _ => Money::AsPrinted,
     };
-    Ok(settings.answer(&View { answer, lists, money, children: args.children, column: args.column }))
+    let form = match answer.rule_findings.is_empty() {
+        true => None,
+        false => Some(client.form_set_version(&answer.form_set, &answer.form_set_digest).await?),
+    };
+    Ok(settings.answer(&View { answer, lists, form, money, children: args.children, column: args.column }))
 }
 
 /// Whether rows stand behind the table that the view has not.
@@ -104,6 +111,8 @@ pub(super) struct View {
     pub(super) answer: ViewResponse,
     /// Rows of list tables by table.
     pub(super) lists: HashMap<String, Vec<ShownRow>>,
+    /// The form set, if a rule fails on the sums.
+    pub(super) form: Option<FormSet>,
     pub(super) money: Money,
     pub(super) children: bool,
     pub(super) column: Option<String>,
@@ -172,10 +181,27 @@ impl View {
     }
 }
 
+impl View {
+    /// How the rules come out on the sums, and where they fail.
+    fn rules(&self, look: &Look) -> String {
+        let counts = self.answer.rule_counts.unwrap_or_default();
+        if counts == api::RuleCounts::default() {
+            return String::new();
+        }
+        let checked = checked(Some(counts), &self.answer.rule_findings);
+        let mut out = format!("\n{}\n", strong(label("view-rules", look.language)));
+        out.push_str(&format!("  {}\n", rules::counts(checked.counts, look.language)));
+        if let Some(form) = &self.form {
+            out.push_str(&rules::failures(form, &checked, look));
+        }
+        out
+    }
+}
+
 impl Show for View {
     fn text(&self, look: &Look) -> String {
         let tables: String = self.answer.tables.iter().map(|table| self.table(table, look)).collect();
-        self.heading(look) + &tables + &transfers(&self.answer.transfers, look)
+        self.heading(look) + &tables + &transfers(&self.answer.transfers, look) + &self.rules(look)
     }
 
     fn json(&self) -> Value {
@@ -206,6 +232,7 @@ impl Show for View {
             "expected": answer.expected,
             "tables": answer.tables.iter().map(|table| table_json(table, list(&table.id))).collect::<Vec<_>>(),
             "children": children,
+            "rules": rules_json(answer),
             "transfers": answer.transfers.iter().map(transfer_json).collect::<Vec<_>>(),
         })
     }
@@ -261,6 +288,20 @@ impl Show for View {
         }
         Sheet { columns, rows }
     }
+}
+
+fn rules_json(answer: &ViewResponse) -> Value {
+    let counts = answer.rule_counts.unwrap_or_default();
+    let finding = |finding: &api::RuleFinding| {
+        json!({ "rule": finding.rule, "table": finding.table, "row": finding.row, "column": finding.column })
+    };
+    json!({
+        "pass": counts.pass,
+        "pass_by_rounding": counts.pass_by_rounding,
+        "fail": counts.fail,
+        "not_evaluable": counts.not_evaluable,
+        "failed": answer.rule_findings.iter().map(finding).collect::<Vec<_>>(),
+    })
 }
 
 fn table_json(table: &ShownTable, listed: &[ShownRow]) -> Value {
@@ -380,7 +421,7 @@ mod tests {
 
     fn view(tables: Vec<ShownTable>) -> View {
         let answer = ViewResponse { tables, ..sample_node() };
-        View { answer, lists: HashMap::new(), money: Money::AsPrinted, children: false, column: None }
+        View { answer, lists: HashMap::new(), form: None, money: Money::AsPrinted, children: false, column: None }
     }
 
     fn text(view: &View) -> String {

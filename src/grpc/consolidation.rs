@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert;
 use super::limits;
+use super::rule_finding::{self, Wording};
 use super::status::status;
 use super::{identity, scope};
 use crate::budget::cell::{Cell, CellAddress};
@@ -13,6 +14,7 @@ use crate::budget::form_set::{Column, FormSet, RollUp, Table};
 use crate::budget::money::{Money, Scale, Total};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::SUBTOTAL_ROW;
+use crate::budget::rule::Verdict;
 use crate::budget::submission::{Content, FiledRow, FiledTable, Kind, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
@@ -179,7 +181,12 @@ fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> R
             });
         }
     }
+    let checked = view.check(scope);
+    let failed = checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail).cloned();
+    let (rule_findings, _) = Wording::without_sentences(&view.form).findings(&failed.collect::<Vec<_>>());
     Ok(api::ViewResponse {
+        rule_counts: Some(rule_finding::counts(checked.counts)),
+        rule_findings,
         node: scope.node.to_string(),
         name: node_name(tree, &scope.node),
         year: scope.year.into(),

@@ -22,6 +22,11 @@ impl Wording {
         Wording { form: form.clone(), with_sentences: sentences != i32::from(api::Sentences::None) }
     }
 
+    /// For an answer that leaves the wording to its reader.
+    pub(super) fn without_sentences(form: &Arc<FormSet>) -> Wording {
+        Wording { form: form.clone(), with_sentences: false }
+    }
+
     /// As many as an answer can hold, in their order, and how many more there are.
     pub(super) fn findings(&self, findings: &[RuleFinding]) -> (Vec<api::RuleFinding>, u32) {
         let weight = |finding: &RuleFinding| 1 + finding.cells.len();

@@ -8,10 +8,11 @@ use super::event::Timestamp;
 use super::state::{Book, BookKey, Filings, State, Version};
 use super::{Contents, Position};
 use crate::budget::cell::{Cell, CellAddress, RowKey};
-use crate::budget::form_set::{FormSet, Rows, Table};
+use crate::budget::form_set::{FormSet, RollUp, Rows, Table};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::{Sum, Totals};
+use crate::budget::rule::{Checked, Consolidated};
 use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{Node, UnitTree};
 
@@ -70,6 +71,27 @@ impl NodeView {
     fn of_nothing(form: Arc<FormSet>, tree_version: u32) -> NodeView {
         let reported = Arc::new(Totals::new(&form));
         NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None }
+    }
+
+    /// What the rules that look at sums find in these; nothing for a unit's own filing, which was judged when it came.
+    pub fn check(&self, scope: &Scope) -> Checked {
+        if self.filing.is_some() || self.reported.filings == 0 {
+            return Checked::default();
+        }
+        let mut sums = Consolidated::new(&self.form, scope.slot(&scope.node, Kind::Department));
+        for (table, definition) in self.form.tables.iter().enumerate() {
+            if definition.roll_up != RollUp::Sum || self.reported.table(table).is_none() {
+                continue;
+            }
+            let mut keys = self.row_keys(table);
+            keys.sort();
+            let row = |key: RowKey| {
+                let sums = self.row(table, &key).iter().map(Posted::consolidated).collect();
+                (key, sums)
+            };
+            sums.add(&self.form, table, &keys.into_iter().map(row).collect::<Vec<(RowKey, Vec<Sum>)>>());
+        }
+        sums.check(&self.form)
     }
 
     /// The keys of a table's rows in print order.

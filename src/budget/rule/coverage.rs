@@ -22,7 +22,7 @@ pub fn coverage(form: &FormSet, books: &Books<'_>) -> Coverage {
         vec![false; rows * table.columns.len()]
     };
     let mut touched: Vec<Vec<bool>> = form.tables.iter().enumerate().map(size).collect();
-    run(form, books, |_: Needs| true, Some(&mut touched));
+    run(form, books, None, |_: Needs| true, Some(&mut touched));
     let names = Names { form };
     let mut coverage = Coverage::default();
     for (at, table) in form.tables.iter().enumerate() {

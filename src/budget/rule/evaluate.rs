@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::consolidated::Slack;
 use super::book::{Book, BookTable, KEY_PARTS, Keys, NONE, State, TOTAL};
 use super::finding::{Cause, Counts, RuleFinding, Verdict};
 use super::interval::{Impossible, Interval, Meeting, Relation};
@@ -62,19 +63,20 @@ impl Checked {
 ///
 /// What needs only the filing can be run ahead and beside others; the rest when the other filings are known.
 pub fn evaluate(form: &FormSet, books: &Books<'_>, which: impl Fn(Needs) -> bool) -> Checked {
-    run(form, books, which, None)
+    run(form, books, None, which, None)
 }
 
 pub(super) type Touched = Vec<Vec<bool>>;
 
-/// The same, and notes which cells of the filing any line looked at.
+/// The same; of sums if there is a `slack` for them; and notes which cells of the filing any line looked at.
 pub(super) fn run(
     form: &FormSet,
     books: &Books<'_>,
+    slack: Option<&Slack>,
     which: impl Fn(Needs) -> bool,
     touched: Option<&mut Touched>,
 ) -> Checked {
-    let world = World::new(form, books);
+    let world = World::new(form, books, slack);
     let mut run = Run {
         world: &world,
         frames: Vec::with_capacity(4),
@@ -94,7 +96,11 @@ pub(super) fn run(
             if check.replace(line.check) != Some(line.check) {
                 run.once.clear();
             }
-            if line.kinds.contains(&books.filing.header.kind) && which(line.needs) {
+            let applies = match slack {
+                None => line.kinds.contains(&books.filing.header.kind),
+                Some(_) => line.views,
+            };
+            if applies && which(line.needs) {
                 run.at = (number, at);
                 run.line(line);
             }
@@ -112,6 +118,8 @@ pub(super) struct World<'a> {
     pub(super) keys: Keys<'a>,
     pub(super) books: Vec<Book<'a>>,
     pub(super) filings: Books<'a>,
+    /// How far the figures of the filing may be from the truth, if they are sums.
+    slack: Option<&'a Slack>,
     last: Option<usize>,
     given: Option<usize>,
     pub(super) units: Range<usize>,
@@ -122,7 +130,7 @@ const THIS: usize = 0;
 const RELATIONS: usize = 1;
 
 impl<'a> World<'a> {
-    fn new(form: &'a FormSet, filings: &Books<'a>) -> World<'a> {
+    fn new(form: &'a FormSet, filings: &Books<'a>, slack: Option<&'a Slack>) -> World<'a> {
         let rules = &form.rules;
         let mut keys = Keys::new(rules, form);
         let mut books = vec![Book::of(filings.filing, form, form, rules, &mut keys)];
@@ -135,7 +143,7 @@ impl<'a> World<'a> {
         let given = filings.given.map(|given| add((given, form)));
         let first = filings.units.iter().map(|unit| add(*unit)).min();
         let units = first.map_or(0..0, |first| first..first + filings.units.len());
-        World { form, keys, books, filings: *filings, last, given, units }
+        World { form, keys, books, filings: *filings, slack, last, given, units }
     }
 
     pub(super) fn table(&self, book: usize, table: usize) -> Option<&BookTable<'a>> {
@@ -660,6 +668,12 @@ impl<'a> Run<'_, 'a> {
                 return Err(Cause::NotGiven(self.world.id(table)));
             }
             None | Some(Cell::Blank) => Value::Blank,
+            Some(Cell::Amount(amount)) if self.world.slack.is_some() => {
+                let columns = self.world.form.tables.get(table).map_or(0, |table| table.columns.len());
+                let slack = self.world.slack.and_then(|slack| slack.get(table));
+                let slack = slack.and_then(|slack| slack.get(row as usize * columns + column)).copied();
+                Value::Number(Interval::of_sum(amount.value.fen(), slack.unwrap_or(0)))
+            }
             Some(Cell::Amount(amount)) => {
                 let kind =
                     self.world.form.tables.get(table).and_then(|table| table.columns.get(column)).map(|c| c.kind);

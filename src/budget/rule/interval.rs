@@ -95,6 +95,12 @@ impl Interval {
         }
     }
 
+    /// What a sum of amounts stands for: anything up to `slack` 分 away from it.
+    pub(crate) fn of_sum(fen: i128, slack: i128) -> Interval {
+        let roundings = if slack == 0 { Roundings::None } else { Roundings::Several };
+        Interval { low: fen - slack, high: fen + slack, roundings, ..Interval::exact(fen, 1) }
+    }
+
     /// What a percentage stands for; exact if it is written without decimals that could hide more.
     pub(crate) fn of_percent(number: Number) -> Interval {
         let denominator = 200 * 10_i128.pow(u32::from(number.decimals));

@@ -45,6 +45,8 @@ pub(super) struct Line {
     pub(super) table: Option<usize>,
     pub(super) column: Option<usize>,
     pub(super) kinds: Vec<Kind>,
+    /// It looks at sums of units as well.
+    pub(super) views: bool,
     pub(super) needs: Needs,
 }
 

@@ -19,6 +19,8 @@ use crate::budget::form_set::{FormFault, FormSet, RULES_FILE};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Kind;
 
+/// What `applies` calls the sums of a node.
+const VIEW: &str = "view";
 /// The most rules of a form set, formulas of a rule, and names of `[let]`.
 const RULES_MAX: usize = 1_000;
 /// The most lines that all rules together may become.
@@ -147,7 +149,7 @@ impl<'t> Loader<'t> {
         let mut say = |name: &str| self.required_text(entries, name, key);
         let texts_of_rule = ["title", "title_en", "reason", "reason_en", "todo", "todo_en"].map(&mut say);
         let strength = self.strength(entries, key);
-        let kinds = self.kinds(entries);
+        let (kinds, views) = self.applies(entries);
         let formulas = self.formulas(entries, key);
         let (mut checks, mut lines) = (Vec::new(), Vec::new());
         for (span, formula) in formulas {
@@ -158,7 +160,7 @@ impl<'t> Loader<'t> {
                     continue;
                 }
             };
-            match resolver.lines(checks.len(), &node, &kinds) {
+            match resolver.lines(checks.len(), &node, &kinds, views) {
                 Ok(more) => {
                     let any = |need: fn(Needs) -> bool| more.iter().any(|line| need(line.needs));
                     let needs = Needs { units: any(|n| n.units), last: any(|n| n.last), given: any(|n| n.given) };
@@ -180,6 +182,7 @@ impl<'t> Loader<'t> {
             todo_en: todo_en?,
             strength: strength?,
             kinds,
+            views,
             checks,
             lines,
         })
@@ -212,23 +215,25 @@ impl<'t> Loader<'t> {
         found
     }
 
-    /// The kinds of submission that a rule looks at: without a word, budgets and no difference forms.
-    fn kinds(&mut self, entries: &DeTable<'t>) -> Vec<Kind> {
-        let Some(value) = entries.get("applies") else { return vec![Kind::Unit, Kind::Department] };
+    /// The kinds of submission that a rule looks at, and whether it looks at sums: without a word, budgets and nothing
+    /// else.
+    fn applies(&mut self, entries: &DeTable<'t>) -> (Vec<Kind>, bool) {
+        let Some(value) = entries.get("applies") else { return (vec![Kind::Unit, Kind::Department], false) };
         let one = std::slice::from_ref(value);
         let items: &[Value<'t>] = match value.get_ref() {
             DeValue::Array(items) => items,
             _ => one,
         };
-        let mut kinds = Vec::new();
+        let (mut kinds, mut views) = (Vec::new(), false);
         for item in items {
             let Some(text) = self.text_of(item) else { continue };
             match Kind::parse(&text) {
                 Some(kind) => kinds.push(kind),
-                None => self.wrong(item.span(), Reason::FormWrongValue, &text, "unit, department, difference"),
+                None if text == VIEW => views = true,
+                None => self.wrong(item.span(), Reason::FormWrongValue, &text, "unit, department, difference, view"),
             }
         }
-        kinds
+        (kinds, views)
     }
 
     // ── faults and their places ──────────────────────────────────────────────────────────

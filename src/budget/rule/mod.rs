@@ -5,11 +5,13 @@
 //!
 //! Reading order: `syntax` (text → tree) → `resolve` (tree → `line`, with every load-time error) → `interval`
 //! (exact arithmetic on printed figures) → `book` (a filing, numbered) → `evaluate` (findings) → `finding`.
-//! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`.
+//! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
+//! `consolidated` (sums instead of a filing).
 //! It knows no other filings but those it is handed, and nothing of who may do what.
 
 mod aloud;
 mod book;
+mod consolidated;
 mod coverage;
 mod evaluate;
 mod finding;
@@ -29,6 +31,7 @@ use super::form_set::FormFault;
 use super::submission::Kind;
 use line::Line;
 
+pub use consolidated::Consolidated;
 pub use coverage::{Coverage, coverage};
 pub use evaluate::{Books, Checked, Filed, evaluate};
 pub use finding::{Cause, CellSeen, Counts, Fingerprint, Quantity, RuleFinding, Source, Verdict};
@@ -69,6 +72,8 @@ pub struct Rule {
     pub strength: Strength,
     /// The kinds of submission that it looks at.
     pub kinds: Vec<Kind>,
+    /// Whether it looks at sums of units as well.
+    pub views: bool,
     /// Its formulas.
     pub checks: Vec<Check>,
     lines: Vec<Line>,

@@ -11,7 +11,7 @@ use super::interval::{Interval, Relation};
 use super::line::{BookOf, Claim, Expr, Join, Line, Measure, Named, Needs, Over, Rows, Scope, Test};
 use super::names::{Names, RowName, measure};
 use super::syntax::{BookWord, CheckNode, Compare, FigureNode, Is, Node, NumberUnit, Of, RefNode, Select, Span, Unit};
-use crate::budget::form_set::{ColumnKind, Rows as RowsOf, fold_width};
+use crate::budget::form_set::{ColumnKind, RollUp, Rows as RowsOf, fold_width};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Kind;
 
@@ -90,7 +90,13 @@ impl<'f> Resolver<'f> {
     }
 
     /// The lines of one formula: for each table of the scope, for each column that `*` stands for.
-    pub(super) fn lines(&mut self, at: usize, check: &CheckNode, kinds: &[Kind]) -> Resolved<Vec<Line>> {
+    pub(super) fn lines(
+        &mut self,
+        at: usize,
+        check: &CheckNode,
+        kinds: &[Kind],
+        views: bool,
+    ) -> Resolved<Vec<Line>> {
         let alternatives: Vec<&[RefNode]> = if check.scope.is_empty() {
             vec![&[]]
         } else if check.any_of {
@@ -103,7 +109,7 @@ impl<'f> Resolver<'f> {
             let starred = self.starred(scope.first(), check)?;
             for star in starred {
                 self.star = star;
-                lines.push(self.line(at, scope, check, kinds)?);
+                lines.push(self.line(at, scope, check, kinds, views)?);
                 if lines.len() > LINES_MAX {
                     return fault(check.claim.at, Reason::FormWrongValue, &lines.len().to_string(), "≤ 2000");
                 }
@@ -112,7 +118,14 @@ impl<'f> Resolver<'f> {
         Ok(lines)
     }
 
-    fn line(&mut self, at: usize, scope: &[RefNode], check: &CheckNode, kinds: &[Kind]) -> Resolved<Line> {
+    fn line(
+        &mut self,
+        at: usize,
+        scope: &[RefNode],
+        check: &CheckNode,
+        kinds: &[Kind],
+        views: bool,
+    ) -> Resolved<Line> {
         self.frames.clear();
         (self.needs, self.filed) = (Needs::default(), Vec::new());
         let (resolved, table) = self.scope(scope)?;
@@ -123,6 +136,9 @@ impl<'f> Resolver<'f> {
         let filed = std::mem::take(&mut self.filed);
         let tables = &self.names.form.tables;
         let has = |kind: &Kind| filed.iter().all(|table| tables.get(*table).is_none_or(|t| t.is_filed_by(*kind)));
+        // Only what is added up has sums.
+        let summed = |table: &usize| tables.get(*table).is_some_and(|table| table.roll_up == RollUp::Sum);
+        let views = views && !filed.is_empty() && filed.iter().all(summed) && self.needs.filing_only();
         let column =
             self.star.as_ref().zip(table).and_then(|(star, table)| self.names.column(table, star).first().copied());
         Ok(Line {
@@ -134,6 +150,7 @@ impl<'f> Resolver<'f> {
             table,
             column,
             kinds: kinds.iter().copied().filter(has).collect(),
+            views,
             needs: self.needs,
         })
     }
