@@ -292,9 +292,7 @@ impl Show for View {
 
 fn rules_json(answer: &ViewResponse) -> Value {
     let counts = answer.rule_counts.unwrap_or_default();
-    let finding = |finding: &api::RuleFinding| {
-        json!({ "rule": finding.rule, "table": finding.table, "row": finding.row, "column": finding.column })
-    };
+    let finding = |finding: &api::RuleFinding| json!({ "rule": finding.rule, "table": finding.table, "row": finding.row, "column": finding.column });
     json!({
         "pass": counts.pass,
         "pass_by_rounding": counts.pass_by_rounding,

@@ -61,11 +61,14 @@ impl NodeView {
         NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: Some((version, submission)) }
     }
 
-    fn of_book(book: &Book, tree_version: u32, node: &str) -> NodeView {
+    fn of_book(state: &State, book: &Book, tree_version: u32, node: &str) -> NodeView {
+        // Versions under one layout add up: titles and rules are those in force.
+        let in_force = state.form_set(&book.form.id).filter(|form| form.layout == book.form.layout);
+        let form = in_force.unwrap_or(&book.form).clone();
         let reported = book.reported.get(node).cloned().unwrap_or_else(|| Arc::new(Totals::new(&book.form)));
         let adjusted = book.adjusted.get(node).cloned();
         let eliminated = book.eliminated.get(node).cloned();
-        NodeView { form: book.form.clone(), tree_version, reported, adjusted, eliminated, filing: None }
+        NodeView { form, tree_version, reported, adjusted, eliminated, filing: None }
     }
 
     fn of_nothing(form: Arc<FormSet>, tree_version: u32) -> NodeView {
@@ -179,7 +182,7 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
     }
     match books_at(state, scope, &scope.node).as_slice() {
         [] => Ok(NodeView::of_nothing(default_form(state, tree, scope)?, tree_version)),
-        [book] => Ok(NodeView::of_book(book, tree_version, &scope.node)),
+        [book] => Ok(NodeView::of_book(state, book, tree_version, &scope.node)),
         several => {
             let filings = |node: &UnitCode, book: &Book| book.reported.get(node).map_or(0, |t| t.filings);
             let names: Vec<String> = several
@@ -213,7 +216,7 @@ pub fn view_beside(
     }
     let key = BookKey { year: scope.year, round: scope.round, layout: form.layout };
     Ok(match state.books.get(&key) {
-        Some(book) => NodeView::of_book(book, tree.version, &scope.node),
+        Some(book) => NodeView::of_book(state, book, tree.version, &scope.node),
         None => NodeView::of_nothing(form.clone(), tree.version),
     })
 }

@@ -22,4 +22,5 @@ mod safekeeping;
 mod saved_state;
 mod seed;
 mod support;
+mod view_rules;
 mod wire;

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::consolidated::Slack;
 use super::book::{Book, BookTable, KEY_PARTS, Keys, NONE, State, TOTAL};
+use super::consolidated::Slack;
 use super::finding::{Cause, Counts, RuleFinding, Verdict};
 use super::interval::{Impossible, Interval, Meeting, Relation};
 use super::line::{BookOf, Claim, Expr, Line, Measure, Named, Over, Rows, Scope, Test};

@@ -292,7 +292,10 @@ impl<'t> Loader<'t> {
 
     /// A rule with lines that can never have a row, or that no kind of submission is judged by.
     fn idle(&self, form: &FormSet, rule: &Rule, span: Range<usize>) -> Option<FormFault> {
-        let idle = rule.lines.iter().find(|line| line.kinds.is_empty() || scope_is_idle(form, &line.scope))?;
+        let idle = rule
+            .lines
+            .iter()
+            .find(|line| (line.kinds.is_empty() && !line.views) || scope_is_idle(form, &line.scope))?;
         let formula = rule.checks.get(idle.check).map_or("", |check| check.formula.as_str());
         let remark = Remark::new(Reason::RuleNeverHolds).with("found", formula).with("expected", "");
         Some(self.place(span.start, remark))

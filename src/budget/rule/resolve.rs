@@ -90,13 +90,7 @@ impl<'f> Resolver<'f> {
     }
 
     /// The lines of one formula: for each table of the scope, for each column that `*` stands for.
-    pub(super) fn lines(
-        &mut self,
-        at: usize,
-        check: &CheckNode,
-        kinds: &[Kind],
-        views: bool,
-    ) -> Resolved<Vec<Line>> {
+    pub(super) fn lines(&mut self, at: usize, check: &CheckNode, kinds: &[Kind], views: bool) -> Resolved<Vec<Line>> {
         let alternatives: Vec<&[RefNode]> = if check.scope.is_empty() {
             vec![&[]]
         } else if check.any_of {
@@ -118,14 +112,7 @@ impl<'f> Resolver<'f> {
         Ok(lines)
     }
 
-    fn line(
-        &mut self,
-        at: usize,
-        scope: &[RefNode],
-        check: &CheckNode,
-        kinds: &[Kind],
-        views: bool,
-    ) -> Resolved<Line> {
+    fn line(&mut self, at: usize, scope: &[RefNode], check: &CheckNode, kinds: &[Kind], views: bool) -> Resolved<Line> {
         self.frames.clear();
         (self.needs, self.filed) = (Needs::default(), Vec::new());
         let (resolved, table) = self.scope(scope)?;
