@@ -43,15 +43,11 @@ pub fn sheet(filing: &Filing) -> Sheet<'_> {
             sheet.hold(&format!("{table}/{row}/{column} = {}", parts.join(" + ")));
         }
     }
-    let record = !filing.rows("B6").is_empty();
     for (check, equation) in [
         (1, "B6/-/total = B6/-/abroad + B6/-/vehicle + B6/-/reception"),
         (2, "B6/-/vehicle = B6/-/vehicle_purchase + B6/-/vehicle_running"),
     ] {
-        sheet.check("S-02", check);
-        if record {
-            sheet.hold(equation);
-        }
+        sheet.check("S-02", check).hold(equation);
     }
     across(&mut sheet);
     between_tables(&mut sheet);

@@ -385,9 +385,14 @@ fn may_be_zero(cells: &[usize], amounts: &[Figure]) -> bool {
 }
 
 impl Equation {
+    /// Whether its conditions hold, so that it is asked at all.
+    pub fn applies(&self, amounts: &[Figure]) -> bool {
+        self.when.iter().all(|when| may_be_zero(&when.cells, amounts) == when.zero)
+    }
+
     /// Whether no amounts that print so satisfy it.
     pub fn fails(&self, amounts: &[Figure]) -> bool {
-        if !self.when.iter().all(|when| may_be_zero(&when.cells, amounts) == when.zero) {
+        if !self.applies(amounts) {
             return false;
         }
         match &self.claim {

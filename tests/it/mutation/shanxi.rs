@@ -9,6 +9,12 @@ const FUNCTIONS: &[usize] = &[3, 5, 7];
 const ECONOMIC: &[usize] = &[3, 5];
 const REVENUE: &[usize] = &[3, 5, 7, 9];
 
+/// The tables of the official form, and the performance forms.
+pub const PRINTED: [&str; 17] = [
+    "T01A", "T01B", "T02", "T03", "T04A", "T04B", "T05", "T06", "T07", "T08", "T09A", "T09B", "T10", "T11", "T12",
+    "T13", "PF",
+];
+
 /// Formulas that no change of an amount can reach, and why. An amount that changes is still an amount.
 pub const UNTOUCHED: &[(&str, &[usize], &str)] = &[
     ("P-05", &[0, 1], "which projects have a form"),
@@ -85,12 +91,10 @@ fn children(sheet: &mut Sheet<'_>, tree: &Tree<'_>, rows: impl Fn(&str) -> bool)
     }
 }
 
-/// The total equals the lowest rows.
+/// The total equals the lowest rows. It is called by its name, so it is there in an empty table too, and blank.
 fn leaves(sheet: &mut Sheet<'_>, tree: &Tree<'_>) {
-    if tree.rows().iter().any(|row| row == tree.total) {
-        for column in sheet.filing.printed_columns(tree.table) {
-            sheet.hold(&tree.sum(tree.total, &column, &tree.leaves()));
-        }
+    for column in sheet.filing.printed_columns(tree.table) {
+        sheet.hold(&tree.sum(tree.total, &column, &tree.leaves()));
     }
 }
 
