@@ -14,6 +14,7 @@ mod journal_contract;
 mod laws;
 mod mirror;
 mod model;
+mod mutation;
 mod pins;
 mod replay;
 mod rule_laws;
