@@ -104,6 +104,7 @@ fn cause(wire: &api::Cause) -> Option<Cause> {
         "blank_factor" => Cause::BlankFactor(cell()?),
         "division_by_zero" => Cause::DivisionByZero,
         "too_large" => Cause::TooLarge,
+        "filed_unevenly" => Cause::FiledUnevenly(wire.table.as_str().into()),
         _ => return None,
     })
 }

@@ -14,8 +14,8 @@ use crate::store::Journal;
 /// Finds submissions by position.
 pub(super) struct Past<'j> {
     journal: &'j dyn Journal,
-    /// One event old is recent enough: form sets come into force in events of their own. Only these are kept of a state,
-    /// so that the one being folded into stays the sole owner of its sums and need not copy them.
+    /// As old as the journal's records is recent enough: what is filed on a newer one is held. Only these are kept of a
+    /// state, so that the one being folded into stays the sole owner of its sums and need not copy them.
     form_sets: FormSetVersions,
     held: BTreeMap<Position, Arc<Submission>>,
 }

@@ -48,12 +48,13 @@ pub(super) struct Writer {
 }
 
 /// The group being built.
-struct Group {
+struct Group<'j> {
     state: State,
+    /// Knows the group's own submissions too.
+    past: Past<'j>,
     batch: Vec<Vec<u8>>,
     bytes: usize,
     envelopes: BTreeMap<Position, Arc<Envelope>>,
-    submissions: Vec<(Position, Arc<crate::budget::submission::Submission>)>,
     answers: Vec<Answer>,
 }
 
@@ -103,12 +104,13 @@ impl Writer {
 
     /// Takes one group from the front of what is waiting.
     fn group(&mut self, waiting: &mut VecDeque<Job>) {
+        let (shared, published) = (self.shared.clone(), self.shared.published.load_full());
         let mut group = Group {
-            state: State::clone(&self.shared.published.load()),
+            state: State::clone(&published),
+            past: Past::new(shared.journal.as_ref(), &published),
             batch: Vec::new(),
             bytes: 0,
             envelopes: BTreeMap::new(),
-            submissions: Vec::new(),
             answers: Vec::new(),
         };
         let head = group.state.position;
@@ -174,10 +176,8 @@ impl Writer {
         tracing::error!("the writer has stopped accepting; reads go on");
     }
 
-    fn step(&self, group: &mut Group, job: Job) -> Step {
-        let mut past = Past::new(self.shared.journal.as_ref(), &group.state);
-        group.submissions.iter().for_each(|(position, submission)| past.hold(*position, submission.clone()));
-        let (event, checked) = match decide(&group.state, &job.command, &past) {
+    fn step(&self, group: &mut Group<'_>, job: Job) -> Step {
+        let (event, checked) = match decide(&group.state, &job.command, &group.past) {
             Ok(Decision::Record(event, checked)) => (*event, checked),
             Ok(Decision::Repeat(position)) => {
                 let answer =
@@ -214,11 +214,9 @@ impl Writer {
         }
         if taken && let Action::Submit(filing) = &job.command.action {
             // Shared with the reading: no second copy of the rows.
-            let submission = filing.reading.submission.clone();
-            past.hold(envelope.position, submission.clone());
-            group.submissions.push((envelope.position, submission));
+            group.past.hold(envelope.position, filing.reading.submission.clone());
         }
-        if let Err(fault) = group.state.apply(&envelope, &past) {
+        if let Err(fault) = group.state.apply(&envelope, &group.past) {
             group.answers.push((job.reply, Err(fault.clone())));
             return Step::Broken(fault);
         }
@@ -231,7 +229,7 @@ impl Writer {
     }
 
     /// The event that answered a key before: of this group, or from the journal.
-    fn first_answer(&self, group: &Group, position: Position) -> Result<Arc<Envelope>, Remark> {
+    fn first_answer(&self, group: &Group<'_>, position: Position) -> Result<Arc<Envelope>, Remark> {
         if let Some(envelope) = group.envelopes.get(&position) {
             return Ok(envelope.clone());
         }

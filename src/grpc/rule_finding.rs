@@ -147,7 +147,7 @@ fn cause(cause: &Cause) -> api::Cause {
     let (mut table, mut row, mut cell) = (String::new(), String::new(), String::new());
     let mut at = |address: &CellAddress| cell = address.to_string();
     match cause {
-        Cause::TableMissing(id) | Cause::NotGiven(id) => table = id.to_string(),
+        Cause::TableMissing(id) | Cause::NotGiven(id) | Cause::FiledUnevenly(id) => table = id.to_string(),
         Cause::RowMissing(id, key) => (table, row) = (id.to_string(), key.to_string()),
         Cause::Unreadable(address) | Cause::BlankFactor(address) => at(address),
         Cause::NoLastYear | Cause::NoUnits | Cause::DivisionByZero | Cause::TooLarge => {}

@@ -2,6 +2,7 @@
 //!
 //! All of it is looked up or derived on the spot; nothing here changes anything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::Timestamp;
@@ -12,7 +13,7 @@ use crate::budget::form_set::{FormSet, RollUp, Rows, Table};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::{Sum, Totals};
-use crate::budget::rule::{Checked, Consolidated};
+use crate::budget::rule::{Checked, Consolidated, SumRow};
 use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{Node, UnitTree};
 
@@ -83,16 +84,18 @@ impl NodeView {
         }
         let mut sums = Consolidated::new(&self.form, scope.slot(&scope.node, Kind::Department));
         for (table, definition) in self.form.tables.iter().enumerate() {
-            if definition.roll_up != RollUp::Sum || self.reported.table(table).is_none() {
+            let Some(totals) = self.reported.table(table).filter(|_| definition.roll_up == RollUp::Sum) else {
                 continue;
-            }
+            };
+            let filings: BTreeMap<&RowKey, u32> = totals.rows().map(|(key, filings, _)| (key, filings)).collect();
             let mut keys = self.row_keys(table);
             keys.sort();
-            let row = |key: RowKey| {
-                let sums = self.row(table, &key).iter().map(Posted::consolidated).collect();
-                (key, sums)
+            let row = |key: RowKey| SumRow {
+                sums: self.row(table, &key).iter().map(Posted::consolidated).collect(),
+                filings: filings.get(&key).copied().unwrap_or(0),
+                key,
             };
-            sums.add(&self.form, table, &keys.into_iter().map(row).collect::<Vec<(RowKey, Vec<Sum>)>>());
+            sums.add(&self.form, table, totals.filings, &keys.into_iter().map(row).collect::<Vec<_>>());
         }
         sums.check(&self.form)
     }

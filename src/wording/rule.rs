@@ -220,6 +220,7 @@ fn why(cause: &Cause, form: &FormSet, language: Language) -> String {
         Cause::BlankFactor(at) => fill("rule-blank-factor", language, &[("cell", &cell(at))]),
         Cause::DivisionByZero => label("rule-division", language).to_owned(),
         Cause::TooLarge => label("rule-too-large", language).to_owned(),
+        Cause::FiledUnevenly(id) => fill("rule-filed-unevenly", language, &[("table", &table(id))]),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Rules on sums: honest rounding never fails a view, whatever was rounded where; a figure that is wrong by more than
 //! all roundings together does; and what a view says, it says over a socket.
 
+use budget_consolidator::budget::cell::RowKey;
 use budget_consolidator::budget::form_set::FormSet;
 use budget_consolidator::budget::intake::TableHeader;
-use budget_consolidator::budget::roll_up::Totals;
-use budget_consolidator::budget::rule::{Books, Checked, Consolidated, Verdict, evaluate};
-use budget_consolidator::budget::submission::{Kind, Round, Slot, Submission};
+use budget_consolidator::budget::roll_up::{Sum, Totals};
+use budget_consolidator::budget::rule::{Books, Cause, Checked, Consolidated, SumRow, Verdict, evaluate};
+use budget_consolidator::budget::submission::{Content, Kind, Round, Slot, Submission};
 use budget_consolidator::proto::api;
 use budget_consolidator::submission_file::{FileTable, SubmissionFile};
 use proptest::prelude::*;
@@ -59,8 +60,9 @@ fn check_sum(filings: &[Submission]) -> Checked {
     let header = Slot { unit: "d".into(), year: FORM.year, round: Round::Second, kind: Kind::Department };
     let mut sums = Consolidated::new(&FORM, header);
     for (table, rows) in totals.tables() {
-        let rows: Vec<_> = rows.rows().map(|(key, _, sums)| (key.clone(), sums.to_vec())).collect();
-        sums.add(&FORM, table, &rows);
+        let row =
+            |(key, filings, sums): (&RowKey, u32, &[Sum])| SumRow { key: key.clone(), filings, sums: sums.to_vec() };
+        sums.add(&FORM, table, rows.filings, &rows.rows().map(row).collect::<Vec<_>>());
     }
     sums.check(&FORM)
 }
@@ -106,6 +108,25 @@ proptest! {
         let sum = check_sum(&units.iter().enumerate().map(filing).collect::<Vec<_>>());
         prop_assert!(failed(&sum).contains(&"V-01 T03/20805/basic".to_owned()), "{:?}", failed(&sum));
     }
+}
+
+/// A unit that files a code and nothing below it, or leaves a table out, makes no failure of what is right.
+#[test]
+fn units_that_file_to_different_depth_fail_no_sum() {
+    let deep = unit_filing(1, &[[1_000_000, 0]; 3], 0);
+    let mut shallow = unit_filing(2, &[[2_000_000, 0]; 3], 0);
+    let Content::Rows(rows) = &shallow.tables[0].content else { panic!("no rows") };
+    let kept: Vec<usize> = (0..rows.len()).filter(|at| rows.at(*at).unwrap().key.len() < 7).collect();
+    shallow.tables[0].content = Content::Rows(rows.clone().arranged(&kept));
+    let sum = check_sum(&[deep.clone(), shallow.clone()]);
+    assert_eq!(failed(&sum), [""; 0]);
+    let uneven = |sum: &Checked| {
+        let cause = Some(Cause::FiledUnevenly("T03".into()));
+        sum.findings.iter().filter(|finding| finding.cause == cause).count()
+    };
+    assert!(uneven(&sum) >= 2, "{:?}", sum.counts);
+    // By themselves they are even.
+    assert_eq!(uneven(&check_sum(&[deep.clone(), deep])), 0);
 }
 
 #[tokio::test]

@@ -4,8 +4,13 @@
 //! Rules say themselves whether they look at sums (`applies = [..., "view"]`). Tables that are not added up are not
 //! there. Whose sums they are is the ledger's business.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use compact_str::CompactString;
+
 use super::evaluate::{Books, Checked, run};
-use crate::budget::cell::{Cell, RowKey};
+use super::finding::{Cause, RuleFinding, Verdict};
+use crate::budget::cell::{Cell, CellAddress, RowKey};
 use crate::budget::form_set::{Column, ColumnKind, FormSet};
 use crate::budget::money::{Amount, Decimals, Denomination, Money, Scale};
 use crate::budget::number::Number;
@@ -20,6 +25,21 @@ pub(super) type Slack = Vec<Vec<i128>>;
 pub struct Consolidated {
     submission: Submission,
     slack: Slack,
+    /// How many submissions have each table, by index.
+    filings: Vec<u32>,
+    /// Rows that some submission may have without any row below them.
+    shallow: BTreeSet<(usize, RowKey)>,
+}
+
+/// One row of sums.
+#[derive(Debug)]
+pub struct SumRow {
+    /// Its key.
+    pub key: RowKey,
+    /// How many submissions have it.
+    pub filings: u32,
+    /// A sum for each column.
+    pub sums: Vec<Sum>,
 }
 
 impl Consolidated {
@@ -27,15 +47,31 @@ impl Consolidated {
     pub fn new(form: &FormSet, header: Slot) -> Consolidated {
         let form_set = FormSetVersion { id: form.id.clone(), digest: form.digest };
         let submission = Submission { header, form_set, tables: Vec::new() };
-        Consolidated { submission, slack: vec![Vec::new(); form.tables.len()] }
+        let tables = form.tables.len();
+        Consolidated { submission, slack: vec![Vec::new(); tables], filings: vec![0; tables], shallow: BTreeSet::new() }
     }
 
-    /// Adds a table, after those before it; its rows sorted by key, with a sum for each column.
-    pub fn add(&mut self, form: &FormSet, table: usize, rows: &[(RowKey, Vec<Sum>)]) {
+    /// Adds a table that so many submissions have, after those before it; its rows sorted by key.
+    pub fn add(&mut self, form: &FormSet, table: usize, filings: u32, rows: &[SumRow]) {
         let (Some(definition), Some(slack)) = (form.tables.get(table), self.slack.get_mut(table)) else { return };
+        if let Some(of_table) = self.filings.get_mut(table) {
+            *of_table = filings;
+        }
         let width = definition.columns.len();
         let mut filed = FiledRows::with_capacity(rows.len(), width);
-        for (key, sums) in rows {
+        // The most submissions that have one row below each row: if all that have the row do, none ends there.
+        let mut deeper: BTreeMap<&str, u32> = BTreeMap::new();
+        for row in rows {
+            let above = form.parent_code(definition, &row.key).or(definition.total_row());
+            if let Some(above) = above.filter(|above| *above != row.key) {
+                let most = deeper.entry(above).or_default();
+                *most = row.filings.max(*most);
+            }
+        }
+        for SumRow { key, filings, sums } in rows {
+            if deeper.get(key.as_str()).is_some_and(|most| most < filings) {
+                self.shallow.insert((table, key.clone()));
+            }
             let cells = filed.push(key.clone(), width);
             for ((cell, sum), column) in cells.iter_mut().zip(sums).zip(&definition.columns) {
                 *cell = shown(sum, column);
@@ -47,9 +83,38 @@ impl Consolidated {
         self.submission.tables.push(FiledTable { table, denomination: None, decimals: None, content });
     }
 
-    /// What the rules that look at sums find in these.
+    /// What the rules that look at sums find in these. A failure that may come from units that file a table to different
+    /// depth, or not at all, is none that can be judged.
     pub fn check(&self, form: &FormSet) -> Checked {
-        run(form, &Books::of(&self.submission), Some(&self.slack), |_| true, None)
+        let mut checked = run(form, &Books::of(&self.submission), Some(&self.slack), |_| true, None);
+        for finding in checked.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Fail) {
+            if let Some(table) = self.uneven(form, finding) {
+                finding.verdict = Verdict::NotEvaluable;
+                finding.cause = Some(Cause::FiledUnevenly(table));
+                checked.counts.fail -= 1;
+                checked.counts.not_evaluable += 1;
+            }
+        }
+        checked
+    }
+
+    /// The table that units file to different depth, among those that a finding rests on.
+    fn uneven(&self, form: &FormSet, finding: &RuleFinding) -> Option<CompactString> {
+        let addresses = finding.cells.iter().map(|cell| &cell.address);
+        let cells: Vec<(usize, &CellAddress)> =
+            addresses.filter_map(|address| Some((form.table(&address.table)?.0, address))).collect();
+        let most = cells.iter().map(|(table, _)| self.filings.get(*table)).max()?;
+        if let Some((_, lesser)) = cells.iter().find(|(table, _)| self.filings.get(*table) < most) {
+            return Some(lesser.table.clone());
+        }
+        // A row is held against rows below it only if there are others of its table.
+        let is_shallow = |(table, at): &&(usize, &CellAddress)| {
+            let others = || cells.iter().any(|(of, other)| of == table && other.row != at.row);
+            let total = form.tables.get(*table).and_then(|table| table.total_row()) == Some(&at.row);
+            let at_or_below = |(of, row): &(usize, RowKey)| of == table && (total || row.starts_with(at.row.as_str()));
+            others() && self.shallow.iter().any(at_or_below)
+        };
+        cells.iter().find(is_shallow).map(|(_, at)| at.table.clone())
     }
 }
 

@@ -140,6 +140,8 @@ pub enum Cause {
     DivisionByZero,
     /// A figure that is too large to reckon with.
     TooLarge,
+    /// Units file that table, or its codes, to different depth: their sums don't say what each of them says.
+    FiledUnevenly(CompactString),
 }
 
 impl Cause {
@@ -155,6 +157,7 @@ impl Cause {
             Cause::BlankFactor(_) => "blank_factor",
             Cause::DivisionByZero => "division_by_zero",
             Cause::TooLarge => "too_large",
+            Cause::FiledUnevenly(_) => "filed_unevenly",
         }
     }
 
@@ -163,7 +166,11 @@ impl Cause {
         match self {
             Cause::TableMissing(_) | Cause::NoLastYear | Cause::NoUnits | Cause::NotGiven(_) => true,
             Cause::RowMissing(..) => true,
-            Cause::Unreadable(_) | Cause::BlankFactor(_) | Cause::DivisionByZero | Cause::TooLarge => false,
+            Cause::Unreadable(_)
+            | Cause::BlankFactor(_)
+            | Cause::DivisionByZero
+            | Cause::TooLarge
+            | Cause::FiledUnevenly(_) => false,
         }
     }
 }

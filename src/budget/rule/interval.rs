@@ -95,10 +95,14 @@ impl Interval {
         }
     }
 
-    /// What a sum of amounts stands for: anything up to `slack` 分 away from it.
+    /// What a sum of amounts stands for: anything up to `slack` 分 away from it, but for the last: money is whole 分,
+    /// and was rounded half away from zero at least once. So the sum of one amount stands for what that one does.
     pub(crate) fn of_sum(fen: i128, slack: i128) -> Interval {
-        let roundings = if slack == 0 { Roundings::None } else { Roundings::Several };
-        Interval { low: fen - slack, high: fen + slack, roundings, ..Interval::exact(fen, 1) }
+        if slack == 0 {
+            return Interval::exact(fen, 1);
+        }
+        let (low, high) = (fen - slack + i128::from(fen <= 0), fen + slack - i128::from(fen >= 0));
+        Interval { low, high, roundings: Roundings::Several, ..Interval::exact(fen, 1) }
     }
 
     /// What a percentage stands for; exact if it is written without decimals that could hide more.

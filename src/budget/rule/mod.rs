@@ -31,7 +31,7 @@ use super::form_set::FormFault;
 use super::submission::Kind;
 use line::Line;
 
-pub use consolidated::Consolidated;
+pub use consolidated::{Consolidated, SumRow};
 pub use coverage::{Coverage, coverage};
 pub use evaluate::{Books, Checked, Filed, evaluate};
 pub use finding::{Cause, CellSeen, Counts, Fingerprint, Quantity, RuleFinding, Source, Verdict};
