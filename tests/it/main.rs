@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_input;
+mod checks;
 mod drills;
 mod fixture;
 mod form_laws;

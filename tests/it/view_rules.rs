@@ -131,7 +131,7 @@ fn units_that_file_to_different_depth_fail_no_sum() {
 
 #[tokio::test]
 async fn a_view_says_how_rules_come_out_on_its_sums() {
-    let server = TestServer::fenyang().await;
+    let server = TestServer::start().await;
     crate::replay::file_the_example(&server).await;
     let department = server.client(DEPARTMENT).await;
     let view = department.view("407", &["T01A"], false).await.unwrap();
