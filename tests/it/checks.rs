@@ -480,7 +480,9 @@ async fn the_year_before_is_compared_if_it_was_filed() {
     let done = server.consolidator.submit(actor, "prepared".into(), prepared).await.unwrap();
     let Event::Submitted(submitted) = &done.envelope.event else { panic!("refused") };
     assert_eq!(submitted.attempt.verdicts.grounds.last, Some(filed.position));
-    assert!(submitted.attempt.verdicts.are_of(done.checked.as_ref().unwrap()));
+    let checked = done.checked.as_ref().unwrap();
+    assert!(submitted.attempt.verdicts.are_of(checked));
+    assert_eq!(checked.findings.iter().find(|found| found.rule == "C-07").unwrap().cause, None, "judged again");
 
     let with = of_c07(&client.submit(&example(SEED), &form).await.unwrap().verdict.unwrap()).unwrap();
     assert_eq!(with.cause, None);
