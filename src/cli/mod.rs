@@ -22,6 +22,7 @@ pub mod fsck;
 mod help;
 pub mod history;
 pub mod justify;
+mod metrics;
 mod notes;
 mod output;
 pub mod restore;

@@ -36,6 +36,9 @@ pub struct Options {
     /// Answer before the mirror has it, and let it follow
     #[arg(long, requires = "mirror")]
     pub mirror_lagging: bool,
+    /// Address of the page that a Prometheus reads
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A server that is up.
@@ -143,6 +146,13 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let mirror =
         options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
     let server = open_mirrored(&options.data, mirror, options.listen).await?;
+    if let Some(address) = options.metrics {
+        let unbound =
+            |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{address}: {error}"));
+        let listener = TcpListener::bind(address).await.map_err(unbound)?;
+        tracing::info!(address = %listener.local_addr().map_err(unbound)?, "metrics");
+        tokio::spawn(super::metrics::serve(listener, server.consolidator.clone(), options.data.clone()));
+    }
     // The one line on standard output: with port 0, a program that starts the service learns where it is.
     println!("http://{}", server.address);
     tracing::info!(address = %server.address, data = %options.data.display(), "serving");

@@ -7,6 +7,7 @@
 
 mod content;
 mod export;
+mod metrics;
 mod past;
 pub mod record;
 mod saved_state;
@@ -36,6 +37,7 @@ use crate::ledger::state::State;
 use crate::ledger::{Contents, Position};
 use crate::store::{Journal, JournalError, ReplacedFile};
 pub use export::{Export, Piece};
+use metrics::{Metrics, Standing};
 use past::Past;
 use record::{Packed, Record};
 pub use saved_state::SAVED_STATE_FILE;
@@ -80,6 +82,7 @@ struct Shared {
     journal: Arc<dyn Journal>,
     published: ArcSwap<State>,
     accepting: AtomicBool,
+    metrics: Metrics,
 }
 
 /// Waits for the writer to end, which it does after [`Consolidator::close`], or when the last handle is gone.
@@ -112,8 +115,12 @@ impl Consolidator {
         let state = fold_from(state, journal.as_ref())?;
         tracing::info!(from, position = state.position, "journal folded");
         let saver = saved.map(|file| Saver::start(file, journal.clone(), from)).transpose()?;
-        let shared =
-            Arc::new(Shared { journal, published: ArcSwap::from_pointee(state), accepting: AtomicBool::new(true) });
+        let shared = Arc::new(Shared {
+            journal,
+            published: ArcSwap::from_pointee(state),
+            accepting: AtomicBool::new(true),
+            metrics: Metrics::new(),
+        });
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut writer = Writer::new(shared.clone(), clock, saver);
         for files in form_sets {
@@ -134,6 +141,18 @@ impl Consolidator {
     /// Whether the writer still accepts commands.
     pub fn is_accepting(&self) -> bool {
         self.shared.accepting.load(Ordering::Acquire)
+    }
+
+    /// What is counted, in the text format of Prometheus. `free` is how many bytes are left where the store is.
+    pub fn metrics(&self, free: Option<u64>) -> String {
+        let standing = Standing {
+            position: self.shared.published.load().position,
+            mirrored: self.mirror_position(),
+            queue: self.queue.max_capacity() - self.queue.capacity(),
+            accepting: self.is_accepting(),
+            free,
+        };
+        self.shared.metrics.text(standing)
     }
 
     /// The position through which a mirror has everything durably; none without a mirror.

@@ -141,7 +141,12 @@ impl Writer {
                 tracing::debug!(events = batch.len(), bytes, position = state.position, "group durable");
                 let state = Arc::new(state);
                 self.shared.published.store(state.clone());
-                answers.into_iter().for_each(|(reply, answer)| respond(reply, answer));
+                for (reply, answer) in answers {
+                    if let Ok(done) = &answer {
+                        self.shared.metrics.done(done);
+                    }
+                    respond(reply, answer);
+                }
                 if let Some(saver) = &mut self.saver {
                     saver.offer(&state);
                 }
@@ -158,8 +163,12 @@ impl Writer {
         if !self.shared.accepting.load(Ordering::Acquire) {
             return Err(Remark::new(Reason::StoreStopped).with("what", "writer"));
         }
+        let timer = self.shared.metrics.timer();
         match self.shared.journal.append(head, batch) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.shared.metrics.durable(batch.len(), timer);
+                Ok(())
+            }
             Err(error) => {
                 let fault = store_fault(error);
                 // A full disk or an oversized record leaves the journal as it was; anything else ends the writing.

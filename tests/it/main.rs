@@ -13,6 +13,7 @@ mod gallery;
 mod generator;
 mod journal_contract;
 mod laws;
+mod metrics;
 mod mirror;
 mod model;
 mod mutation;
