@@ -4,16 +4,19 @@
 //! each of; figures meet where their axes agree; a printed figure stands for every amount that prints so.
 //!
 //! Reading order: `syntax` (text → tree) → `resolve` (tree → `line`, with every load-time error) → `interval`
-//! (exact arithmetic on printed figures) → `book` (a filing, numbered) → `evaluate` (findings) → `finding`.
+//! (exact arithmetic on printed figures) → `book` and `world` (filings, numbered) → `evaluate`, with `select`, `figures` and
+//! `conditions` (verdicts) → `report` → `finding`.
 //! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
 //! `consolidated` (sums instead of a filing).
 //! It knows no other filings but those it is handed, and nothing of who may do what.
 
 mod aloud;
 mod book;
+mod conditions;
 mod consolidated;
 mod coverage;
 mod evaluate;
+mod figures;
 mod finding;
 mod interval;
 mod line;
@@ -21,7 +24,9 @@ mod load;
 mod names;
 mod report;
 mod resolve;
+mod select;
 mod syntax;
+mod world;
 mod written;
 
 use compact_str::CompactString;

@@ -5,11 +5,11 @@
 use compact_str::CompactString;
 
 use super::book::{NONE, TOTAL};
-use super::evaluate::{Frame, Seen, Sides, Value, World};
 use super::finding::{Cause, CellSeen, Quantity, RuleFinding, Verdict};
 use super::interval::{Interval, Relation, quantum};
 use super::line::{Line, Measure};
 use super::names::Names;
+use super::world::{Frame, Seen, Sides, Value, World};
 use crate::budget::cell::{Cell, CellAddress, RECORD_ROW};
 use crate::budget::form_set::{ColumnKind, Rows};
 use crate::budget::money::{Amount, Denomination, Money, Scale};

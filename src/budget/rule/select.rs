@@ -1,0 +1,256 @@
+//! Which rows a formula means: the one that meets the rows at hand, each that passes the tests, the row that is called
+//! by name.
+//!
+//! Knows nothing of amounts. Tests that are conditions are asked of `conditions.rs`.
+
+use super::book::{BookTable, KEY_PARTS, NONE, State, TOTAL};
+use super::evaluate::{Result, Run};
+use super::finding::Cause;
+use super::interval::Meeting;
+use super::line::{BookOf, Named, Rows, Test};
+use super::report::Reporter;
+use super::world::{Frame, RELATIONS, THIS};
+
+impl<'a> Run<'_, 'a> {
+    pub(super) fn book(&self, of: BookOf) -> Result<usize> {
+        match of {
+            BookOf::This => Ok(THIS),
+            BookOf::FormSet => Ok(RELATIONS),
+            BookOf::Last => self.world.last.ok_or(Cause::NoLastYear),
+            BookOf::Given => Ok(self.world.given.unwrap_or(usize::MAX)),
+            BookOf::Units => Err(Cause::NoUnits),
+        }
+    }
+
+    pub(super) fn table_missing(&self, rows: &Rows) -> Cause {
+        let id = self.world.id(rows.table);
+        if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
+    }
+
+    pub(super) fn frame(&self, book: usize, table: usize, row: u32) -> Frame {
+        let key = self.world.table(book, table).map_or([NONE; KEY_PARTS], |table| table.key(row));
+        Frame { book, table, row, key }
+    }
+
+    /// The key that rows have to have, where it is at hand.
+    pub(super) fn wanted(&self, rows: &Rows) -> [u32; KEY_PARTS] {
+        let mut key = [NONE; KEY_PARTS];
+        for join in &rows.joins {
+            let at_hand = self.frames.get(join.frame).and_then(|frame| frame.key.get(join.of));
+            if let (Some(part), Some(at_hand)) = (key.get_mut(join.position), at_hand) {
+                *part = *at_hand;
+            }
+        }
+        key
+    }
+
+    /// The one row that is meant. A code that is not listed is a frame without a row: all blank.
+    pub(super) fn find(&mut self, rows: &'a Rows) -> Result<Frame> {
+        let book = self.book(rows.book)?;
+        let world = self.world;
+        let absent = |key| Frame { book, table: rows.table, row: NONE, key };
+        let Some(table) = world.table(book, rows.table).filter(|table| table.state != State::Missing) else {
+            return Err(self.table_missing(rows));
+        };
+        let (row, key) = match rows.named {
+            Some(Named::Record) => (if table.len() > 0 { 0 } else { NONE }, [NONE; KEY_PARTS]),
+            Some(Named::Total) => (table.total, [TOTAL; KEY_PARTS]),
+            Some(Named::Key(number)) => (table.row(number), [number; KEY_PARTS]),
+            None => {
+                let key = self.wanted(rows);
+                (if table.width == 1 { table.row(key[0]) } else { row_with(table, rows, &key) }, key)
+            }
+        };
+        if table.state == State::Empty {
+            return Ok(absent(key));
+        }
+        if row == NONE {
+            let listed = rows.named.is_none() && world.fixed_rows(rows.table).is_none();
+            if listed {
+                return Ok(absent(key));
+            }
+            let name = Reporter::row_name(world, &absent(key));
+            return Err(Cause::RowMissing(world.id(rows.table), name));
+        }
+        let frame = self.frame(book, rows.table, row);
+        if self.passes(rows, frame)? { Ok(frame) } else { Ok(absent(key)) }
+    }
+
+    /// Calls `f` for each row until it says stop. A total row is no row of its own, but for a scope.
+    pub(super) fn each(
+        &mut self,
+        rows: &'a Rows,
+        total: bool,
+        f: &mut dyn FnMut(&mut Self, Frame) -> Result<bool>,
+    ) -> Result<()> {
+        if rows.book != BookOf::Units {
+            let book = self.book(rows.book)?;
+            return self.each_in(book, rows, total, f).map(|_| ());
+        }
+        if self.world.units.is_empty() {
+            return Err(Cause::NoUnits);
+        }
+        for book in self.world.units.clone() {
+            if !self.each_in(book, rows, total, f)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn each_in(
+        &mut self,
+        book: usize,
+        rows: &'a Rows,
+        total: bool,
+        f: &mut dyn FnMut(&mut Self, Frame) -> Result<bool>,
+    ) -> Result<bool> {
+        let world = self.world;
+        let Some(table) = world.table(book, rows.table).filter(|table| table.state != State::Missing) else {
+            return Err(self.table_missing(rows));
+        };
+        let mut visit = |run: &mut Self, row: u32| -> Result<bool> {
+            let frame = run.frame(book, rows.table, row);
+            Ok(!run.passes(rows, frame)? || f(run, frame)?)
+        };
+        if table.state == State::Empty {
+            return Ok(true);
+        }
+        if let Some(named) = rows.named {
+            let row = match named {
+                Named::Record => 0,
+                Named::Total => table.total,
+                Named::Key(number) => table.row(number),
+            };
+            return if row == NONE || row >= table.len() { Ok(true) } else { visit(self, row) };
+        }
+        let key = self.wanted(rows);
+        if let (1, Some(_)) = (table.width, rows.joins.first()) {
+            let row = table.row(key[0]);
+            return if row == NONE { Ok(true) } else { visit(self, row) };
+        }
+        if let Some(join) = rows.joins.first() {
+            let number = key.get(join.position).copied().unwrap_or(NONE);
+            for (_, row) in table.with(join.position, number) {
+                let have = table.key(*row);
+                let fits = rows.joins.iter().all(|join| have.get(join.position) == key.get(join.position));
+                if fits && !visit(self, *row)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        let lists = rows.tests.iter().find_map(|test| match test {
+            Test::In { rows, leads: Some(part), .. } => Some((rows, *part)),
+            _ => None,
+        });
+        if let Some((list, part)) = lists {
+            for row in self.listed(table, list, part)? {
+                if !visit(self, row)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        for row in 0..table.len() {
+            let is_total = row == table.total && table.width > 0;
+            if (!is_total || total) && !visit(self, row)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The rows of a table that a list names, looking from the list.
+    pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Result<Vec<u32>> {
+        let book = self.book(list.book)?;
+        let Some(keys) = self.world.table(book, list.table).filter(|keys| keys.state != State::Missing) else {
+            return Err(self.table_missing(list));
+        };
+        let outer = || list.joins.iter().filter(|join| join.position != part);
+        let wanted = self.wanted(list);
+        let Some(first) = outer().next() else { return Ok(Vec::new()) };
+        let mut rows = Vec::new();
+        let number = wanted.get(first.position).copied().unwrap_or(NONE);
+        for (_, at) in keys.with(first.position, number) {
+            let key = keys.key(*at);
+            if outer().all(|join| key.get(join.position) == wanted.get(join.position)) {
+                rows.extend(key.get(part).map(|number| table.row(*number)).filter(|row| *row != NONE));
+            }
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        Ok(rows)
+    }
+
+    pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Result<bool> {
+        for test in &rows.tests {
+            let passes = match test {
+                Test::Parents => self.is_parent(frame),
+                Test::Leaves => !self.is_parent(frame),
+                Test::Level(digits) => {
+                    let table = self.world.table(frame.book, frame.table);
+                    let key = table.and_then(|table| table.keys.get(frame.row as usize)).copied().unwrap_or("");
+                    key.len() == *digits && key.bytes().all(|byte| byte.is_ascii_digit())
+                }
+                Test::In { not, rows, .. } => self.inside(frame, |run| run.exists(rows))? != *not,
+                Test::Holds(expr) => self.inside(frame, |run| run.truth(expr))? != Meeting::Never,
+            };
+            if !passes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn inside<T>(&mut self, frame: Frame, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.frames.push(frame);
+        let (from, sides) = (self.seen.len(), self.sides.take());
+        let found = look(self);
+        // Cells of the rows that are looked through are not what the line rests on; those that they are held
+        // against are.
+        let mut kept = from;
+        for at in from..self.seen.len() {
+            let seen = self.seen[at];
+            let own = seen.book == frame.book && seen.table == frame.table && seen.row == frame.row;
+            if !own && !self.seen[..kept].contains(&seen) {
+                self.seen[kept] = seen;
+                kept += 1;
+            }
+        }
+        self.seen.truncate(kept);
+        self.sides = sides;
+        self.frames.pop();
+        found
+    }
+
+    pub(super) fn is_parent(&self, frame: Frame) -> bool {
+        let Some(table) = self.world.table(frame.book, frame.table) else { return false };
+        match self.world.fixed_rows(frame.table) {
+            Some(fixed) => {
+                let at = table.fixed.iter().position(|row| *row == frame.row);
+                at.and_then(|at| fixed.get(at)).is_some_and(|row| !row.parts.is_empty())
+            }
+            None => table.is_parent(frame.row),
+        }
+    }
+
+    pub(super) fn exists(&mut self, rows: &'a Rows) -> Result<bool> {
+        let mut found = false;
+        self.each(rows, false, &mut |_, _| {
+            found = true;
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+}
+
+fn row_with(table: &BookTable<'_>, rows: &Rows, key: &[u32; KEY_PARTS]) -> u32 {
+    let Some(join) = rows.joins.first() else { return NONE };
+    let number = key.get(join.position).copied().unwrap_or(NONE);
+    let fits = |row: &u32| {
+        let have = table.key(*row);
+        rows.joins.iter().all(|join| have.get(join.position) == key.get(join.position))
+    };
+    table.with(join.position, number).iter().map(|(_, row)| *row).find(fits).unwrap_or(NONE)
+}
