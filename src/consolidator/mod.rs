@@ -188,6 +188,8 @@ impl Consolidator {
     /// The refusal, or a fault.
     pub async fn submit(&self, actor: Actor, key: IdempotencyKey, prepared: PreparedFiling) -> Result<Done, Remark> {
         let PreparedFiling { filing, fingerprint, packed } = prepared;
+        // Held until it is answered, so that it is freed where it was made.
+        let _reading = filing.reading.clone();
         self.send(Command { actor, key, fingerprint, action: Action::Submit(filing) }, Some(packed)).await
     }
 

@@ -128,7 +128,9 @@ impl Writer {
                 }
             }
         }
-        let Group { state, batch, answers, bytes, .. } = group;
+        // Its submissions are let go before the answers are given: whoever sent one frees its memory, not the one writer.
+        let Group { state, batch, answers, bytes, past, .. } = group;
+        drop(past);
         let outcome = match broken {
             Some(fault) => {
                 self.stop();
