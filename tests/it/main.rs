@@ -10,6 +10,7 @@ mod fixture;
 mod form_laws;
 mod form_sets;
 mod gallery;
+mod garbage;
 mod generator;
 mod journal_contract;
 mod laws;
