@@ -336,6 +336,10 @@ fn rule_text(known: &Rule, form: &FormSet, language: Language) -> String {
         line("rule-written", &[("formula", &check.formula)]);
         line("rule-aloud", &[("aloud", language.of(&check.aloud, &check.aloud_en))]);
     }
+    let example = language.of(&known.example, &known.example_en);
+    if !example.is_empty() {
+        line("rule-example", &[("example", example)]);
+    }
     line("rule-todo", &[("todo", language.of(&known.todo, &known.todo_en))]);
     out
 }
@@ -351,6 +355,8 @@ pub(super) fn rule_json(known: &Rule) -> Value {
         "reason_en": known.reason_en,
         "todo_zh": known.todo,
         "todo_en": known.todo_en,
+        "example_zh": known.example,
+        "example_en": known.example_en,
         "checks": known.checks.iter().map(|check| json!({
             "formula": check.formula,
             "aloud_zh": check.aloud,

@@ -46,6 +46,14 @@ pub fn sentence(finding: &RuleFinding, form: &FormSet, language: Language) -> St
     [lines(finding, form, language), advice(finding, form, language)].concat().join(link)
 }
 
+/// Where it is and what is wrong, on one line: what stands as an example in a form set.
+pub fn example(finding: &RuleFinding, form: &FormSet, language: Language) -> String {
+    let place = address(&finding.place, &finding.row_title, form);
+    let said = figures(finding, form, language).join(language.of("；", "; "));
+    let link = if place.is_empty() || said.is_empty() { "" } else { language.of("：", ": ") };
+    format!("{place}{link}{said}")
+}
+
 /// What can't be judged, and why; or the arithmetic of what passes by rounding: on one line.
 pub fn brief(finding: &RuleFinding, form: &FormSet, language: Language) -> String {
     let heading = heading(finding, form, language);

@@ -7,7 +7,7 @@
 //! A case is a patch: `tests/gallery/FORM SET/RULE/fail.toml` or `rounding.toml`. To accept new snapshots and write
 //! the table in `tests/gallery/README.md` again: `INSTA_UPDATE=always cargo test --test it gallery`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use budget_consolidator::budget::form_set::{ColumnKind, FormSet, Table};
@@ -152,6 +152,7 @@ fn gallery() {
     for id in FORM_SETS {
         let form = form(id);
         let (mut failed, mut rounded) = (BTreeSet::new(), BTreeSet::new());
+        let mut examples = BTreeMap::new();
         for (rule, case, path) in cases(id) {
             let patch: toml::Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
             let filing = read(&patched(&patch, &form), &form);
@@ -172,6 +173,12 @@ fn gallery() {
                 own.collect::<Vec<_>>()
             );
             if case == "fail" { &mut failed } else { &mut rounded }.insert(rule.clone());
+            if case == "fail" {
+                let first = own.clone().find(|finding| finding.verdict == verdict).unwrap();
+                let told =
+                    Language::ALL.map(|language| budget_consolidator::wording::rule::example(first, &form, language));
+                examples.insert(rule.clone(), told);
+            }
             snapshot(&path, &format!("{case}.zh"), &screen(&form, &checked, Language::Chinese));
             snapshot(&path, &format!("{case}.en"), &screen(&form, &checked, Language::English));
             let mut answer = answer(&form, &checked);
@@ -181,6 +188,7 @@ fn gallery() {
             snapshot(&path, &format!("{case}.json"), &format!("{answer:#}"));
             table += &format!("| {id} | {rule} | {case} | {} |\n", patch["why"].as_str().unwrap());
         }
+        check_examples(id, &form, &examples);
         let rules: BTreeSet<String> = form.rules.rules.iter().map(|rule| rule.id.to_string()).collect();
         assert_eq!(failed, rules, "{id}: each rule has a filing that breaks it, and each folder a rule");
         let never =
@@ -199,6 +207,31 @@ fn gallery() {
         std::fs::write(project(README), &text).unwrap();
     }
     assert_eq!(std::fs::read_to_string(project(README)).unwrap(), text);
+}
+
+/// The example that a form set gives for a rule is what the smallest filing that breaks it is told.
+fn check_examples(id: &str, form: &FormSet, examples: &BTreeMap<String, [String; 2]>) {
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        let path = project("forms").join(id).join("rules.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut written = String::new();
+        let mut rule = String::new();
+        for line in text.lines().filter(|line| !line.starts_with("example")) {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.split(']').next()) {
+                rule = name.to_owned();
+            }
+            if let Some([zh, en]) = examples.get(&rule).filter(|_| line.starts_with("todo = ")) {
+                written += &format!("example = {zh:?}\nexample_en = {en:?}\n");
+            }
+            written += line;
+            written.push('\n');
+        }
+        std::fs::write(path, written).unwrap();
+        return;
+    }
+    for rule in &form.rules.rules {
+        assert_eq!([&rule.example, &rule.example_en], examples[rule.id.as_str()].each_ref(), "{id}/{}", rule.id);
+    }
 }
 
 fn snapshot(case: &Path, name: &str, text: &str) {

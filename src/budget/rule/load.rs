@@ -136,7 +136,19 @@ impl<'t> Loader<'t> {
         texts: &[Let],
     ) -> Option<Rule> {
         let id = key.get_ref();
-        let known = ["title", "title_en", "reason", "reason_en", "todo", "todo_en", "strength", "applies", "check"];
+        let known = [
+            "title",
+            "title_en",
+            "reason",
+            "reason_en",
+            "todo",
+            "todo_en",
+            "example",
+            "example_en",
+            "strength",
+            "applies",
+            "check",
+        ];
         for (key, _) in entries {
             if !known.contains(&key.get_ref().as_ref()) {
                 self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), &known.join(", "));
@@ -148,6 +160,8 @@ impl<'t> Loader<'t> {
         }
         let mut say = |name: &str| self.required_text(entries, name, key);
         let texts_of_rule = ["title", "title_en", "reason", "reason_en", "todo", "todo_en"].map(&mut say);
+        let [example, example_en] = ["example", "example_en"]
+            .map(|name| entries.get(name).map_or_else(|| Some(String::new()), |value| self.text_of(value)));
         let strength = self.strength(entries, key);
         let (kinds, views) = self.applies(entries);
         let formulas = self.formulas(entries, key);
@@ -180,6 +194,8 @@ impl<'t> Loader<'t> {
             reason_en: reason_en?,
             todo: todo?,
             todo_en: todo_en?,
+            example: example?,
+            example_en: example_en?,
             strength: strength?,
             kinds,
             views,

@@ -73,6 +73,10 @@ pub struct Rule {
     pub todo: String,
     /// The same in English.
     pub todo_en: String,
+    /// A failure as an example, in Chinese; empty if the form set gives none.
+    pub example: String,
+    /// The same in English.
+    pub example_en: String,
     /// What follows from a finding.
     pub strength: Strength,
     /// The kinds of submission that it looks at.
