@@ -4,12 +4,14 @@
 //! Knows nothing of amounts. Tests that are conditions are asked of `conditions.rs`.
 
 use super::book::{BookTable, KEY_PARTS, NONE, State, TOTAL};
+use super::conditions::folded;
 use super::evaluate::{Result, Run};
 use super::finding::Cause;
-use super::interval::Meeting;
-use super::line::{BookOf, Named, Rows, Test};
+use super::interval::{Meeting, Relation};
+use super::line::{BookOf, Expr, Named, Rows, Test};
 use super::report::Reporter;
 use super::world::{Frame, RELATIONS, THIS};
+use crate::budget::cell::Cell;
 
 impl<'a> Run<'_, 'a> {
     pub(super) fn book(&self, of: BookOf) -> Result<usize> {
@@ -194,13 +196,39 @@ impl<'a> Run<'_, 'a> {
                     key.len() == *digits && key.bytes().all(|byte| byte.is_ascii_digit())
                 }
                 Test::In { not, rows, .. } => self.inside(frame, |run| run.exists(rows))? != *not,
-                Test::Holds(expr) => self.inside(frame, |run| run.truth(expr))? != Meeting::Never,
+                Test::Holds(expr) => match self.says(expr, frame) {
+                    Some(holds) => holds,
+                    None => self.inside(frame, |run| run.truth(expr))? != Meeting::Never,
+                },
             };
             if !passes {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// What most tests of rows come to: whether a text of the row itself is one that is written in the formula. `None` for
+    /// any other test. No other cell is looked at, so there is nothing to note.
+    fn says(&self, expr: &Expr, frame: Frame) -> Option<bool> {
+        match expr {
+            Expr::And(parts) => parts.iter().try_fold(true, |all, part| Some(all & self.says(part, frame)?)),
+            Expr::Or(parts) => parts.iter().try_fold(false, |any, part| Some(any | self.says(part, frame)?)),
+            Expr::Compare(first, rest, _) => {
+                let Expr::Here { frame: at, column } = first.as_ref() else { return None };
+                let [(Relation::Equal, Expr::Text(wanted))] = rest.as_slice() else { return None };
+                if *at != self.frames.len() {
+                    return None;
+                }
+                let table = self.world.table(frame.book, frame.table)?;
+                match table.cell(frame.row, *column)? {
+                    Cell::Text(text) => Some(text == wanted.as_str() || folded(text) == folded(wanted)),
+                    Cell::Blank if !wanted.is_empty() => Some(false),
+                    Cell::Blank | Cell::Amount(_) | Cell::Number(_) | Cell::Unreadable(_) => None,
+                }
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn inside<T>(&mut self, frame: Frame, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
