@@ -85,7 +85,7 @@ impl<'a> World<'a> {
 pub(super) struct Frame {
     pub(super) book: usize,
     pub(super) table: usize,
-    /// [`NONE`] for a key without a row.
+    /// [`super::book::NONE`] for a key without a row.
     pub(super) row: u32,
     pub(super) key: [u32; KEY_PARTS],
 }
