@@ -29,7 +29,7 @@ use crate::budget::intake::Reading;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{Checked, Fingerprint, RuleFinding, Verdict};
 use crate::budget::submission::{Slot, Submission};
-use crate::ledger::actor::Actor;
+use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::checks::{self, Ahead};
 use crate::ledger::decide::{Action, Command, Filing};
 use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Timestamp};
@@ -206,6 +206,11 @@ impl Consolidator {
         texts: Vec<(Fingerprint, String)>,
     ) -> Result<Done, Remark> {
         let snapshot = self.snapshot();
+        // Before anything is looked up: no answer tells a stranger what there is.
+        let tree = snapshot.state.tree(slot.year).map(Arc::as_ref);
+        if !may(&actor, Operation::Justify, &slot.unit, tree) {
+            return Err(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", &slot.unit));
+        }
         let unknown = || Remark::new(Reason::UnknownSubmission).with("slot", &slot).with("version", "");
         if position == 0 || position > snapshot.state.position {
             return Err(unknown());
