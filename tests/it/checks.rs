@@ -313,7 +313,10 @@ async fn what_can_not_be_an_explanation_is_refused_and_nothing_is_kept() {
     let long = "长".repeat(2_001);
     let ask = |items: &[(&RuleFinding, &str)]| justify(&seed, items);
     let at = |position| api::JustifyRequest { position, ..ask(&[(&year, "x")]) };
-    let slot = |unit: &str| Some(api::Slot { unit: unit.into(), ..seed.slot.clone().unwrap() });
+    let of_slot = |unit: &str, kind: api::Kind| {
+        let slot = api::Slot { unit: unit.into(), kind: kind.into(), ..seed.slot.clone().unwrap() };
+        api::JustifyRequest { slot: Some(slot), ..ask(&[(&year, "x")]) }
+    };
     for (what, request, expected) in [
         ("a finding that isn't there", ask(&[(&unknown, "x")]), "UNKNOWN_FINDING"),
         ("what passes by rounding", ask(&[(&rounded, "x")]), "UNKNOWN_FINDING"),
@@ -326,7 +329,8 @@ async fn what_can_not_be_an_explanation_is_refused_and_nothing_is_kept() {
         ("no key", api::JustifyRequest { idempotency_key: String::new(), ..ask(&[(&year, "x")]) }, "BAD_REQUEST"),
         ("a position that isn't there", at(99), "UNKNOWN_SUBMISSION"),
         ("a position that is no filing", at(1), "UNKNOWN_SUBMISSION"),
-        ("another's slot", api::JustifyRequest { slot: slot("407001"), ..ask(&[(&year, "x")]) }, "UNKNOWN_SUBMISSION"),
+        ("another slot of its own", of_slot("407002", api::Kind::Difference), "UNKNOWN_SUBMISSION"),
+        ("another's slot", of_slot("407001", api::Kind::Unit), "NOT_PERMITTED"),
     ] {
         let refusal = client.submissions().justify(request).await.unwrap_err();
         assert_eq!(reason(&refusal), expected, "{what}");
