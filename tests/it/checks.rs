@@ -303,6 +303,8 @@ async fn what_can_not_be_an_explanation_is_refused_and_nothing_is_kept() {
     let server = TestServer::fenyang().await;
     let form = form("shanxi-2024");
     let client = server.client(&unit("407002")).await;
+    let other = example("fenyang-2024/submissions/407001.json");
+    let other = server.client(&unit("407001")).await.submit(&other, &form).await.unwrap();
     let first = client.submit(&example(SEED), &form).await.unwrap();
     let seed = judged(&server, "407002").await;
     let of = |rule: &str| seed.rule_findings.iter().find(|found| found.rule == rule).unwrap().clone();
@@ -329,6 +331,7 @@ async fn what_can_not_be_an_explanation_is_refused_and_nothing_is_kept() {
         ("no key", api::JustifyRequest { idempotency_key: String::new(), ..ask(&[(&year, "x")]) }, "BAD_REQUEST"),
         ("a position that isn't there", at(99), "UNKNOWN_SUBMISSION"),
         ("a position that is no filing", at(1), "UNKNOWN_SUBMISSION"),
+        ("another's filing", at(other.position), "UNKNOWN_SUBMISSION"),
         ("another slot of its own", of_slot("407002", api::Kind::Difference), "UNKNOWN_SUBMISSION"),
         ("another's slot", of_slot("407001", api::Kind::Unit), "NOT_PERMITTED"),
     ] {
