@@ -208,7 +208,7 @@ impl Consolidator {
         let snapshot = self.snapshot();
         // Before anything is looked up: no answer tells a stranger what there is.
         let tree = snapshot.state.tree(slot.year).map(Arc::as_ref);
-        if false {
+        if !may(&actor, Operation::Justify, &slot.unit, tree) {
             return Err(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", &slot.unit));
         }
         let unknown = || Remark::new(Reason::UnknownSubmission).with("slot", &slot).with("version", "");

@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 
 use budget_consolidator::budget::form_set::FormSet;
 use budget_consolidator::budget::rule::{Books, evaluate};
+use budget_consolidator::consolidator::fold;
 use budget_consolidator::consolidator::record::Packed;
+use budget_consolidator::consolidator::verify::verify;
 use budget_consolidator::grpc;
+use budget_consolidator::ledger::image;
 use budget_consolidator::proto::api;
+use budget_consolidator::store::MemoryJournal;
 use budget_consolidator::submission_file::SubmissionFile;
 use prost::Message;
 use prost::bytes::{BufMut, Bytes};
@@ -157,6 +161,37 @@ fn damaged_form_sets_load_or_are_refused_with_a_place() {
     println!("{tried} damaged form sets, {loaded} of them loaded");
     assert!(loaded > 5, "{loaded} of {tried}");
     assert!(peak() < before + GROWTH_MIB_MAX, "{} MiB, {before} before", peak());
+}
+
+/// What is decided can be worked out again from the journal alone, whatever was filed: cells that could not be read
+/// included.
+#[tokio::test]
+async fn damaged_filings_that_are_sealed_can_be_worked_out_again() {
+    let journal = Arc::new(MemoryJournal::new());
+    let server = TestServer::on(journal.clone()).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let form = form("shanxi-2024");
+    let text = std::fs::read_to_string(project("examples/fenyang-2024/submissions/407003.json")).unwrap();
+    let client = server.client(&unit("407003")).await;
+    let (mut random, end) = (Random(4), Instant::now() + long_enough());
+    let (mut taken, mut refused, mut answered) = (0_u32, 0_u32, 0_u32);
+    while Instant::now() < end {
+        let Ok(file) = SubmissionFile::read_bytes(&damaged(text.as_bytes(), &mut random)) else { continue };
+        match client.submit(&file, &form).await {
+            Ok(answer) if answer.version > 0 => taken += 1,
+            Ok(_) => refused += 1,
+            Err(_) => answered += 1,
+        }
+    }
+    println!("{taken} damaged filings taken, {refused} refused with findings, {answered} answered otherwise");
+    assert!(refused > 5, "{taken} {refused} {answered}");
+    let state = server.consolidator.snapshot().state;
+    server.stop().await;
+    let verified = verify(journal.as_ref(), &|_| {}).unwrap();
+    let faults = (verified.unreadable.count, &verified.unfolded, verified.digests.count, verified.verdicts.count);
+    assert_eq!(faults, (0, &None, 0, 0), "{:?} {:?}", verified.digests.first, verified.verdicts.first);
+    assert_eq!(verified.submissions, u64::from(taken + refused));
+    assert_eq!(image::image(&fold(journal.as_ref()).unwrap()), image::image(&state));
 }
 
 /// Sends bytes as they are.
