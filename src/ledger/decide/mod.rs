@@ -1,0 +1,163 @@
+//! Decide: a command, looked at in the light of the state, becomes an event, a repeat or a refusal.
+//!
+//! Nothing changes here. The writer applies what was decided before it decides the next command,
+//! so two commands of one group can't both use the same headroom or version.
+
+mod control;
+mod filing;
+mod justify;
+mod registry;
+
+use std::sync::Arc;
+
+use super::actor::{Actor, Operation, may};
+use super::event::{Event, FormSetPublished, IdempotencyKey, Justification};
+use super::state::State;
+use super::{Contents, Position};
+use crate::budget::digest::Digest;
+use crate::budget::form_set::{FormFiles, FormSet};
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::Checked;
+use crate::budget::submission::{FormSetVersion, Round, Slot};
+use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
+pub use control::FigureOrder;
+pub use filing::{Filing, Judged, admit, judge};
+pub use justify::{JUSTIFICATION_CHARS_MAX, JUSTIFICATIONS_MAX};
+
+/// A command with all that decides it besides the state.
+#[derive(Debug)]
+pub struct Command {
+    /// Who asks.
+    pub actor: Actor,
+    /// The key of the request.
+    pub key: IdempotencyKey,
+    /// What the request says, as a digest.
+    pub fingerprint: Digest,
+    /// What is asked for.
+    pub action: Action,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Action {
+    /// Put a form set in force.
+    PublishFormSet {
+        /// Its files, loaded already.
+        form: Arc<FormSet>,
+    },
+    /// Put a year's unit tree in force.
+    ImportUnits {
+        /// Budget year.
+        year: u16,
+        /// All nodes.
+        nodes: Vec<Node>,
+    },
+    /// Issue control figures.
+    IssueControl {
+        /// Budget year.
+        year: u16,
+        /// Round.
+        round: Round,
+        /// The form set on whose cells they stand.
+        form_set: String,
+        /// The figures.
+        figures: Vec<FigureOrder>,
+    },
+    /// File a submission.
+    Submit(Filing),
+    /// Say why rules fail.
+    Justify {
+        /// Whose submission.
+        slot: Slot,
+        /// The version or refused attempt whose findings they are.
+        position: Position,
+        /// What is said about findings that it has: whoever asks has looked them up.
+        items: Vec<Justification>,
+    },
+}
+
+impl Action {
+    /// The operation that it is.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Action::PublishFormSet { .. } => Operation::PublishFormSet,
+            Action::ImportUnits { .. } => Operation::ImportUnits,
+            Action::IssueControl { .. } => Operation::IssueControl,
+            Action::Submit(_) => Operation::Submit,
+            Action::Justify { .. } => Operation::Justify,
+        }
+    }
+}
+
+/// What became of a command.
+#[derive(Debug, PartialEq)]
+pub enum Decision {
+    /// This happens; of a filing, with all that rules found.
+    Record(Box<Event>, Option<Arc<Checked>>),
+    /// It happened before, at that position: the same answer again.
+    Repeat(Position),
+}
+
+/// Decides a command.
+///
+/// # Errors
+/// The refusal, if it can't be done. Findings are no errors: a filing with refusing findings is a `Refused` event.
+pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Result<Decision, Remark> {
+    let Command { actor, key, fingerprint, action } = command;
+    if key.is_empty() || key.len() > 64 {
+        return Err(Remark::new(Reason::BadRequest).with("field", "idempotency_key").with("expected", "1–64"));
+    }
+    if let Some(used) = state.key_use(actor, action.operation(), key) {
+        if used.fingerprint == *fingerprint {
+            return Ok(Decision::Repeat(used.position));
+        }
+        return Err(Remark::new(Reason::KeyReused).with("key", key).with("position", used.position));
+    }
+    let event = match action {
+        Action::PublishFormSet { form } => {
+            permit(actor, Operation::PublishFormSet, BUREAU, None)?;
+            let form_set = FormSetVersion { id: form.id.clone(), digest: form.digest };
+            let files: Arc<FormFiles> = form.files.clone();
+            Event::FormSetPublished(FormSetPublished { form_set, files })
+        }
+        Action::ImportUnits { year, nodes } => {
+            permit(actor, Operation::ImportUnits, BUREAU, None)?;
+            registry::import_units(state, *year, nodes)?
+        }
+        Action::IssueControl { year, round, form_set, figures } => {
+            permit(actor, Operation::IssueControl, BUREAU, None)?;
+            control::issue(state, *year, *round, form_set, figures)?
+        }
+        Action::Submit(filing) => {
+            let judged = judge(state, actor, filing, contents)?;
+            let checked = judged.checked.clone();
+            return Ok(Decision::Record(Box::new(filing::record(&filing.reading, judged)), Some(checked)));
+        }
+        Action::Justify { slot, position, items } => {
+            permit(actor, Operation::Justify, &slot.unit, state.tree(slot.year).map(Arc::as_ref))?;
+            justify::justify(state, slot, *position, items)?
+        }
+    };
+    Ok(Decision::Record(Box::new(event), None))
+}
+
+fn permit(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTree>) -> Result<(), Remark> {
+    if may(actor, operation, node, tree) {
+        return Ok(());
+    }
+    Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node))
+}
+
+fn current_form<'s>(state: &'s State, id: &str, year: u16) -> Result<&'s Arc<FormSet>, Remark> {
+    let form = state.form_set(id).ok_or_else(|| {
+        let known: Vec<&str> = state.form_sets().map(|form| form.id.as_str()).collect();
+        Remark::new(Reason::UnknownFormSet).with("found", id).with("expected", known.join(", "))
+    })?;
+    if form.year != year {
+        return Err(Remark::new(Reason::YearDiffers)
+            .with("year", year)
+            .with("form_set", id)
+            .with("expected", form.year));
+    }
+    Ok(form)
+}
