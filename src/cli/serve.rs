@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::{Clock, Consolidator, SAVED_STATE_FILE, WriterThread, embedded_form_sets, store_fault};
 use crate::grpc;
+use crate::grpc::door::Door;
 use crate::ledger::event::Timestamp;
 use crate::store::{
     Journal, JournalError, MirrorOptions, MirroredJournal, ReplacedFile, STORE_FORMAT_FILE, SledJournal, SledOptions,
@@ -45,7 +46,7 @@ pub struct Options {
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    listener: TcpListener,
+    door: Door,
     consolidator: Consolidator,
     writer: WriterThread,
 }
@@ -72,12 +73,9 @@ pub async fn open_mirrored(
     mirror: Option<(&Path, MirrorOptions)>,
     listen: SocketAddr,
 ) -> Result<Server, Remark> {
-    if !listen.ip().is_loopback() {
-        return Err(Remark::new(Reason::BadRequest)
-            .with("field", "--listen")
-            .with("found", listen)
-            .with("expected", "127.0.0.1"));
-    }
+    let unbound = |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{listen}: {error}"));
+    let door = Door::insecure(TcpListener::bind(listen).await.map_err(unbound)?)?;
+    let address = door.address().map_err(unbound)?;
     let journal = open_journal(data, mirror).map_err(|error| at_start(store_fault(error)))?;
     let opened = Consolidator::open(
         journal,
@@ -86,10 +84,7 @@ pub async fn open_mirrored(
         Some(ReplacedFile::new(data, SAVED_STATE_FILE)),
     );
     let (consolidator, writer) = opened?;
-    let unbound = |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{listen}: {error}"));
-    let listener = TcpListener::bind(listen).await.map_err(unbound)?;
-    let address = listener.local_addr().map_err(unbound)?;
-    Ok(Server { address, listener, consolidator, writer })
+    Ok(Server { address, door, consolidator, writer })
 }
 
 fn open_journal(data: &Path, mirror: Option<(&Path, MirrorOptions)>) -> Result<Arc<dyn Journal>, JournalError> {
@@ -122,8 +117,8 @@ impl Server {
     /// # Errors
     /// What the network says.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Remark> {
-        let Server { listener, consolidator, writer, .. } = self;
-        let served = grpc::serve(consolidator.clone(), listener, shutdown, DRAIN).await;
+        let Server { door, consolidator, writer, .. } = self;
+        let served = grpc::serve(consolidator.clone(), door, shutdown, DRAIN).await;
         // A stream that outlived the drain may still hold a handle, so the writer is told and not left to guess.
         consolidator.close().await;
         let joined = tokio::task::spawn_blocking(move || writer.join()).await;

@@ -1,20 +1,57 @@
-//! Who is asking. The one place: today a header, trusted because plaintext is served on loopback only.
+//! Who is asking: the one place that turns a request into an [`Actor`].
+//!
+//! The door (`door.rs`) puts a [`Caller`] into the extensions of each request: over TLS the client's certificate, on
+//! loopback without TLS a promise to name the actor in a header. A request without a caller came in by no door of ours,
+//! and nobody is asking. Knows nothing of what an actor may do.
+
+use std::sync::Arc;
 
 use tonic::Request;
+use tonic::codegen::http::{Extensions, HeaderMap};
 
+use super::door::Peer;
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::actor::Actor;
 
-/// The metadata key that names the actor: `budget://407002/unit`.
+/// The metadata key that names the actor where there is no certificate: `budget://407002/unit`.
 pub const ACTOR_HEADER: &str = "x-budget-actor";
+
+/// How the connection of a request came in.
+#[derive(Clone, Debug)]
+pub(super) enum Caller {
+    /// Without TLS, on loopback: each request names its actor in [`ACTOR_HEADER`].
+    Named,
+    /// Over TLS, with this certificate.
+    #[expect(dead_code, reason = "the door with TLS comes next")]
+    Certified(Arc<Peer>),
+}
 
 /// The actor of a request.
 ///
 /// # Errors
-/// `UNKNOWN_ACTOR` if the header is absent, given twice or unreadable.
+/// Why it is not known, or not believed, who is asking.
 pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Remark> {
-    let unknown = |found: &str| Remark::new(Reason::UnknownActor).with("found", found).with("header", ACTOR_HEADER);
-    let mut values = request.metadata().get_all(ACTOR_HEADER).iter();
+    who(request.extensions(), request.metadata().as_ref())
+}
+
+/// The same for whoever sees only the parts of a request.
+///
+/// # Errors
+/// As [`actor`].
+pub(super) fn who(extensions: &Extensions, headers: &HeaderMap) -> Result<Actor, Remark> {
+    match extensions.get::<Caller>() {
+        Some(Caller::Named) => named(headers),
+        Some(Caller::Certified(peer)) => peer.actor(),
+        None => Err(unknown("")),
+    }
+}
+
+fn unknown(found: &str) -> Remark {
+    Remark::new(Reason::UnknownActor).with("found", found).with("header", ACTOR_HEADER)
+}
+
+fn named(headers: &HeaderMap) -> Result<Actor, Remark> {
+    let mut values = headers.get_all(ACTOR_HEADER).iter();
     let value = values.next().ok_or_else(|| unknown(""))?;
     let text = value.to_str().map_err(|_| unknown("?"))?;
     if values.next().is_some() {

@@ -1,7 +1,7 @@
 //! The server side of tonic: one file per service, and what they share. Wire types stop here.
 //!
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
-//! Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
+//! How connections come in: `door.rs`. Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
 //! What tonic itself refuses: `explained.rs`. Whether it takes filings, for load balancers: `health.rs`.
 //! Core values to messages and back: `convert.rs`.
 
@@ -9,6 +9,7 @@ mod audit;
 mod consolidation;
 mod control_figure;
 mod convert;
+pub mod door;
 mod explained;
 mod findings;
 mod health;
@@ -22,8 +23,7 @@ mod submission;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
 use tonic::transport::{Error, Server};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
@@ -34,16 +34,17 @@ use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::view::Scope;
 use crate::proto::{DESCRIPTORS, api};
 
+use door::Door;
 use explained::Explained;
 pub use identity::ACTOR_HEADER;
 
-/// Serves on a listener until `shutdown` is done and the open streams have ended, at most `drain` later.
+/// Serves at a door until `shutdown` is done and the open streams have ended, at most `drain` later.
 ///
 /// # Errors
 /// What tonic says if it can't serve.
 pub async fn serve(
     consolidator: Consolidator,
-    listener: TcpListener,
+    door: Door,
     shutdown: impl Future<Output = ()> + Send + 'static,
     drain: Duration,
 ) -> Result<(), Error> {
@@ -57,9 +58,7 @@ pub async fn serve(
         let _ = stopping.send(());
     };
     let watch = tokio::spawn(health::follow(health, consolidator.clone()));
-    // Without it, every answer waits until the client has acknowledged the headers before it: some 40 ms.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = router(consolidator, health_service).serve_with_incoming_shutdown(incoming, shutdown);
+    let serving = router(consolidator, health_service).serve_with_incoming_shutdown(door.open(), shutdown);
     // Graceful shutdown waits for open streams, and a stream may stay open for ever: hence the deadline.
     let deadline = async {
         match stopped.await {

@@ -9,6 +9,7 @@ use budget_consolidator::budget::form_set::{FormFiles, FormSet};
 use budget_consolidator::budget::submission::{Kind, Round, Slot};
 use budget_consolidator::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets};
 use budget_consolidator::grpc;
+use budget_consolidator::grpc::door::Door;
 use budget_consolidator::ledger::event::Timestamp;
 use budget_consolidator::proto::api;
 use budget_consolidator::store::{Journal, MemoryJournal, ReplacedFile};
@@ -92,7 +93,7 @@ impl TestServer {
             let stopped = async {
                 let _ = stopped.await;
             };
-            grpc::serve(served, listener, stopped, Duration::from_secs(2)).await.unwrap();
+            grpc::serve(served, Door::insecure(listener).unwrap(), stopped, Duration::from_secs(2)).await.unwrap();
         });
         TestServer { consolidator, address, stop, serving, writer }
     }
