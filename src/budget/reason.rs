@@ -223,6 +223,12 @@ reasons! {
     StoreInUse = "STORE_IN_USE",
     /// Too much is waiting: nothing was applied, try again.
     Busy = "BUSY",
+    /// One identity follows more status boards at once than it may.
+    TooManyWatches = "TOO_MANY_WATCHES",
+    /// A client that follows a status board takes nothing.
+    WatchTooSlow = "WATCH_TOO_SLOW",
+    /// The server stops, and with it whatever was followed.
+    ServerStopping = "SERVER_STOPPING",
     /// It is not known whether this was applied: ask again with the same key.
     OutcomeUnknown = "OUTCOME_UNKNOWN",
     /// A stored record can't be read.

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
@@ -81,6 +81,8 @@ pub struct Consolidator {
 struct Shared {
     journal: Arc<dyn Journal>,
     published: ArcSwap<State>,
+    /// The position of what is published, for those who wait for it to move.
+    moved: watch::Sender<Position>,
     accepting: AtomicBool,
     metrics: Metrics,
 }
@@ -116,6 +118,7 @@ impl Consolidator {
         tracing::info!(from, position = state.position, "journal folded");
         let saver = saved.map(|file| Saver::start(file, journal.clone(), from)).transpose()?;
         let shared = Arc::new(Shared {
+            moved: watch::Sender::new(state.position),
             journal,
             published: ArcSwap::from_pointee(state),
             accepting: AtomicBool::new(true),
@@ -136,6 +139,11 @@ impl Consolidator {
     /// The state that readers see: everything acknowledged, nothing else.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { state: self.shared.published.load_full(), journal: self.shared.journal.clone() }
+    }
+
+    /// The position of the readers' state as it moves. However many wait for it, the writer only says it once.
+    pub fn positions(&self) -> watch::Receiver<Position> {
+        self.shared.moved.subscribe()
     }
 
     /// Whether the writer still accepts commands.

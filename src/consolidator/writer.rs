@@ -143,6 +143,7 @@ impl Writer {
                 tracing::debug!(events = batch.len(), bytes, position = state.position, "group durable");
                 let state = Arc::new(state);
                 self.shared.published.store(state.clone());
+                self.shared.moved.send_replace(state.position);
                 for (reply, answer) in answers {
                     if let Ok(done) = &answer {
                         self.shared.metrics.done(done);

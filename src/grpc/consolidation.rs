@@ -1,13 +1,15 @@
-//! ConsolidationService: sums, where they come from, and who has filed.
+//! ConsolidationService: sums, where they come from, and who has filed (`board.rs`, `watch.rs`).
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::board;
 use super::convert;
 use super::limits;
 use super::rule_finding::{self, Wording};
 use super::status::status;
+use super::watch::{Stopping, WatchStream, Watches};
 use super::{identity, scope};
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::form_set::{Column, FormSet, RollUp, Table};
@@ -18,10 +20,19 @@ use crate::budget::rule::Verdict;
 use crate::budget::submission::{Content, FiledRow, FiledTable, Kind, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
-use crate::ledger::view::{self, NodeView, Posted, Scope, Standing, TransferStanding};
+use crate::ledger::view::{self, NodeView, Posted, Scope, TransferStanding};
 use crate::proto::api;
 
-pub(super) struct Consolidation(pub(super) Consolidator);
+pub(super) struct Consolidation {
+    consolidator: Consolidator,
+    watches: Watches,
+}
+
+impl Consolidation {
+    pub(super) fn new(consolidator: Consolidator, stopping: Stopping) -> Consolidation {
+        Consolidation { watches: Watches::new(consolidator.clone(), stopping), consolidator }
+    }
+}
 
 /// A scope of the wire, if the asker may see it, with the state that it is looked up in.
 fn scope_in(snapshot: &Snapshot, request: &Request<impl Sized>, asked: Option<&api::Scope>) -> Result<Scope, Remark> {
@@ -30,7 +41,7 @@ fn scope_in(snapshot: &Snapshot, request: &Request<impl Sized>, asked: Option<&a
     scope(snapshot, &actor, &asked.node, asked.year, asked.round, &asked.form_set)
 }
 
-fn node_name(tree: &UnitTree, code: &str) -> String {
+pub(super) fn node_name(tree: &UnitTree, code: &str) -> String {
     match tree.node(code) {
         Some(node) => node.name.clone(),
         None if code == BUREAU => "财政局".to_owned(),
@@ -328,47 +339,19 @@ fn share_out(share: &view::Share) -> api::TraceShare {
     }
 }
 
-fn status_out(snapshot: &Snapshot, scope: &Scope) -> Result<api::GetStatusBoardResponse, Remark> {
-    let state = &snapshot.state;
-    let tree = view::tree(state, scope)?;
-    let lines = view::status(state, scope)?;
-    let count = |standing: Standing| {
-        u32::try_from(lines.iter().filter(|line| line.standing == standing).count()).unwrap_or(u32::MAX)
-    };
-    let line_out = |line: &view::StatusLine| {
-        let standing = match line.standing {
-            Standing::Missing => api::Standing::Missing,
-            Standing::Refused => api::Standing::Refused,
-            Standing::Submitted => api::Standing::Submitted,
-        };
-        let (refused_position, refused_time) = line.refused_since.unwrap_or_default();
-        api::StatusLine {
-            unit: line.unit.code.to_string(),
-            name: line.unit.name.clone(),
-            standing: standing.into(),
-            version: line.latest.as_ref().map(convert::version_out),
-            refused: u32::try_from(line.refused).unwrap_or(u32::MAX),
-            refused_position,
-            refused_time_ms: refused_time.0,
-        }
-    };
-    Ok(api::GetStatusBoardResponse {
-        node: scope.node.to_string(),
-        name: node_name(tree, &scope.node),
-        year: scope.year.into(),
-        round: convert::round_out(scope.round),
-        submitted: count(Standing::Submitted),
-        refused: count(Standing::Refused),
-        missing: count(Standing::Missing),
-        lines: lines.iter().map(line_out).collect(),
-        position: state.position,
-    })
-}
-
 #[tonic::async_trait]
 impl api::consolidation_service_server::ConsolidationService for Consolidation {
+    type WatchStream = WatchStream;
+
+    async fn watch(&self, request: Request<api::WatchRequest>) -> Result<Response<WatchStream>, Status> {
+        let snapshot = self.consolidator.snapshot();
+        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        let actor = identity::actor(&request).map_err(status)?;
+        self.watches.open(actor, scope, request.get_ref()).map(Response::new).map_err(status)
+    }
+
     async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {
-        let snapshot = self.0.snapshot();
+        let snapshot = self.consolidator.snapshot();
         let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
         view_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
@@ -377,13 +360,13 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         &self,
         request: Request<api::ListRowsRequest>,
     ) -> Result<Response<api::ListRowsResponse>, Status> {
-        let snapshot = self.0.snapshot();
+        let snapshot = self.consolidator.snapshot();
         let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
         rows_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
 
     async fn trace(&self, request: Request<api::TraceRequest>) -> Result<Response<api::TraceResponse>, Status> {
-        let snapshot = self.0.snapshot();
+        let snapshot = self.consolidator.snapshot();
         let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
         trace_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
@@ -392,8 +375,8 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         &self,
         request: Request<api::GetStatusBoardRequest>,
     ) -> Result<Response<api::GetStatusBoardResponse>, Status> {
-        let snapshot = self.0.snapshot();
+        let snapshot = self.consolidator.snapshot();
         let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
-        status_out(&snapshot, &scope).map(Response::new).map_err(status)
+        board::get(&snapshot.state, &scope).map(Response::new).map_err(status)
     }
 }

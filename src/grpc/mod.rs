@@ -3,9 +3,11 @@
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
 //! How connections come in: `door.rs`. Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
 //! What tonic itself refuses: `explained.rs`. Whether it takes filings, for load balancers: `health.rs`.
+//! Streams that follow the status board: `watch.rs`.
 //! Core values to messages and back: `convert.rs`.
 
 mod audit;
+mod board;
 mod consolidation;
 mod control_figure;
 mod convert;
@@ -19,6 +21,7 @@ mod registry;
 mod rule_finding;
 mod status;
 mod submission;
+mod watch;
 
 use std::future::Future;
 use std::time::Duration;
@@ -37,6 +40,7 @@ use crate::proto::{DESCRIPTORS, api};
 use door::Door;
 use explained::Explained;
 pub use identity::ACTOR_HEADER;
+use watch::Stopping;
 
 /// Serves at a door until `shutdown` is done and the open streams have ended, at most `drain` later.
 ///
@@ -48,23 +52,23 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
     drain: Duration,
 ) -> Result<(), Error> {
-    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stopping, stopped) = watch::stopping();
     let (health, health_service) = tonic_health::server::health_reporter();
     let told = health.clone();
     let shutdown = async move {
         shutdown.await;
         // Whoever balances load looks elsewhere while what is under way is finished.
         health::not_serving(&told).await;
-        let _ = stopping.send(());
+        stopping.now();
     };
-    let watch = tokio::spawn(health::follow(health, consolidator.clone()));
-    let serving = router(consolidator, health_service).serve_with_incoming_shutdown(door.open(), shutdown);
-    // Graceful shutdown waits for open streams, and a stream may stay open for ever: hence the deadline.
+    let following = tokio::spawn(health::follow(health, consolidator.clone()));
+    let serving = router(consolidator, health_service, stopped.clone());
+    let serving = serving.serve_with_incoming_shutdown(door.open(), shutdown);
+    // Graceful shutdown waits for open streams. Watches end by themselves; a filing may stay open for ever: hence the
+    // deadline.
     let deadline = async {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(drain).await,
-            Err(_) => std::future::pending().await,
-        }
+        stopped.wait().await;
+        tokio::time::sleep(drain).await;
     };
     let served = tokio::select! {
         ended = serving => ended,
@@ -73,11 +77,11 @@ pub async fn serve(
             Ok(())
         }
     };
-    watch.abort();
+    following.abort();
     served
 }
 
-fn router(consolidator: Consolidator, health_service: HealthServer<impl Health>) -> Router {
+fn router(consolidator: Consolidator, health_service: HealthServer<impl Health>, stopping: Stopping) -> Router {
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let mut server = Server::builder()
@@ -106,7 +110,11 @@ fn router(consolidator: Consolidator, health_service: HealthServer<impl Health>)
     }
     add!(submission_service_server, SubmissionServiceServer, submission::Submissions(services.clone()));
     add!(control_figure_service_server, ControlFigureServiceServer, control_figure::ControlFigures(services.clone()));
-    add!(consolidation_service_server, ConsolidationServiceServer, consolidation::Consolidation(services.clone()));
+    add!(
+        consolidation_service_server,
+        ConsolidationServiceServer,
+        consolidation::Consolidation::new(services.clone(), stopping)
+    );
     add!(registry_service_server, RegistryServiceServer, registry::Registry(services.clone()));
     add!(audit_service_server, AuditServiceServer, audit::Audit(services));
     server

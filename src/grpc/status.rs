@@ -48,7 +48,7 @@ fn code(reason: Reason) -> Code {
         | Reason::CappedCellBlank
         | Reason::CeilingElsewhere
         | Reason::NotSummed => Code::FailedPrecondition,
-        Reason::VersionConflict | Reason::FindingsOutdated | Reason::KeyReused => Code::Aborted,
+        Reason::VersionConflict | Reason::FindingsOutdated | Reason::KeyReused | Reason::WatchTooSlow => Code::Aborted,
         Reason::UnknownTable
         | Reason::DuplicateTable
         | Reason::TableNotOfKind
@@ -109,10 +109,13 @@ fn code(reason: Reason) -> Code {
         | Reason::FileDuplicateKey
         | Reason::FileUnquoted
         | Reason::FileWrongValue => Code::InvalidArgument,
-        Reason::StoreFull => Code::ResourceExhausted,
-        Reason::StoreStopped | Reason::CannotStart | Reason::StoreInUse | Reason::Busy | Reason::OutcomeUnknown => {
-            Code::Unavailable
-        }
+        Reason::StoreFull | Reason::TooManyWatches => Code::ResourceExhausted,
+        Reason::StoreStopped
+        | Reason::CannotStart
+        | Reason::StoreInUse
+        | Reason::Busy
+        | Reason::OutcomeUnknown
+        | Reason::ServerStopping => Code::Unavailable,
         // The last five are said at a start, by `restore` and `backup`: no request meets them.
         Reason::JournalDamaged
         | Reason::JournalNewer

@@ -8,6 +8,7 @@
 //! [`crate::consolidator`]; what a submission or a sum is stands in [`crate::budget`].
 
 pub mod actor;
+pub mod board;
 pub mod checks;
 pub mod control;
 pub mod decide;

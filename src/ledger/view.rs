@@ -1,13 +1,12 @@
-//! What readers ask of a state: sums of a node, where a figure comes from, who has filed.
+//! What readers ask of a state: sums of a node, where a figure comes from. Who has filed: `board.rs`.
 //!
 //! All of it is looked up or derived on the spot; nothing here changes anything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::event::Timestamp;
+use super::Contents;
 use super::state::{Book, BookKey, Filings, State, Version};
-use super::{Contents, Position};
 use crate::budget::cell::{Cell, CellAddress, RowKey};
 use crate::budget::form_set::{FormSet, RollUp, Rows, Table};
 use crate::budget::money::Money;
@@ -149,7 +148,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn slot(&self, unit: &str, kind: Kind) -> Slot {
+    pub(super) fn slot(&self, unit: &str, kind: Kind) -> Slot {
         Slot { unit: unit.into(), year: self.year, round: self.round, kind }
     }
 }
@@ -504,66 +503,4 @@ pub fn eliminations(state: &State, scope: &Scope, address: &CellAddress) -> Vec<
         }
     }
     found
-}
-
-/// Where one expected unit stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Nothing came.
-    Missing,
-    /// Something came and was refused; nothing counts.
-    Refused,
-    /// A version counts.
-    Submitted,
-}
-
-impl Standing {
-    /// The name used in answers.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Standing::Missing => "missing",
-            Standing::Refused => "refused",
-            Standing::Submitted => "submitted",
-        }
-    }
-}
-
-/// One line of the status board.
-#[derive(Clone, Debug)]
-pub struct StatusLine {
-    /// The unit.
-    pub unit: Node,
-    /// Where it stands.
-    pub standing: Standing,
-    /// The version that counts.
-    pub latest: Option<Version>,
-    /// How many attempts were refused.
-    pub refused: usize,
-    /// Position and time of the last refused attempt, if it came after the version that counts.
-    pub refused_since: Option<(Position, Timestamp)>,
-}
-
-/// Who below a node was expected to file, and where each stands. Units not separately budgeted are not expected.
-///
-/// # Errors
-/// `UNKNOWN_YEAR` or `UNKNOWN_UNIT`.
-pub fn status(state: &State, scope: &Scope) -> Result<Vec<StatusLine>, Remark> {
-    let tree = tree(state, scope)?;
-    let line = |unit: &Node| {
-        let filings = state.filings(&scope.slot(&unit.code, Kind::Unit)).cloned().unwrap_or_default();
-        let latest = filings.latest().cloned();
-        let standing = match (&latest, filings.refused.last()) {
-            (Some(_), _) => Standing::Submitted,
-            (None, Some(_)) => Standing::Refused,
-            (None, None) => Standing::Missing,
-        };
-        StatusLine {
-            unit: unit.clone(),
-            standing,
-            refused: filings.refused.len(),
-            refused_since: filings.refused_since(Position::MAX),
-            latest,
-        }
-    };
-    Ok(tree.budgeted_below(&scope.node).into_iter().map(line).collect())
 }

@@ -27,4 +27,5 @@ mod saved_state;
 mod seed;
 mod support;
 mod view_rules;
+mod watch;
 mod wire;

@@ -156,6 +156,11 @@ pub fn new_key() -> String {
 impl Client {
     pub async fn connect(address: &str, actor: &str) -> Client {
         let channel = Endpoint::from_shared(address.to_owned()).unwrap().connect().await.unwrap();
+        Client::on(channel, actor)
+    }
+
+    /// On a connection that is there already.
+    pub fn on(channel: Channel, actor: &str) -> Client {
         Client { connection: InterceptedService::new(channel, As(actor.to_owned())) }
     }
 

@@ -13,7 +13,7 @@ use super::stream::call;
 use super::{Scene, assert_refused};
 use crate::support::*;
 
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 19] = [
     "SubmissionService/Submit",
     "SubmissionService/DryRun",
     "SubmissionService/GetSubmission",
@@ -24,6 +24,7 @@ const METHODS: [&str; 18] = [
     "ConsolidationService/ListRows",
     "ConsolidationService/Trace",
     "ConsolidationService/GetStatusBoard",
+    "ConsolidationService/Watch",
     "RegistryService/ImportUnits",
     "RegistryService/ListUnits",
     "RegistryService/PublishFormSet",

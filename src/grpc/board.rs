@@ -1,0 +1,62 @@
+//! The status board as messages. Which line says what is decided in [`crate::ledger::board`].
+
+use super::consolidation::node_name;
+use super::convert;
+use crate::budget::reason::Remark;
+use crate::ledger::board::{self, Board, Counts, Standing, StatusLine};
+use crate::ledger::state::State;
+use crate::ledger::view::{self, Scope};
+use crate::proto::api;
+
+/// The board of a node.
+pub(super) fn get(state: &State, scope: &Scope) -> Result<api::GetStatusBoardResponse, Remark> {
+    out(state, scope, &board::board(state, scope)?)
+}
+
+/// A board as a message.
+pub(super) fn out(state: &State, scope: &Scope, board: &Board) -> Result<api::GetStatusBoardResponse, Remark> {
+    let tree = view::tree(state, scope)?;
+    let counts = counts(&board.counts);
+    Ok(api::GetStatusBoardResponse {
+        node: scope.node.to_string(),
+        name: node_name(tree, &scope.node),
+        year: scope.year.into(),
+        round: convert::round_out(scope.round),
+        submitted: counts.submitted,
+        refused: counts.refused,
+        missing: counts.missing,
+        lines: board.lines.iter().map(line).collect(),
+        position: state.position,
+        counts: Some(counts),
+    })
+}
+
+/// How many stand where.
+pub(super) fn counts(counts: &Counts) -> api::StandingCounts {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    api::StandingCounts {
+        expected: number(counts.expected()),
+        missing: number(counts.of(Standing::Missing)),
+        refused: number(counts.of(Standing::Refused)),
+        submitted: number(counts.of(Standing::Submitted)),
+    }
+}
+
+/// One line.
+pub(super) fn line(line: &StatusLine) -> api::StatusLine {
+    let standing = match line.standing {
+        Standing::Missing => api::Standing::Missing,
+        Standing::Refused => api::Standing::Refused,
+        Standing::Submitted => api::Standing::Submitted,
+    };
+    let (refused_position, refused_time) = line.refused_since.unwrap_or_default();
+    api::StatusLine {
+        unit: line.unit.code.to_string(),
+        name: line.unit.name.clone(),
+        standing: standing.into(),
+        version: line.latest.as_ref().map(convert::version_out),
+        refused: u32::try_from(line.refused).unwrap_or(u32::MAX),
+        refused_position,
+        refused_time_ms: refused_time.0,
+    }
+}
