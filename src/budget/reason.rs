@@ -115,6 +115,8 @@ reasons! {
     UnknownActor = "UNKNOWN_ACTOR",
     /// This actor may not do this.
     NotPermitted = "NOT_PERMITTED",
+    /// There is no such method, or none that is let in.
+    UnknownMethod = "UNKNOWN_METHOD",
     /// A required part of the request is absent or can't be read.
     BadRequest = "BAD_REQUEST",
     /// The unit tree of the year has no such unit.

@@ -1,11 +1,13 @@
 //! The server side of tonic: one file per service, and what they share. Wire types stop here.
 //!
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
-//! How connections come in: `door.rs`. Who is asking: `identity.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
+//! How connections come in: `door.rs`. Who is asking: `identity.rs`. What each request passes first: `gate.rs`; who may
+//! call what: `access.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
 //! What tonic itself refuses: `explained.rs`. Whether it takes filings, for load balancers: `health.rs`.
 //! Streams that follow the status board: `watch.rs`.
 //! Core values to messages and back: `convert.rs`.
 
+pub mod access;
 mod audit;
 mod board;
 mod consolidation;
@@ -14,6 +16,7 @@ mod convert;
 pub mod door;
 mod explained;
 mod findings;
+mod gate;
 mod health;
 mod identity;
 pub mod limits;
@@ -26,9 +29,11 @@ mod watch;
 use std::future::Future;
 use std::time::Duration;
 
+use tonic::service::Routes;
 use tonic::transport::server::Router;
 use tonic::transport::{Error, Server};
 use tonic_health::pb::health_server::{Health, HealthServer};
+use tower_layer::Layer;
 
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Round, UnitCode};
@@ -39,6 +44,7 @@ use crate::proto::{DESCRIPTORS, api};
 
 use door::Door;
 use explained::Explained;
+use gate::{Gate, gate};
 pub use identity::ACTOR_HEADER;
 use watch::Stopping;
 
@@ -81,7 +87,11 @@ pub async fn serve(
     served
 }
 
-fn router(consolidator: Consolidator, health_service: HealthServer<impl Health>, stopping: Stopping) -> Router {
+fn router(
+    consolidator: Consolidator,
+    health_service: HealthServer<impl Health>,
+    stopping: Stopping,
+) -> Router<impl Layer<Routes, Service = Gate<Routes>> + Clone> {
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let mut server = Server::builder()
@@ -89,6 +99,7 @@ fn router(consolidator: Consolidator, health_service: HealthServer<impl Health>,
         .initial_connection_window_size(limits::WINDOW_BYTES)
         .initial_stream_window_size(limits::WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .layer(gate())
         .add_service(health_service);
     match reflection().build_v1() {
         Ok(service) => server = server.add_service(service),

@@ -28,6 +28,7 @@ fn code(reason: Reason) -> Code {
     match reason {
         Reason::UnknownActor => Code::Unauthenticated,
         Reason::NotPermitted => Code::PermissionDenied,
+        Reason::UnknownMethod => Code::Unimplemented,
         Reason::UnknownUnit
         | Reason::UnknownYear
         | Reason::UnknownFormSet

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::budget::submission::UnitCode;
-use crate::budget::unit_tree::{BUREAU, UnitTree};
+use crate::budget::unit_tree::{BUREAU, NodeRole, UnitTree};
 
 /// In what capacity somebody acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,28 +101,127 @@ impl Operation {
     ];
 }
 
+/// How the node that something is done to lies to the actor's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Relation {
+    /// It is the actor's own.
+    Own,
+    /// It stands below, however deep.
+    Child,
+    /// It stands above, however high.
+    Parent,
+    /// It stands beside: both have the same parent.
+    Sibling,
+    /// Anything else, nodes that don't exist included: nobody learns which of the two it is.
+    Stranger,
+}
+
+impl Relation {
+    /// All relations.
+    pub const ALL: [Relation; 5] =
+        [Relation::Own, Relation::Child, Relation::Parent, Relation::Sibling, Relation::Stranger];
+
+    /// The name used in the table of who may do what.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Relation::Own => "own",
+            Relation::Child => "child",
+            Relation::Parent => "parent",
+            Relation::Sibling => "sibling",
+            Relation::Stranger => "stranger",
+        }
+    }
+
+    /// How `node` lies to `own` in the tree of the year, if there is one.
+    pub fn of(own: &str, node: &str, tree: Option<&UnitTree>) -> Relation {
+        if own == node {
+            return Relation::Own;
+        }
+        let Some(tree) = tree else { return Relation::Stranger };
+        let parent = |code: &str| tree.node(code).map(|node| &node.parent);
+        if tree.contains(node) && tree.is_within(node, own) {
+            Relation::Child
+        } else if tree.contains(own) && tree.is_within(own, node) {
+            Relation::Parent
+        } else if parent(own).is_some_and(|above| parent(node) == Some(above)) {
+            Relation::Sibling
+        } else {
+            Relation::Stranger
+        }
+    }
+}
+
+/// How far a role reaches with an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nowhere: this role never does that.
+    Nowhere,
+    /// Its own node.
+    Own,
+    /// The nodes below its own, and not itself: what one's own filing must not be judged by.
+    Below,
+    /// Its own node and all below it.
+    Subtree,
+    /// Every node.
+    Everywhere,
+}
+
+impl Reach {
+    /// Whether it reaches nodes that lie so.
+    pub fn covers(self, relation: Relation) -> bool {
+        match self {
+            Reach::Nowhere => false,
+            Reach::Own => relation == Relation::Own,
+            Reach::Below => relation == Relation::Child,
+            Reach::Subtree => matches!(relation, Relation::Own | Relation::Child),
+            Reach::Everywhere => true,
+        }
+    }
+}
+
+/// The table behind [`may`]: which role reaches how far with which operation.
+///
+/// Separation of duties is in here: who files (units, departments) never judges its own filing, the bureau judges and
+/// never files, auditors change nothing, administrators install and do nothing else.
+pub fn reach(role: Role, operation: Operation) -> Reach {
+    use Operation::{Export, ImportUnits, IssueControl, Justify, PublishFormSet, Read, Submit};
+    use Role::{Administrator, Auditor, Bureau, Department, Unit};
+    match (operation, role) {
+        (Submit | Justify, Unit | Department) => Reach::Own,
+        (Submit | Justify, Bureau | Auditor | Administrator) => Reach::Nowhere,
+        (IssueControl, Bureau) => Reach::Everywhere,
+        (IssueControl, Unit | Department | Auditor | Administrator) => Reach::Nowhere,
+        (ImportUnits | PublishFormSet, Administrator | Bureau) => Reach::Everywhere,
+        (ImportUnits | PublishFormSet, Unit | Department | Auditor) => Reach::Nowhere,
+        (Read, Unit) => Reach::Own,
+        (Read, Department) => Reach::Subtree,
+        (Read | Export, Bureau | Auditor | Administrator) => Reach::Everywhere,
+        (Export, Unit | Department) => Reach::Nowhere,
+    }
+}
+
+/// Whether a role can be that of a node at all: bureau, auditors and administrators are the bureau's own, and nobody
+/// else is; a department's node has no unit's role, nor the other way round.
+pub fn fits(actor: &Actor, tree: Option<&UnitTree>) -> bool {
+    let meant = match actor.role {
+        Role::Bureau | Role::Auditor | Role::Administrator => return actor.node == BUREAU,
+        Role::Unit => NodeRole::Unit,
+        Role::Department => NodeRole::Department,
+    };
+    let node = tree.and_then(|tree| tree.node(&actor.node));
+    actor.node != BUREAU && node.is_none_or(|node| node.role == meant)
+}
+
 /// The one place that says who may do what: deny by default.
 ///
 /// `node` is the node that it is done to; `tree` the tree of the year, if there is one.
 pub fn may(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTree>) -> bool {
-    let own = actor.node == node;
-    // Bureau, auditors and administrators are the bureau's own: no other node can give itself their powers.
-    if matches!(actor.role, Role::Bureau | Role::Auditor | Role::Administrator) && actor.node != BUREAU {
-        return false;
-    }
-    let within = own || tree.is_some_and(|tree| tree.is_within(node, &actor.node));
-    match (operation, actor.role) {
-        (Operation::Submit | Operation::Justify, Role::Unit | Role::Department) => own,
-        (Operation::IssueControl, Role::Bureau) => true,
-        (Operation::ImportUnits | Operation::PublishFormSet, Role::Administrator | Role::Bureau) => true,
-        (Operation::Read, Role::Unit) => own,
-        (Operation::Read, Role::Department) => within,
-        (Operation::Read | Operation::Export, Role::Bureau | Role::Auditor | Role::Administrator) => true,
-        (Operation::Export, Role::Unit | Role::Department) => false,
-        (Operation::Submit | Operation::Justify, Role::Bureau | Role::Auditor | Role::Administrator)
-        | (Operation::IssueControl, Role::Unit | Role::Department | Role::Auditor | Role::Administrator)
-        | (Operation::ImportUnits | Operation::PublishFormSet, Role::Unit | Role::Department | Role::Auditor) => false,
-    }
+    fits(actor, tree) && reach(actor.role, operation).covers(Relation::of(&actor.node, node, tree))
+}
+
+/// Whether there is any node that this actor may do it to: asked before a request is read.
+pub fn may_somewhere(actor: &Actor, operation: Operation) -> bool {
+    fits(actor, None) && reach(actor.role, operation) != Reach::Nowhere
 }
 
 #[cfg(test)]
@@ -139,6 +238,90 @@ mod tests {
                 );
             }
             assert!(may(&Actor { node: BUREAU.into(), role }, Operation::Read, "407002", None));
+        }
+    }
+
+    fn node(code: &str, parent: &str, role: NodeRole) -> crate::budget::unit_tree::Node {
+        crate::budget::unit_tree::Node {
+            code: code.into(),
+            parent: parent.into(),
+            name: code.to_owned(),
+            role,
+            unit_type: String::new(),
+            funding: String::new(),
+            division: String::new(),
+            budgeted: true,
+        }
+    }
+
+    #[test]
+    fn nodes_lie_to_each_other_as_the_tree_has_them() {
+        use NodeRole::{Department, Unit};
+        let nodes = vec![
+            node("407", "0", Department),
+            node("407001", "407", Unit),
+            node("407002", "407", Unit),
+            node("407002001", "407002", Unit),
+            node("508", "0", Department),
+        ];
+        let tree = UnitTree::new(1, nodes).unwrap();
+        for (own, other, relation) in [
+            ("407002", "407002", Relation::Own),
+            ("407002", "407002001", Relation::Child),
+            ("407", "407002001", Relation::Child),
+            ("0", "508", Relation::Child),
+            ("407002001", "407", Relation::Parent),
+            ("407", "0", Relation::Parent),
+            ("407002", "407001", Relation::Sibling),
+            ("407", "508", Relation::Sibling),
+            ("407002001", "407001", Relation::Stranger),
+            ("407002", "508", Relation::Stranger),
+            ("407002", "407999", Relation::Stranger),
+            ("407999", "407002", Relation::Stranger),
+            ("407999", "0", Relation::Stranger),
+        ] {
+            assert_eq!(Relation::of(own, other, Some(&tree)), relation, "{own} {other}");
+            let blind = if own == other { Relation::Own } else { Relation::Stranger };
+            assert_eq!(Relation::of(own, other, None), blind, "{own} {other}");
+        }
+        // A role that is not its node's is no role at all.
+        for (text, fit) in [
+            ("budget://407/department", true),
+            ("budget://407002/unit", true),
+            ("budget://407999/unit", true),
+            ("budget://407002/department", false),
+            ("budget://407/unit", false),
+            ("budget://0/unit", false),
+            ("budget://0/department", false),
+            ("budget://0/auditor", true),
+            ("budget://407/auditor", false),
+        ] {
+            let actor = Actor::parse(text).unwrap();
+            assert_eq!(fits(&actor, Some(&tree)), fit, "{text}");
+            assert_eq!(may(&actor, Operation::Read, &actor.node, Some(&tree)), fit, "{text}");
+        }
+    }
+
+    #[test]
+    fn duties_are_separate() {
+        for operation in Operation::ALL {
+            let changes = !matches!(operation, Operation::Read | Operation::Export);
+            if changes {
+                assert_eq!(reach(Role::Auditor, operation), Reach::Nowhere, "{operation:?}");
+            }
+            let installs = matches!(operation, Operation::ImportUnits | Operation::PublishFormSet);
+            if changes && !installs {
+                assert_eq!(reach(Role::Administrator, operation), Reach::Nowhere, "{operation:?}");
+            }
+            // Nobody reaches beside or above itself, except those whose node is above all.
+            for role in [Role::Unit, Role::Department] {
+                for relation in [Relation::Parent, Relation::Sibling, Relation::Stranger] {
+                    assert!(!reach(role, operation).covers(relation), "{role:?} {operation:?} {relation:?}");
+                }
+            }
+        }
+        for role in [Role::Bureau, Role::Auditor, Role::Administrator] {
+            assert_eq!(reach(role, Operation::Submit), Reach::Nowhere);
         }
     }
 

@@ -14,9 +14,11 @@ use budget_consolidator::ledger::event::Timestamp;
 use budget_consolidator::proto::api;
 use budget_consolidator::store::{Journal, MemoryJournal, ReplacedFile};
 use budget_consolidator::submission_file::SubmissionFile;
+use prost::bytes::{Buf, BufMut};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -216,20 +218,7 @@ impl Client {
     }
 
     pub async fn import_units(&self, csv: &str, year: u32) -> Result<api::ImportUnitsResponse, Status> {
-        let nodes = records(&project("examples").join(csv))
-            .into_iter()
-            .map(|r| api::UnitNode {
-                code: r[0].clone(),
-                parent: r[1].clone(),
-                name: r[2].clone(),
-                role: r[3].clone(),
-                unit_type: r[4].clone(),
-                funding: r[5].clone(),
-                division: r[6].clone(),
-                budgeted: r[7] == "yes",
-            })
-            .collect();
-        let request = api::ImportUnitsRequest { idempotency_key: new_key(), year, nodes };
+        let request = api::ImportUnitsRequest { idempotency_key: new_key(), year, nodes: unit_nodes(csv) };
         self.registry().import_units(request).await.map(|answer| answer.into_inner())
     }
 
@@ -282,6 +271,21 @@ impl Client {
 /// A node in the latest year and the second round.
 pub fn scope(node: &str) -> api::Scope {
     api::Scope { node: node.to_owned(), ..Default::default() }
+}
+
+/// The units of a file of `examples/`.
+pub fn unit_nodes(csv: &str) -> Vec<api::UnitNode> {
+    let node = |r: Vec<String>| api::UnitNode {
+        code: r[0].clone(),
+        parent: r[1].clone(),
+        name: r[2].clone(),
+        role: r[3].clone(),
+        unit_type: r[4].clone(),
+        funding: r[5].clone(),
+        division: r[6].clone(),
+        budgeted: r[7] == "yes",
+    };
+    records(&project("examples").join(csv)).into_iter().map(node).collect()
 }
 
 fn records(path: &Path) -> Vec<Vec<String>> {
@@ -352,4 +356,39 @@ pub fn slot_out(slot: &Slot) -> api::Slot {
 pub fn reason(status: &Status) -> String {
     use tonic_types::StatusExt;
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_else(|| format!("{status:?}"))
+}
+
+/// Sends bytes as they are, so that messages can be wrong in ways that no generated type can be.
+#[derive(Clone, Copy, Default)]
+pub struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Raw;
+    type Decoder = Raw;
+    fn encoder(&mut self) -> Raw {
+        Raw
+    }
+    fn decoder(&mut self) -> Raw {
+        Raw
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        let bytes = from.remaining();
+        Ok(Some(from.copy_to_bytes(bytes).to_vec()))
+    }
 }

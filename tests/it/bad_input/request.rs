@@ -60,7 +60,8 @@ async fn a_filing_for_what_is_not_there_is_refused_by_name() {
         let mut parts = scene.parts();
         let Part::Header(header) = &mut parts[0] else { panic!("no header in front") };
         spoil(header);
-        let client = scene.server.client(&unit(sender)).await;
+        let actor = if sender == "407" { DEPARTMENT.to_owned() } else { unit(sender) };
+        let client = scene.server.client(&actor).await;
         let what = format!("{reason} {said:?}");
         let answer = scene.nothing_changes(&what, client.submit_parts(parts)).await;
         assert_refused(&what, answer, code, reason, said);

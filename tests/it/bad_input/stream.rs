@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use budget_consolidator::proto::{RowChunk, api};
 use prost::Message;
-use prost::bytes::{Buf, BufMut};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 
@@ -239,41 +237,6 @@ async fn a_connection_that_breaks_before_the_end_leaves_nothing_behind() {
     }
     files_with_that_key(&scene, parts).await;
     scene.stop().await;
-}
-
-/// Sends bytes as they are, so that messages can be wrong in ways that no generated type can be.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Raw;
-    type Decoder = Raw;
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        let bytes = from.remaining();
-        Ok(Some(from.copy_to_bytes(bytes).to_vec()))
-    }
 }
 
 /// Calls any RPC with messages as bytes.

@@ -1,0 +1,156 @@
+//! Who may call what: the list of all methods. What isn't listed is refused.
+//!
+//! A new RPC gets a line here: its operation, and where its request names the node that it is done to. Who may do an
+//! operation to which node is `ledger/actor.rs`'s business alone. The list is asked twice: the gate (`gate.rs`) lets
+//! nobody in whose role never does this operation, before anything of the request is read; the service judges by the
+//! node, once it is known. Tests walk the list: each method of `proto/` stands here, `ARCHITECTURE.md` shows the table
+//! that [`table`] makes of it, and each of its cells is tried over a socket.
+
+use std::fmt::Write as _;
+
+use crate::ledger::actor::{Operation, Reach, Role, reach};
+
+/// The package that all our services are in.
+const PACKAGE: &str = "/budget.consolidation.v1.";
+
+/// Who may call a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Whoever reaches the port, without saying who they are: health and reflection, which tell nothing of any budget.
+    Open,
+    /// Whoever says who they are: form sets belong to nobody.
+    Known,
+    /// Whoever may do this to the node.
+    May(Operation),
+}
+
+/// A method and who may call it.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// `SubmissionService/Submit`; of services that aren't ours, with the package.
+    pub name: &'static str,
+    /// Who may.
+    pub guard: Guard,
+    /// The field of the request that names the node that it is done to, from the outside in: `scope.node`. An empty
+    /// node there is the asker's own. Without a field it is done to the bureau's node: to the service as a whole.
+    pub node: &'static str,
+}
+
+const fn may(name: &'static str, operation: Operation, node: &'static str) -> Method {
+    Method { name, guard: Guard::May(operation), node }
+}
+
+const fn known(name: &'static str) -> Method {
+    Method { name, guard: Guard::Known, node: "" }
+}
+
+const fn open(name: &'static str) -> Method {
+    Method { name, guard: Guard::Open, node: "" }
+}
+
+/// All methods.
+pub const METHODS: &[Method] = &[
+    may("SubmissionService/Submit", Operation::Submit, "header.slot.unit"),
+    may("SubmissionService/DryRun", Operation::Submit, "header.slot.unit"),
+    may("SubmissionService/Justify", Operation::Justify, "slot.unit"),
+    may("SubmissionService/GetSubmission", Operation::Read, "slot.unit"),
+    may("SubmissionService/ListSubmissions", Operation::Read, "node"),
+    may("ControlFigureService/IssueControlFigures", Operation::IssueControl, ""),
+    may("ControlFigureService/ListControlFigures", Operation::Read, "node"),
+    may("ConsolidationService/View", Operation::Read, "scope.node"),
+    may("ConsolidationService/ListRows", Operation::Read, "scope.node"),
+    may("ConsolidationService/Trace", Operation::Read, "scope.node"),
+    may("ConsolidationService/GetStatusBoard", Operation::Read, "scope.node"),
+    may("ConsolidationService/Watch", Operation::Read, "scope.node"),
+    may("RegistryService/ImportUnits", Operation::ImportUnits, ""),
+    may("RegistryService/ListUnits", Operation::Read, "node"),
+    may("RegistryService/PublishFormSet", Operation::PublishFormSet, ""),
+    known("RegistryService/CheckFormSet"),
+    known("RegistryService/ListFormSets"),
+    known("RegistryService/GetFormSet"),
+    may("AuditService/GetHistory", Operation::Read, "unit"),
+    may("AuditService/ListFindings", Operation::Read, "node"),
+    may("AuditService/ListEvents", Operation::Read, ""),
+    may("AuditService/ExportJournal", Operation::Export, ""),
+    // Load balancers and supervisors ask without a name; what the API looks like is no secret.
+    open("/grpc.health.v1.Health/Check"),
+    open("/grpc.health.v1.Health/List"),
+    open("/grpc.health.v1.Health/Watch"),
+    open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+    open("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+];
+
+impl Method {
+    /// Its path on the wire.
+    pub fn path(&self) -> String {
+        if self.name.starts_with('/') { self.name.to_owned() } else { format!("{PACKAGE}{}", self.name) }
+    }
+}
+
+/// The method of a path, if it is listed.
+pub(super) fn method(path: &str) -> Option<&'static Method> {
+    let (ours, name) = path.strip_prefix(PACKAGE).map_or((false, path), |name| (true, name));
+    METHODS.iter().find(|method| method.name == name && ours != name.starts_with('/'))
+}
+
+/// Who may call what, as a table for `ARCHITECTURE.md`: which nodes each role reaches by each method.
+pub fn table() -> String {
+    let mut text = String::from("| method | node |");
+    for role in Role::ALL {
+        let _ = write!(text, " {} |", role.as_str());
+    }
+    text.push_str("\n|---|---|");
+    text.push_str(&"---|".repeat(Role::ALL.len()));
+    text.push('\n');
+    for method in METHODS {
+        let node = match (method.guard, method.node) {
+            (Guard::Open | Guard::Known, _) => "–".to_owned(),
+            (Guard::May(_), "") => "bureau".to_owned(),
+            (Guard::May(_), field) => format!("`{field}`"),
+        };
+        let name = method.name.trim_start_matches('/');
+        let _ = write!(text, "| `{name}` | {node} |");
+        for role in Role::ALL {
+            let reaches = match method.guard {
+                Guard::Open => "open",
+                Guard::Known => "all",
+                Guard::May(operation) => match reach(role, operation) {
+                    Reach::Nowhere => "–",
+                    Reach::Own if method.node.is_empty() => "–",
+                    Reach::Own => "own",
+                    Reach::Below => "child",
+                    Reach::Subtree if method.node.is_empty() => "–",
+                    Reach::Subtree => "own, child",
+                    Reach::Everywhere => "all",
+                },
+            };
+            let _ = write!(text, " {reaches} |");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_has_no_method() {
+        for method in METHODS {
+            assert_eq!(super::method(&method.path()).map(|found| found.name), Some(method.name));
+        }
+        for path in [
+            "",
+            "/",
+            "SubmissionService/Submit",
+            "/SubmissionService/Submit",
+            "/budget.consolidation.v1.SubmissionService/Submit/",
+            "/budget.consolidation.v1./grpc.health.v1.Health/Check",
+            "/budget.consolidation.v1.SubmissionService/Sub",
+            "/budget.consolidation.v2.SubmissionService/Submit",
+        ] {
+            assert!(super::method(path).is_none(), "{path}");
+        }
+    }
+}

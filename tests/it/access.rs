@@ -1,0 +1,294 @@
+//! Who may call what: each method is listed, the printed table is the code's, and each of its cells holds over a socket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use budget_consolidator::grpc::access::{Guard, METHODS, Method, table};
+use budget_consolidator::ledger::actor::{Reach, Relation, Role, reach};
+use budget_consolidator::proto::{DESCRIPTORS, api};
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use prost_types::field_descriptor_proto::Type;
+use prost_types::{DescriptorProto, FileDescriptorSet};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use crate::support::*;
+
+/// Everything that is compiled into the program, by name.
+struct Api {
+    messages: BTreeMap<String, DescriptorProto>,
+    /// Path of the method, and the name of its request.
+    methods: BTreeMap<String, String>,
+}
+
+impl Api {
+    fn new() -> Api {
+        let mut api = Api { messages: BTreeMap::new(), methods: BTreeMap::new() };
+        for file in FileDescriptorSet::decode(DESCRIPTORS).unwrap().file {
+            let package = file.package().to_owned();
+            for message in file.message_type {
+                api.messages.insert(format!(".{package}.{}", message.name()), message);
+            }
+            for service in file.service {
+                for method in &service.method {
+                    let path = format!("/{package}.{}/{}", service.name(), method.name());
+                    api.methods.insert(path, method.input_type().to_owned());
+                }
+            }
+        }
+        api
+    }
+
+    /// A request of that type about a node: the field that names it, and what else a request can't do without.
+    fn request(&self, name: &str, path: &[&str], node: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut text = |number: u32, text: &[u8]| {
+            encode_key(number, WireType::LengthDelimited, &mut bytes);
+            encode_varint(text.len() as u64, &mut bytes);
+            bytes.extend(text);
+        };
+        let mut numbers = Vec::new();
+        for field in &self.messages[name].field {
+            let number = u32::try_from(field.number()).unwrap();
+            match (field.r#type(), field.name()) {
+                (Type::String, name) if path == [name] => text(number, node.as_bytes()),
+                (Type::Message, name) if path.len() > 1 && path[0] == name => {
+                    text(number, &self.request(field.type_name(), &path[1..], node));
+                }
+                (Type::String, "idempotency_key") => text(number, new_key().as_bytes()),
+                (Type::String, "form_set") => text(number, b"linjiang-2024"),
+                (Type::Uint32, "year") => numbers.push((number, 2024)),
+                (Type::Enum, "round") => numbers.push((number, 2)),
+                (Type::Enum, "kind") => numbers.push((number, 1)),
+                _ => {}
+            }
+        }
+        for (number, value) in numbers {
+            encode_key(number, WireType::Varint, &mut bytes);
+            encode_varint(value, &mut bytes);
+        }
+        bytes
+    }
+
+    /// Calls a method about a node. What streams without an end is cut off: then it was let in.
+    async fn call(&self, client: &Client, method: &Method, node: &str) -> Result<(), Status> {
+        let path: Vec<&str> = method.node.split('.').filter(|name| !name.is_empty()).collect();
+        let request = self.request(&self.methods[&method.path()], &path, node);
+        let mut grpc = tonic::client::Grpc::new(client.connection());
+        grpc.ready().await.unwrap();
+        let stream = Request::new(tokio_stream::once(request));
+        let answer = grpc.streaming(stream, PathAndQuery::try_from(method.path()).unwrap(), Raw).await?;
+        match tokio::time::timeout(Duration::from_millis(100), answer.into_inner().message()).await {
+            Ok(first) => first.map(drop),
+            Err(_still_open) => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn each_method_is_listed_and_each_listed_one_is_there() {
+    let api = Api::new();
+    let known: BTreeSet<String> = api.methods.keys().cloned().collect();
+    let listed: BTreeSet<String> = METHODS.iter().map(Method::path).collect();
+    assert_eq!(listed.len(), METHODS.len(), "a method is listed twice");
+    let ours = |path: &&String| path.starts_with("/budget.");
+    assert_eq!(
+        known.iter().collect::<Vec<_>>(),
+        listed.iter().filter(ours).collect::<Vec<_>>(),
+        "left: the methods of proto/, right: those of src/grpc/access.rs"
+    );
+    for method in METHODS.iter().filter(|method| ours(&&method.path())) {
+        let Guard::May(_) = method.guard else { continue };
+        let mut message = api.methods[&method.path()].clone();
+        for name in method.node.split('.').filter(|name| !name.is_empty()) {
+            let field = api.messages[&message].field.iter().find(|field| field.name() == name);
+            let field = field.unwrap_or_else(|| panic!("{}: {message} has no {name}", method.name));
+            message = field.type_name().to_owned();
+        }
+    }
+}
+
+#[test]
+fn the_printed_table_is_the_codes() {
+    const MARKS: [&str; 2] =
+        ["<!-- who may call what: printed by the test `access`, do not edit -->\n", "<!-- end -->\n"];
+    let path = project("ARCHITECTURE.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let begin = text.find(MARKS[0]).expect("the mark before the table") + MARKS[0].len();
+    let end = begin + text[begin..].find(MARKS[1]).expect("the mark behind it");
+    if text[begin..end] == table() {
+        return;
+    }
+    assert!(
+        std::env::var_os("UPDATE_PINS").is_some(),
+        "\nARCHITECTURE.md shows another table. Read the difference, then:\n\
+         UPDATE_PINS=1 cargo test --test it access\n{}",
+        table()
+    );
+    std::fs::write(path, [&text[..begin], &table(), &text[end..]].concat()).unwrap();
+}
+
+/// Somebody, and nodes with how they lie to them. 999 and 508999 don't exist.
+type Cast = (&'static str, Role, &'static [(&'static str, Relation)]);
+
+const CAST: [Cast; 6] = [
+    (
+        "508002",
+        Role::Unit,
+        &[
+            ("508002", Relation::Own),
+            ("508002001", Relation::Child),
+            ("508", Relation::Parent),
+            ("0", Relation::Parent),
+            ("508001", Relation::Sibling),
+            ("407002", Relation::Stranger),
+            ("508999", Relation::Stranger),
+        ],
+    ),
+    (
+        "508",
+        Role::Department,
+        &[
+            ("508", Relation::Own),
+            ("508001", Relation::Child),
+            ("508002001", Relation::Child),
+            ("0", Relation::Parent),
+            ("407", Relation::Sibling),
+            ("407002", Relation::Stranger),
+            ("508999", Relation::Stranger),
+        ],
+    ),
+    ("0", Role::Bureau, FROM_ABOVE),
+    ("0", Role::Auditor, FROM_ABOVE),
+    ("0", Role::Administrator, FROM_ABOVE),
+    // Nobody else can give itself the bureau's powers.
+    ("508", Role::Auditor, &[("508", Relation::Own), ("508001", Relation::Child), ("407", Relation::Sibling)]),
+];
+
+const FROM_ABOVE: &[(&str, Relation)] =
+    &[("0", Relation::Own), ("508", Relation::Child), ("508002001", Relation::Child), ("508999", Relation::Stranger)];
+
+/// Units of both examples in one tree.
+async fn both_trees(server: &TestServer) {
+    let nodes =
+        ["fenyang-2024", "linjiang-2024"].into_iter().flat_map(|example| unit_nodes(&format!("{example}/units.csv")));
+    let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes: nodes.collect() };
+    server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
+}
+
+/// What a refusal says, without the node that was asked about.
+fn without(status: &Status, actor: &str, node: &str) -> (i32, String, Vec<(String, String)>) {
+    let hidden = |text: &str| text.replace(actor, "actor").replace(node, "…");
+    let info = status.get_error_details().error_info().cloned().expect("a reason");
+    let mut facts: Vec<_> = info.metadata.iter().map(|(name, fact)| (name.clone(), hidden(fact))).collect();
+    facts.sort();
+    (status.code().into(), format!("{} {}", info.reason, hidden(status.message())), facts)
+}
+
+/// Tries each method from each role to nodes that lie in each way.
+async fn each_cell(connect: impl AsyncFn(&str) -> Client) -> usize {
+    let api = Api::new();
+    let mut tried = 0;
+    let mut wrong = Vec::new();
+    for (own, role, nodes) in CAST {
+        let actor = format!("budget://{own}/{}", role.as_str());
+        let client = connect(&actor).await;
+        let genuine = matches!(role, Role::Unit | Role::Department) || own == "0";
+        for method in METHODS.iter().filter(|method| api.methods.contains_key(&method.path())) {
+            let mut refusals = BTreeSet::new();
+            // Without a field for it, it is about the bureau's node whatever is asked.
+            let at_bureau = [("0", if own == "0" { Relation::Own } else { Relation::Parent })];
+            let nodes = if method.node.is_empty() { &at_bureau } else { nodes };
+            for (node, relation) in nodes {
+                let may = genuine
+                    && match method.guard {
+                        Guard::Open | Guard::Known => true,
+                        Guard::May(operation) => reach(role, operation).covers(*relation),
+                    };
+                let answer = api.call(&client, method, node).await;
+                tried += 1;
+                let denied = match &answer {
+                    Err(status) => match status.code() {
+                        Code::PermissionDenied => {
+                            refusals.insert(without(status, &actor, node));
+                            true
+                        }
+                        Code::Unauthenticated | Code::Unimplemented | Code::Unknown | Code::Internal => {
+                            panic!("{own}/{role:?} {} {node}: {status:?}", method.name)
+                        }
+                        _ => false,
+                    },
+                    Ok(()) => false,
+                };
+                if denied == may {
+                    wrong.push(format!(
+                        "{own}/{} {} {node} ({}): {answer:?}",
+                        role.as_str(),
+                        method.name,
+                        relation.as_str()
+                    ));
+                }
+            }
+            // Whoever may not learns nothing: not whether the node is there, nor how it lies.
+            assert!(refusals.len() <= 1, "{own}/{role:?} {}: {refusals:#?}", method.name);
+        }
+    }
+    assert!(wrong.is_empty(), "{} cells are not as the table has them:\n{}", wrong.len(), wrong.join("\n"));
+    tried
+}
+
+#[tokio::test]
+async fn each_cell_of_the_table_holds_over_a_socket() {
+    let server = TestServer::start().await;
+    both_trees(&server).await;
+    let tried = each_cell(async |actor| server.client(actor).await).await;
+    println!("{tried} cells");
+    // As many as the table has, and some twice: roles × methods × relations that there are.
+    assert!(tried > METHODS.len() * 12, "{tried}");
+    server.stop().await;
+}
+
+/// Every relation is tried with every role that can have it.
+#[test]
+fn the_cast_has_every_relation() {
+    for role in Role::ALL {
+        let tried: BTreeSet<Relation> = CAST
+            .iter()
+            .filter(|(own, of, _)| *of == role && (*own == "0" || matches!(role, Role::Unit | Role::Department)))
+            .flat_map(|(_, _, nodes)| nodes.iter().map(|(_, relation)| *relation))
+            .collect();
+        let possible = match role {
+            Role::Unit | Role::Department => Relation::ALL.to_vec(),
+            // Nothing stands above or beside the bureau; a stranger is a node that isn't there.
+            Role::Bureau | Role::Auditor | Role::Administrator => {
+                vec![Relation::Own, Relation::Child, Relation::Stranger]
+            }
+        };
+        assert_eq!(tried.into_iter().collect::<Vec<_>>(), possible, "{role:?}");
+    }
+    assert!(Reach::Everywhere.covers(Relation::Stranger));
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_listed_is_refused_whoever_asks() {
+    let server = TestServer::start().await;
+    for actor in [BUREAU, ""] {
+        for path in [
+            "/budget.consolidation.v1.SubmissionService/Erase",
+            "/budget.consolidation.v9.SubmissionService/Submit",
+            "/grpc.x.Y/Z",
+        ] {
+            let client = server.client(actor).await;
+            let mut grpc = tonic::client::Grpc::new(client.connection());
+            grpc.ready().await.unwrap();
+            let request = Request::new(tokio_stream::once(Vec::new()));
+            let Err(status) = grpc.streaming(request, PathAndQuery::from_static(path), Raw).await else {
+                panic!("{path}")
+            };
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"), "{path}");
+        }
+    }
+    server.stop().await;
+}
