@@ -28,6 +28,7 @@ mod output;
 pub mod restore;
 mod rule_finding;
 pub mod rules;
+mod screen;
 pub mod serve;
 mod settings;
 pub mod status;
@@ -36,6 +37,7 @@ mod table_file;
 pub mod trace;
 pub mod unit;
 pub mod view;
+mod watch;
 mod words;
 
 use std::ffi::OsString;

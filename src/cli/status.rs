@@ -1,4 +1,4 @@
-//! `status`: who was expected to file, and where each stands.
+//! `status`: who was expected to file, and where each stands. Kept current (`--watch`): `watch.rs`.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::words::{hex, round_code, round_name, say, time, time_for_programs};
-use super::{Times, node_title};
-use crate::proto::api::{self, GetStatusBoardResponse, Standing, StatusLine};
+use super::{Times, node_title, watch};
+use crate::proto::api::{self, BoardChange, GetStatusBoardResponse, Standing, StandingCounts, StatusLine};
 use crate::wording::{Language, label};
 
 /// What `status` is told.
@@ -17,6 +17,8 @@ pub struct Args {
     pub(super) node: String,
     #[command(flatten)]
     pub(super) times: Times,
+    #[arg(long)]
+    pub(super) watch: bool,
 }
 
 /// Runs `status`.
@@ -24,6 +26,9 @@ pub struct Args {
 /// # Errors
 /// A refusal, or a server that can't be reached.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    if args.watch {
+        return watch::run(&args.node, &args.times, settings).await;
+    }
     let client = Client::connect(settings).await?;
     let request = api::GetStatusBoardRequest { scope: Some(args.times.scope(&args.node, None)) };
     let answer = client.consolidation().get_status_board(request).await.map_err(|status| client.failure(&status))?;
@@ -31,8 +36,45 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
 }
 
 /// The status board.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Board(pub(super) GetStatusBoardResponse);
+
+impl Board {
+    /// Puts changed lines in; says where each stood before, and how it is now.
+    pub(super) fn change(&mut self, change: BoardChange) -> Vec<(Option<Standing>, StatusLine)> {
+        let mut changed = Vec::with_capacity(change.lines.len());
+        for line in change.lines {
+            let lines = &mut self.0.lines;
+            let before = match lines.binary_search_by(|known| known.unit.cmp(&line.unit)) {
+                Ok(at) => Some(std::mem::replace(&mut lines[at], line.clone())),
+                Err(at) => {
+                    lines.insert(at, line.clone());
+                    None
+                }
+            };
+            changed.push((before.as_ref().map(standing), line));
+        }
+        if change.counts.is_some() {
+            self.0.counts = change.counts;
+        }
+        changed
+    }
+}
+
+/// What became of a unit, `407004 中心：未报 → 被退回`.
+pub(super) fn change_text(before: Option<Standing>, line: &StatusLine, language: Language) -> String {
+    let now = standing(line);
+    let before = before.filter(|before| *before != now).map(|before| standing_name(before, language));
+    let facts = [
+        ("unit", node_title(&line.unit, &line.name)),
+        ("from", before.map(|before| format!("{before} → ")).unwrap_or_default()),
+        ("to", standing_name(now, language).to_owned()),
+        ("version", line.version.as_ref().map(|version| version.version.to_string()).unwrap_or_default()),
+    ];
+    let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let key = if line.version.is_some() { "watch-line-version" } else { "watch-line" };
+    say(language, key, &facts)
+}
 
 fn standing(line: &StatusLine) -> Standing {
     Standing::try_from(line.standing).unwrap_or(Standing::Unspecified)
@@ -61,15 +103,16 @@ impl Show for Board {
         let language = look.language;
         let board = &self.0;
         let word = |key| label(key, language);
+        let counts = board.counts.unwrap_or_default();
         let facts = [
             ("node", node_title(&board.node, &board.name)),
             ("year", board.year.to_string()),
             ("round", round_name(board.round, language).to_owned()),
             ("n", board.position.to_string()),
-            ("expected", board.lines.len().to_string()),
-            ("submitted", board.submitted.to_string()),
-            ("refused", board.refused.to_string()),
-            ("missing", board.missing.to_string()),
+            ("expected", counts.expected.to_string()),
+            ("submitted", counts.submitted.to_string()),
+            ("refused", counts.refused.to_string()),
+            ("missing", counts.missing.to_string()),
         ];
         let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
         let mut grid = Grid::new()
@@ -106,29 +149,14 @@ impl Show for Board {
 
     fn json(&self) -> Value {
         let board = &self.0;
-        let lines: Vec<Value> = board
-            .lines
-            .iter()
-            .map(|line| {
-                json!({
-                    "unit": line.unit,
-                    "name": line.name,
-                    "standing": standing_code(standing(line)),
-                    "version": line.version.as_ref().map(version_json),
-                    "refused": line.refused,
-                    "refused_position": line.refused_position,
-                })
-            })
-            .collect();
+        let lines: Vec<Value> = board.lines.iter().map(line_json).collect();
         json!({
             "node": board.node,
             "name": board.name,
             "year": board.year,
             "round": round_code(board.round),
             "position": board.position,
-            "submitted": board.submitted,
-            "refused": board.refused,
-            "missing": board.missing,
+            "counts": board.counts.as_ref().map(counts_json),
             "lines": lines,
         })
     }
@@ -151,6 +179,28 @@ impl Show for Board {
         };
         Sheet { columns, rows: self.0.lines.iter().map(row).collect() }
     }
+}
+
+/// A line for programs.
+pub(super) fn line_json(line: &StatusLine) -> Value {
+    json!({
+        "unit": line.unit,
+        "name": line.name,
+        "standing": standing_code(standing(line)),
+        "version": line.version.as_ref().map(version_json),
+        "refused": line.refused,
+        "refused_position": line.refused_position,
+    })
+}
+
+/// Counts for programs.
+pub(super) fn counts_json(counts: &StandingCounts) -> Value {
+    json!({
+        "expected": counts.expected,
+        "missing": counts.missing,
+        "refused": counts.refused,
+        "submitted": counts.submitted,
+    })
 }
 
 fn version_json(version: &api::Version) -> Value {
@@ -184,8 +234,7 @@ mod tests {
             year: 2024,
             round: 2,
             lines: vec![filed, line("407005", Standing::Missing)],
-            submitted: 1,
-            missing: 1,
+            counts: Some(StandingCounts { expected: 2, submitted: 1, missing: 1, ..StandingCounts::default() }),
             position: 9,
             ..GetStatusBoardResponse::default()
         });

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -198,8 +198,10 @@ impl Watch {
         if !self.say(first).await? {
             return Ok(());
         }
-        let mut beats = interval_at(Instant::now() + heartbeat, heartbeat);
+        let mut beats = interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is at once, and something was just said.
+        beats.tick().await;
         loop {
             let message = tokio::select! {
                 changed = positions.changed() => match changed {

@@ -26,6 +26,7 @@ mod rules;
 mod safekeeping;
 mod saved_state;
 mod seed;
+mod status_watch;
 mod support;
 mod view_rules;
 mod watch;
