@@ -157,6 +157,8 @@ reasons! {
     BadJustification = "BAD_JUSTIFICATION",
     /// The journal has no such position.
     UnknownPosition = "UNKNOWN_POSITION",
+    /// A time before the first event.
+    TimeBeforeJournal = "TIME_BEFORE_JOURNAL",
     /// A form set that can't be used; the places follow.
     FormSetInvalid = "FORM_SET_INVALID",
     /// A unit tree that can't be used.

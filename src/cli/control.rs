@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::Times;
 use super::attempt::Attempt;
 use super::client::Client;
 use super::notes::{ceiling_strength, judgement_json};
@@ -13,6 +12,7 @@ use super::settings::Settings;
 use super::table_file::{TableFile, receipt};
 use super::words::{grouped, say};
 use super::{Done, node_title};
+use super::{Moment, Times};
 use crate::budget::cell::CellAddress;
 use crate::proto::api::{self, ControlFigure, ListControlFiguresResponse};
 use crate::wording::label;
@@ -44,6 +44,8 @@ pub struct ListArgs {
     pub(super) node: String,
     #[command(flatten)]
     pub(super) times: Times,
+    #[command(flatten)]
+    pub(super) moment: Moment,
 }
 
 /// Runs `control`.
@@ -102,7 +104,12 @@ async fn issue(args: IssueArgs, settings: &Settings) -> Result<Answer, Failure> 
 async fn list(args: ListArgs, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
     let scope = args.times.scope(&args.node, None);
-    let request = api::ListControlFiguresRequest { node: scope.node, year: scope.year, round: scope.round };
+    let request = api::ListControlFiguresRequest {
+        node: scope.node,
+        year: scope.year,
+        round: scope.round,
+        as_of: args.moment.as_of,
+    };
     let answer = client.control_figures().list_control_figures(request).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     Ok(settings.answer(&Ceilings(answer)))

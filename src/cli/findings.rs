@@ -12,7 +12,7 @@ use super::rule_finding::checked;
 use super::rules::{Judged, Said};
 use super::settings::Settings;
 use super::words::{kind_code, kind_name, round_code, round_name, say, time, time_for_programs};
-use super::{Times, node_title};
+use super::{Moment, Times, node_title};
 use crate::budget::form_set::FormSet;
 use crate::proto::api::{self, JudgedSubmission};
 use crate::wording::label;
@@ -30,10 +30,10 @@ pub struct Args {
     pub(super) strength: Option<Strength>,
     #[arg(long = "verdict", value_enum, default_value = "fail", hide_possible_values = true)]
     pub(super) verdict: Verdict,
-    #[arg(long, value_name = "POSITION")]
-    pub(super) at: Option<u64>,
     #[command(flatten)]
     pub(super) times: Times,
+    #[command(flatten)]
+    pub(super) moment: Moment,
 }
 
 /// Of which strength.
@@ -82,7 +82,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         rule: args.rule.unwrap_or_default(),
         strength: strength.into(),
         verdicts: verdicts.into_iter().map(i32::from).collect(),
-        position: args.at.unwrap_or(0),
+        as_of: args.moment.as_of,
         ..request(&args.node, &args.times)
     };
     let (submissions, position) = fetch(&client, request).await?;

@@ -136,7 +136,21 @@ impl Times {
             year: self.year.map_or(0, u32::from),
             round: i32::from(self.round()),
             form_set: form_set.unwrap_or("").to_owned(),
+            as_of: None,
         }
+    }
+}
+
+/// As of which moment.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Moment {
+    #[arg(long, value_name = "POSITION|TIME", value_parser = words::parse_moment)]
+    as_of: Option<api::AsOf>,
+}
+
+impl Moment {
+    fn of(self, scope: api::Scope) -> api::Scope {
+        api::Scope { as_of: self.as_of, ..scope }
     }
 }
 

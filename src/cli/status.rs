@@ -6,7 +6,7 @@ use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::words::{hex, round_code, round_name, say, time, time_for_programs};
-use super::{Times, node_title, watch};
+use super::{Moment, Times, node_title, watch};
 use crate::proto::api::{self, BoardChange, GetStatusBoardResponse, Standing, StandingCounts, StatusLine};
 use crate::wording::{Language, label};
 
@@ -17,7 +17,9 @@ pub struct Args {
     pub(super) node: String,
     #[command(flatten)]
     pub(super) times: Times,
-    #[arg(long)]
+    #[command(flatten)]
+    pub(super) moment: Moment,
+    #[arg(long, conflicts_with = "as_of")]
     pub(super) watch: bool,
 }
 
@@ -30,7 +32,8 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         return watch::run(&args.node, &args.times, settings).await;
     }
     let client = Client::connect(settings).await?;
-    let request = api::GetStatusBoardRequest { scope: Some(args.times.scope(&args.node, None)) };
+    let scope = args.moment.of(args.times.scope(&args.node, None));
+    let request = api::GetStatusBoardRequest { scope: Some(scope) };
     let answer = client.consolidation().get_status_board(request).await.map_err(|status| client.failure(&status))?;
     Ok(settings.answer(&Board(answer.into_inner())))
 }

@@ -7,7 +7,7 @@ use super::output::{Answer, Failure, Grid, Look, Sheet, Show, alarm, strong};
 use super::settings::Settings;
 use super::view::cell_json;
 use super::words::{grouped, hex, kind_code, kind_name, money, say, time_for_programs, written_scale};
-use super::{Times, node_title};
+use super::{Moment, Times, node_title};
 use crate::budget::money::Money;
 use crate::proto::api::{self, ShownCell, TraceElimination, TraceShare};
 use crate::wording::{Language, label};
@@ -22,6 +22,8 @@ pub struct Args {
     pub(super) cell: String,
     #[command(flatten)]
     pub(super) times: Times,
+    #[command(flatten)]
+    pub(super) moment: Moment,
     #[arg(long, value_name = "ID")]
     pub(super) form_set: Option<String>,
 }
@@ -32,7 +34,7 @@ pub struct Args {
 /// A refusal, or a server that can't be reached.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
-    let scope = args.times.scope(&args.node, args.form_set.as_deref());
+    let scope = args.moment.of(args.times.scope(&args.node, args.form_set.as_deref()));
     let mut shares = Vec::new();
     let mut eliminations = Vec::new();
     let mut page_token = String::new();

@@ -12,8 +12,8 @@ use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::rule_finding::checked;
 use super::rules;
 use super::settings::Settings;
-use super::words::{grouped, round_code, round_name, say, short_digest};
-use super::{Times, node_title};
+use super::words::{as_of, grouped, round_code, round_name, say, short_digest};
+use super::{Moment, Times, node_title};
 use crate::budget::form_set::FormSet;
 use crate::proto::api::{self, InternalTransfer, ShownRow, ShownTable, TransferStanding, ViewResponse};
 use crate::wording::label;
@@ -40,6 +40,8 @@ pub struct Args {
     pub(super) exact: bool,
     #[command(flatten)]
     pub(super) times: Times,
+    #[command(flatten)]
+    pub(super) moment: Moment,
     #[arg(long, value_name = "ID")]
     pub(super) form_set: Option<String>,
 }
@@ -50,17 +52,18 @@ pub struct Args {
 /// A refusal, or a server that can't be reached.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
-    let scope = args.times.scope(&args.node, args.form_set.as_deref());
+    let scope = args.moment.of(args.times.scope(&args.node, args.form_set.as_deref()));
     let request = api::ViewRequest { scope: Some(scope.clone()), tables: args.tables.clone(), children: args.children };
     let answer = client.consolidation().view(request).await.map_err(|status| client.failure(&status))?.into_inner();
     let mut lists = HashMap::new();
     if !args.children {
-        // From here on the same node, year, round and form set, also where the asker left them out.
+        // From here on the same node, year, round, form set and position, also where the asker left them out.
         let scope = api::Scope {
             node: answer.node.clone(),
             year: answer.year,
             round: answer.round,
             form_set: answer.form_set.clone(),
+            as_of: Some(api::AsOf { moment: Some(api::as_of::Moment::Position(answer.position)) }),
         };
         for table in answer.tables.iter().filter(|table| is_cut(table)) {
             lists.insert(table.id.clone(), listed(&client, &scope, &table.id).await?);
@@ -76,7 +79,8 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         true => None,
         false => Some(client.form_set_version(&answer.form_set, &answer.form_set_digest).await?),
     };
-    Ok(settings.answer(&View { answer, lists, form, money, children: args.children, column: args.column }))
+    let past = args.moment.as_of.is_some();
+    Ok(settings.answer(&View { answer, past, lists, form, money, children: args.children, column: args.column }))
 }
 
 /// Whether rows stand behind the table that the view has not.
@@ -109,6 +113,8 @@ async fn listed(client: &Client, scope: &api::Scope, table: &str) -> Result<Vec<
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) answer: ViewResponse,
+    /// Whether an earlier moment was asked for.
+    pub(super) past: bool,
     /// Rows of list tables by table.
     pub(super) lists: HashMap<String, Vec<ShownRow>>,
     /// The form set, if a rule fails on the sums.
@@ -134,7 +140,12 @@ impl View {
             ("digest", short_digest(&answer.form_set_digest)),
         ];
         let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
-        format!("{}\n{}\n", strong(&say(language, "view-title", &facts)), say(language, "view-state", &facts))
+        let mut out =
+            format!("{}\n{}\n", strong(&say(language, "view-title", &facts)), say(language, "view-state", &facts));
+        if self.past {
+            out.push_str(&format!("  {}\n", as_of(answer.position, answer.time_ms, true, language)));
+        }
+        out
     }
 
     fn table(&self, table: &ShownTable, look: &Look) -> String {
@@ -419,7 +430,15 @@ mod tests {
 
     fn view(tables: Vec<ShownTable>) -> View {
         let answer = ViewResponse { tables, ..sample_node() };
-        View { answer, lists: HashMap::new(), form: None, money: Money::AsPrinted, children: false, column: None }
+        View {
+            answer,
+            past: false,
+            lists: HashMap::new(),
+            form: None,
+            money: Money::AsPrinted,
+            children: false,
+            column: None,
+        }
     }
 
     fn text(view: &View) -> String {

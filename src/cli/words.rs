@@ -34,6 +34,37 @@ pub(super) fn time(ms: i64) -> String {
     }
 }
 
+/// Reads `120` or `@120`, a position; `2024-01-31T12:00`, a time in China; `2024-01-31`, the end of that day; or a time
+/// with its offset, `2024-01-31T04:00:00Z`.
+pub(super) fn parse_moment(text: &str) -> Result<api::AsOf, String> {
+    let position = text.strip_prefix('@').unwrap_or(text);
+    let moment = if position.bytes().all(|b| b.is_ascii_digit()) && !position.is_empty() {
+        position.parse().ok().map(api::as_of::Moment::Position)
+    } else {
+        read_time(text).map(api::as_of::Moment::TimeMs)
+    };
+    let moment = moment.ok_or_else(|| "120, 2024-01-31, 2024-01-31T12:00".to_owned())?;
+    Ok(api::AsOf { moment: Some(moment) })
+}
+
+fn read_time(text: &str) -> Option<i64> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at.as_millisecond());
+    }
+    let offset = Offset::from_hours(8).ok()?;
+    if let Ok(day) = text.parse::<jiff::civil::Date>() {
+        let next = offset.to_timestamp(day.tomorrow().ok()?.at(0, 0, 0, 0)).ok()?;
+        return Some(next.as_millisecond() - 1);
+    }
+    Some(offset.to_timestamp(text.parse::<jiff::civil::DateTime>().ok()?).ok()?.as_millisecond())
+}
+
+/// The position that an answer shows, with its time if it is the past that was asked for.
+pub(super) fn as_of(position: u64, time_ms: i64, past: bool, language: Language) -> String {
+    let (position, time) = (position.to_string(), time(time_ms));
+    say(language, if past { "as-of-past" } else { "as-of" }, &[("n", &position), ("time", &time)])
+}
+
 /// The same for programs, RFC 3339 with milliseconds, in UTC.
 pub(super) fn time_for_programs(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| format!("{at:.3}"))
@@ -157,6 +188,26 @@ mod tests {
         assert_eq!(say(Language::Chinese, "fact-version", &[("n", "2")]), "第 2 版");
         assert_eq!(time(1_705_482_904_000), "2024-01-17 17:15:04");
         assert_eq!(time_for_programs(1_705_482_904_000), "2024-01-17T09:15:04.000Z");
+    }
+
+    #[test]
+    fn moments_are_positions_or_times_in_china() {
+        let read = |text: &str| parse_moment(text).map(|as_of| as_of.moment.unwrap());
+        use api::as_of::Moment::{Position, TimeMs};
+        for (text, moment) in [
+            ("120", Position(120)),
+            ("@120", Position(120)),
+            ("2024-01-17T17:15:04", TimeMs(1_705_482_904_000)),
+            ("2024-01-17 17:15:04", TimeMs(1_705_482_904_000)),
+            ("2024-01-17T17:15", TimeMs(1_705_482_900_000)),
+            ("2024-01-17T09:15:04Z", TimeMs(1_705_482_904_000)),
+            ("2024-01-17", TimeMs(1_705_507_199_999)),
+        ] {
+            assert_eq!(read(text), Ok(moment), "{text}");
+        }
+        for text in ["", "@", "yesterday", "2024-13-01", "2024-01-32T00:00", "-3", "99999999999999999999999"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! shares no lock with the writer. Events become bytes in `record.rs`; past submissions are found by `past.rs`.
 //! It knows nothing of gRPC, and of budgets only what [`crate::ledger`] tells it.
 
+mod as_of;
 mod content;
 mod export;
 mod metrics;
@@ -36,6 +37,8 @@ use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Times
 use crate::ledger::state::State;
 use crate::ledger::{Contents, Position};
 use crate::store::{Journal, JournalError, ReplacedFile};
+use as_of::PastStates;
+pub use as_of::{AsOf, RECENT_MAX, SPACING};
 pub use export::{Export, Piece};
 use metrics::{Metrics, Standing};
 use past::Past;
@@ -83,6 +86,7 @@ struct Shared {
     published: ArcSwap<State>,
     /// The position of what is published, for those who wait for it to move.
     moved: watch::Sender<Position>,
+    past_states: PastStates,
     accepting: AtomicBool,
     metrics: Metrics,
 }
@@ -117,10 +121,12 @@ impl Consolidator {
         let state = fold_from(state, journal.as_ref())?;
         tracing::info!(from, position = state.position, "journal folded");
         let saver = saved.map(|file| Saver::start(file, journal.clone(), from)).transpose()?;
+        let state = Arc::new(state);
         let shared = Arc::new(Shared {
             moved: watch::Sender::new(state.position),
             journal,
-            published: ArcSwap::from_pointee(state),
+            past_states: PastStates::new(state.clone()),
+            published: ArcSwap::new(state),
             accepting: AtomicBool::new(true),
             metrics: Metrics::new(),
         });
@@ -138,7 +144,8 @@ impl Consolidator {
 
     /// The state that readers see: everything acknowledged, nothing else.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { state: self.shared.published.load_full(), journal: self.shared.journal.clone() }
+        let state = self.shared.published.load_full();
+        Snapshot { today: state.clone(), state, journal: self.shared.journal.clone() }
     }
 
     /// The position of the readers' state as it moves. However many wait for it, the writer only says it once.
@@ -312,6 +319,8 @@ pub struct JudgedFiling {
 pub struct Snapshot {
     /// The state at that position.
     pub state: Arc<State>,
+    /// The state that was published when it was asked for: whatever is looked at, who may is said by today's trees.
+    pub today: Arc<State>,
     journal: Arc<dyn Journal>,
 }
 
@@ -365,18 +374,29 @@ pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
 }
 
 /// Folds what a journal has after a state.
-fn fold_from(mut state: State, journal: &dyn Journal) -> Result<State, Remark> {
+fn fold_from(state: State, journal: &dyn Journal) -> Result<State, Remark> {
+    fold_to(state, journal, Position::MAX)
+}
+
+/// Folds what a journal has after a state, up to a position.
+fn fold_to(mut state: State, journal: &dyn Journal, to: Position) -> Result<State, Remark> {
     for record in journal.scan(state.position + 1) {
         let (position, bytes) = record.map_err(store_fault)?;
-        let record = Record::decode(position, &bytes)?;
-        let mut past = Past::new(journal, &state);
-        let taken = matches!(record.envelope.event, Event::Submitted(_));
-        if let Some(form) = record.form_set().filter(|_| taken).and_then(|digest| state.form_set_version(&digest)) {
-            past.hold(position, Arc::new(record.submission(form)?));
+        if position > to {
+            break;
         }
-        state.apply(&record.envelope, &past)?;
+        fold_one(&mut state, journal, &Record::decode(position, &bytes)?)?;
     }
     Ok(state)
+}
+
+fn fold_one(state: &mut State, journal: &dyn Journal, record: &Record) -> Result<(), Remark> {
+    let mut past = Past::new(journal, state);
+    let taken = matches!(record.envelope.event, Event::Submitted(_));
+    if let Some(form) = record.form_set().filter(|_| taken).and_then(|digest| state.form_set_version(&digest)) {
+        past.hold(record.envelope.position, Arc::new(record.submission(form)?));
+    }
+    state.apply(&record.envelope, &past)
 }
 
 /// The bytes of a record that must be there.

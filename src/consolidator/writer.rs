@@ -144,6 +144,7 @@ impl Writer {
                 let state = Arc::new(state);
                 self.shared.published.store(state.clone());
                 self.shared.moved.send_replace(state.position);
+                self.shared.past_states.offer(&state);
                 for (reply, answer) in answers {
                     if let Ok(done) = &answer {
                         self.shared.metrics.done(done);

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::limits;
 use super::status::status;
-use super::{findings, identity, scope};
+use super::{findings, identity, look};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
@@ -156,8 +156,14 @@ impl api::audit_service_server::AuditService for Audit {
     ) -> Result<Response<api::ListFindingsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let request = request.into_inner();
-        let snapshot = self.0.snapshot();
-        let within = scope(&snapshot, &actor, &request.node, request.year, request.round, "").map_err(status)?;
+        let asked = api::Scope {
+            node: request.node.clone(),
+            year: request.year,
+            round: request.round,
+            form_set: String::new(),
+            as_of: findings::as_of(&request).map_err(status)?,
+        };
+        let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
         findings::list(&snapshot, &within, &request).map(Response::new).map_err(status)
     }
 

@@ -28,6 +28,7 @@ pub(super) fn out(state: &State, scope: &Scope, board: &Board) -> Result<api::Ge
         lines: board.lines.iter().map(line).collect(),
         position: state.position,
         counts: Some(counts),
+        time_ms: state.time.0,
     })
 }
 

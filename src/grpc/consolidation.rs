@@ -10,7 +10,7 @@ use super::limits;
 use super::rule_finding::{self, Wording};
 use super::status::status;
 use super::watch::{Stopping, WatchStream, Watches};
-use super::{identity, scope};
+use super::{identity, look};
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::form_set::{Column, FormSet, RollUp, Table};
 use crate::budget::money::{Money, Scale, Total};
@@ -34,11 +34,16 @@ impl Consolidation {
     }
 }
 
-/// A scope of the wire, if the asker may see it, with the state that it is looked up in.
-fn scope_in(snapshot: &Snapshot, request: &Request<impl Sized>, asked: Option<&api::Scope>) -> Result<Scope, Remark> {
-    let actor = identity::actor(request)?;
-    let asked = asked.cloned().unwrap_or_default();
-    scope(snapshot, &actor, &asked.node, asked.year, asked.round, &asked.form_set)
+impl Consolidation {
+    /// Where a request looks, if the asker may.
+    async fn look(
+        &self,
+        request: &Request<impl Sized>,
+        asked: Option<&api::Scope>,
+    ) -> Result<(Snapshot, Scope), Status> {
+        let actor = identity::actor(request).map_err(status)?;
+        look(&self.consolidator, &actor, &asked.cloned().unwrap_or_default()).await.map_err(status)
+    }
 }
 
 pub(super) fn node_name(tree: &UnitTree, code: &str) -> String {
@@ -203,6 +208,7 @@ fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> R
         year: scope.year.into(),
         round: convert::round_out(scope.round),
         position: state.position,
+        time_ms: state.time.0,
         tree_version: view.tree_version,
         form_set: view.form.id.to_string(),
         form_set_digest: view.form.digest.0.to_vec(),
@@ -344,15 +350,17 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     type WatchStream = WatchStream;
 
     async fn watch(&self, request: Request<api::WatchRequest>) -> Result<Response<WatchStream>, Status> {
-        let snapshot = self.consolidator.snapshot();
-        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        // What is followed is what is to come: a moment of the past has no changes.
+        if request.get_ref().scope.as_ref().is_some_and(|scope| scope.as_of.is_some()) {
+            return Err(status(convert::bad("as_of", "")));
+        }
+        let (_, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         let actor = identity::actor(&request).map_err(status)?;
         self.watches.open(actor, scope, request.get_ref()).map(Response::new).map_err(status)
     }
 
     async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {
-        let snapshot = self.consolidator.snapshot();
-        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         view_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
 
@@ -360,14 +368,12 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         &self,
         request: Request<api::ListRowsRequest>,
     ) -> Result<Response<api::ListRowsResponse>, Status> {
-        let snapshot = self.consolidator.snapshot();
-        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         rows_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
 
     async fn trace(&self, request: Request<api::TraceRequest>) -> Result<Response<api::TraceResponse>, Status> {
-        let snapshot = self.consolidator.snapshot();
-        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         trace_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
 
@@ -375,8 +381,7 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         &self,
         request: Request<api::GetStatusBoardRequest>,
     ) -> Result<Response<api::GetStatusBoardResponse>, Status> {
-        let snapshot = self.consolidator.snapshot();
-        let scope = scope_in(&snapshot, &request, request.get_ref().scope.as_ref()).map_err(status)?;
+        let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         board::get(&snapshot.state, &scope).map(Response::new).map_err(status)
     }
 }

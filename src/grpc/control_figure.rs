@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, bad};
 use super::limits;
 use super::status::status;
-use super::{identity, scope};
+use super::{identity, look};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Kind, Slot};
 use crate::consolidator::Consolidator;
@@ -53,9 +53,15 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
     ) -> Result<Response<api::ListControlFiguresResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let request = request.into_inner();
-        let snapshot = self.0.snapshot();
+        let asked = api::Scope {
+            node: request.node,
+            year: request.year,
+            round: request.round,
+            form_set: String::new(),
+            as_of: request.as_of,
+        };
+        let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
         let state = &snapshot.state;
-        let within = scope(&snapshot, &actor, &request.node, request.year, request.round, "").map_err(status)?;
         let tree = view::tree(state, &within).map_err(status)?;
         let Some(book) = state.control(within.year, within.round) else {
             return Ok(Response::new(api::ListControlFiguresResponse {

@@ -12,8 +12,9 @@ use crate::budget::intake::TableHeader;
 use crate::budget::money::{AmountError, Decimals, Denomination, Money};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, Kind, Round, Slot, Submission};
+use crate::consolidator::AsOf;
 use crate::ledger::decide::FigureOrder;
-use crate::ledger::event::Attempt;
+use crate::ledger::event::{Attempt, Timestamp};
 use crate::ledger::state::Version;
 use crate::proto::api;
 use crate::wording::{self, Language};
@@ -21,6 +22,14 @@ use crate::wording::{self, Language};
 /// A field that can't be read.
 pub(super) fn bad(field: &str, found: impl std::fmt::Display) -> Remark {
     Remark::new(Reason::BadRequest).with("field", field).with("found", found)
+}
+
+pub(super) fn as_of(as_of: &api::AsOf) -> Result<AsOf, Remark> {
+    match as_of.moment {
+        Some(api::as_of::Moment::Position(position)) => Ok(AsOf::Position(position)),
+        Some(api::as_of::Moment::TimeMs(ms)) => Ok(AsOf::Time(Timestamp(ms))),
+        None => Err(bad("as_of", "")),
+    }
 }
 
 pub(super) fn year(year: u32) -> Result<u16, Remark> {

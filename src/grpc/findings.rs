@@ -8,7 +8,7 @@ use super::convert::{self, bad};
 use super::limits;
 use super::rule_finding::{self, Wording};
 use crate::budget::finding::Strength;
-use crate::budget::reason::{Reason, Remark};
+use crate::budget::reason::Remark;
 use crate::budget::rule::{Fingerprint, RuleFinding, Verdict};
 use crate::budget::submission::Slot;
 use crate::consolidator::{JudgedFiling, Snapshot};
@@ -26,7 +26,8 @@ pub(super) fn list(
 ) -> Result<api::ListFindingsResponse, Remark> {
     let state = &snapshot.state;
     let tree = crate::ledger::view::tree(state, scope)?;
-    let (as_of, after) = page(request, state.position)?;
+    let as_of = state.position;
+    let after = page(request)?.map_or(0, |(_, after)| after);
     let wanted = Wanted::new(request)?;
     let slots = state.slots().filter(|(slot, _)| {
         (slot.year, slot.round) == (scope.year, scope.round) && tree.is_within(&slot.unit, &scope.node)
@@ -63,20 +64,29 @@ pub(super) fn list(
     Ok(answer)
 }
 
-/// The position that is shown, and the one behind which the page begins; a token holds both.
-fn page(request: &api::ListFindingsRequest, head: Position) -> Result<(Position, Position), Remark> {
-    let wrong = || bad("page_token", &request.page_token);
-    if request.page_token.is_empty() {
-        let as_of = if request.position == 0 { head } else { request.position };
-        if as_of > head {
-            return Err(Remark::new(Reason::UnknownPosition).with("position", as_of).with("head", head));
-        }
-        return Ok((as_of, 0));
+/// As of which moment findings are asked for: that of the first page, if it is not the first.
+pub(super) fn as_of(request: &api::ListFindingsRequest) -> Result<Option<api::AsOf>, Remark> {
+    let position = |position| Some(api::AsOf { moment: Some(api::as_of::Moment::Position(position)) });
+    if let Some((as_of, _)) = page(request)? {
+        return Ok(position(as_of));
     }
+    match (request.position, request.as_of) {
+        (0, as_of) => Ok(as_of),
+        (at, None) => Ok(position(at)),
+        (at, Some(_)) => Err(bad("position", at)),
+    }
+}
+
+/// The position that a token's answer shows, and the one behind which its page begins.
+fn page(request: &api::ListFindingsRequest) -> Result<Option<(Position, Position)>, Remark> {
+    if request.page_token.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || bad("page_token", &request.page_token);
     let (as_of, after) = request.page_token.split_once('.').ok_or_else(wrong)?;
     let as_of: Position = as_of.parse().map_err(|_| wrong())?;
     let after: Position = after.parse().map_err(|_| wrong())?;
-    if as_of > head || after == 0 { Err(wrong()) } else { Ok((as_of, after)) }
+    if as_of == 0 || after == 0 { Err(wrong()) } else { Ok(Some((as_of, after))) }
 }
 
 fn is_bare(judged: &api::JudgedSubmission) -> bool {

@@ -152,8 +152,21 @@ fn scope(
     };
     let node = if node.is_empty() { actor.node.clone() } else { UnitCode::from(node) };
     let form_set = (!form_set.is_empty()).then(|| form_set.to_owned());
-    if !may(actor, Operation::Read, &node, state.tree(year).map(AsRef::as_ref)) {
+    // What a node was is told to whoever may see it today, and to nobody who could then.
+    if !may(actor, Operation::Read, &node, snapshot.today.tree(year).map(AsRef::as_ref)) {
         return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node));
     }
     Ok(Scope { node, year, round, form_set })
+}
+
+/// A scope of the wire, if the asker may see it, with the snapshot that it is looked up in: now, or as of a moment.
+async fn look(consolidator: &Consolidator, actor: &Actor, asked: &api::Scope) -> Result<(Snapshot, Scope), Remark> {
+    let within = |snapshot: &Snapshot| scope(snapshot, actor, &asked.node, asked.year, asked.round, &asked.form_set);
+    let now = consolidator.snapshot();
+    // First, so that nothing is folded for whoever may not see it.
+    let scope = within(&now)?;
+    let Some(as_of) = &asked.as_of else { return Ok((now, scope)) };
+    let then = consolidator.at(convert::as_of(as_of)?).await?;
+    let scope = within(&then)?;
+    Ok((then, scope))
 }

@@ -35,7 +35,8 @@ fn code(reason: Reason) -> Code {
         | Reason::UnknownCell
         | Reason::UnknownSubmission
         | Reason::UnknownFinding
-        | Reason::UnknownPosition => Code::NotFound,
+        | Reason::UnknownPosition
+        | Reason::TimeBeforeJournal => Code::NotFound,
         Reason::UnitNotBudgeted
         | Reason::YearDiffers
         | Reason::FormSetOutdated

@@ -9,7 +9,7 @@ use super::convert::{self, bad};
 use super::limits;
 use super::rule_finding::Wording;
 use super::status::status;
-use super::{identity, scope};
+use super::{identity, look};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::{Intake, Reading, TableHeader};
@@ -301,8 +301,14 @@ impl api::submission_service_server::SubmissionService for Submissions {
         let actor = identity::actor(&request).map_err(status)?;
         let request = request.into_inner();
         let asked = request.slot.unwrap_or_default();
-        let snapshot = self.0.snapshot();
-        let within = scope(&snapshot, &actor, &asked.unit, asked.year, asked.round, "").map_err(status)?;
+        let asked_at = api::Scope {
+            node: asked.unit,
+            year: asked.year,
+            round: asked.round,
+            form_set: String::new(),
+            as_of: request.as_of,
+        };
+        let (snapshot, within) = look(&self.0, &actor, &asked_at).await.map_err(status)?;
         let slot = Slot {
             unit: within.node,
             year: within.year,
@@ -335,9 +341,10 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::ListSubmissionsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let request = request.into_inner();
-        let snapshot = self.0.snapshot();
+        let asked =
+            api::Scope { node: request.node, year: request.year, as_of: request.as_of, ..api::Scope::default() };
+        let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
         let state = &snapshot.state;
-        let within = scope(&snapshot, &actor, &request.node, request.year, 0, "").map_err(status)?;
         let tree = state.tree(within.year).cloned();
         let visible = |unit: &str| tree.as_ref().is_some_and(|tree| tree.is_within(unit, &within.node));
         let mut listed = state

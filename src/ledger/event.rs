@@ -3,6 +3,7 @@
 //! An event holds verdicts and judgements as they fell: a replay never judges again.
 //! How an event becomes bytes: `consolidator/record.rs` and `proto/budget/storage/v1`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -23,6 +24,25 @@ use crate::budget::unit_tree::Node;
 /// Milliseconds since 1970-01-01 UTC, as the server's clock had them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
+
+/// As on a clock in China, `2024-01-31 12:00:00`: at +08:00 without summer time since 1992.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.div_euclid(1_000).saturating_add(8 * 3_600);
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Counted from 1 March of the year 0, so that a leap day is the last of its year: eras of 400 years.
+        let from_march = day + 719_468;
+        let (era, of_era) = (from_march.div_euclid(146_097), from_march.rem_euclid(146_097));
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + i64::from(month <= 2);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    }
+}
 
 /// The key by which a client makes a retry give the first answer again.
 pub type IdempotencyKey = CompactString;
@@ -179,4 +199,25 @@ pub struct Justification {
     pub fingerprint: Fingerprint,
     /// What was said.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_on_a_clock_in_china() {
+        for (ms, text) in [
+            (1_705_482_904_000, "2024-01-17 17:15:04"),
+            (1_709_136_000_000, "2024-02-29 00:00:00"),
+            (951_796_799_999, "2000-02-29 11:59:59"),
+            (0, "1970-01-01 08:00:00"),
+            (-28_800_001, "1969-12-31 23:59:59"),
+            (4_107_542_400_000, "2100-03-01 08:00:00"),
+        ] {
+            assert_eq!(Timestamp(ms).to_string(), text);
+        }
+        // No time, but no panic either.
+        assert!(!Timestamp(i64::MAX).to_string().is_empty() && !Timestamp(i64::MIN).to_string().is_empty());
+    }
 }

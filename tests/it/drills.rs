@@ -136,7 +136,7 @@ async fn check_versions(address: &str, form: &FormSet, acknowledged: &Acknowledg
     let newest: BTreeMap<&String, u32> = present.keys().map(|(unit, version)| (unit, *version)).collect();
     for (unit_code, version) in newest {
         let slot = Slot { unit: unit_code.as_str().into(), year: 2024, round: Round::Second, kind: Kind::Unit };
-        let request = api::GetSubmissionRequest { slot: Some(slot_out(&slot)), version };
+        let request = api::GetSubmissionRequest { slot: Some(slot_out(&slot)), version, ..Default::default() };
         let filed = auditor.submissions().get_submission(request).await.unwrap().into_inner();
         let headers: Vec<TableHeader> = filed
             .tables

@@ -20,11 +20,11 @@ use budget_consolidator::ledger::view::{Scope, view};
 use budget_consolidator::ledger::{Contents, Position};
 use proptest::prelude::*;
 
-const YEAR: u16 = 2030;
-const UNITS: [&str; 5] = ["11", "12", "13", "14", "15"];
+pub const YEAR: u16 = 2030;
+pub const UNITS: [&str; 5] = ["11", "12", "13", "14", "15"];
 const ROWS: [&str; 5] = ["和", "1", "11", "12", "2"];
 
-fn form() -> FormSet {
+pub fn form() -> FormSet {
     let forms = r#"
 id = "laws"
 year = 2030
@@ -55,27 +55,27 @@ columns = { x = "数", c = "码: text" }
 
 /// What one filing says: cells in 分 by row and column, and transfers by counterparty and kind.
 #[derive(Clone, Debug, Default)]
-struct Said {
-    cells: BTreeMap<(usize, usize), i64>,
-    transfers: BTreeMap<(usize, bool), i64>,
+pub struct Said {
+    pub cells: BTreeMap<(usize, usize), i64>,
+    pub transfers: BTreeMap<(usize, bool), i64>,
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     File(usize, Said),
     Differ(Said),
     /// For each unit, which of the others it stands below; itself for none.
     Move([usize; 5]),
 }
 
-fn said() -> impl Strategy<Value = Said> {
+pub fn said() -> impl Strategy<Value = Said> {
     let cells = prop::collection::btree_map((0..ROWS.len(), 0..2_usize), 0..1_000_000_i64, 0..8);
     // Few amounts, so that the two sides often agree.
     let transfers = prop::collection::btree_map((0..UNITS.len(), any::<bool>()), 1..3_i64, 0..3);
     (cells, transfers).prop_map(|(cells, transfers)| Said { cells, transfers })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..UNITS.len(), said()).prop_map(|(unit, said)| Step::File(unit, said)),
         1 => said().prop_map(|said| Step::Differ(Said { transfers: BTreeMap::new(), ..said })),
@@ -87,7 +87,7 @@ fn fen(fen: i64) -> String {
     format!("{}.{:02}", fen / 100, fen % 100)
 }
 
-fn read(form: &FormSet, unit: &str, kind: Kind, said: &Said) -> Reading {
+pub fn read(form: &FormSet, unit: &str, kind: Kind, said: &Said) -> Reading {
     let slot = Slot { unit: unit.into(), year: YEAR, round: Round::Second, kind };
     let header = |id: &str, columns: [&str; 2]| TableHeader {
         id: id.to_owned(),
@@ -114,15 +114,15 @@ fn read(form: &FormSet, unit: &str, kind: Kind, said: &Said) -> Reading {
 }
 
 /// A journal in memory, and the state that it adds up to.
-struct Ledger {
-    form: Arc<FormSet>,
-    state: State,
-    past: Past,
-    bytes: Vec<Vec<u8>>,
+pub struct Ledger {
+    pub form: Arc<FormSet>,
+    pub state: State,
+    pub past: Past,
+    pub bytes: Vec<Vec<u8>>,
 }
 
 #[derive(Default)]
-struct Past(BTreeMap<Position, Arc<Submission>>);
+pub struct Past(BTreeMap<Position, Arc<Submission>>);
 
 impl Contents for Past {
     fn submission(&self, position: Position) -> Result<Arc<Submission>, Remark> {
@@ -131,7 +131,7 @@ impl Contents for Past {
 }
 
 impl Ledger {
-    fn new(form: Arc<FormSet>) -> Ledger {
+    pub fn new(form: Arc<FormSet>) -> Ledger {
         let mut ledger =
             Ledger { form: form.clone(), state: State::default(), past: Past::default(), bytes: Vec::new() };
         ledger.act(Actor::service(), Action::PublishFormSet { form }, None);
@@ -162,7 +162,7 @@ impl Ledger {
         self.state.apply(&envelope, &self.past).unwrap();
     }
 
-    fn file(&mut self, unit: &str, kind: Kind, said: &Said) {
+    pub fn file(&mut self, unit: &str, kind: Kind, said: &Said) {
         let reading = Arc::new(read(&self.form, unit, kind, said));
         assert!(reading.findings.is_empty(), "{:?}", reading.findings);
         let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
@@ -171,25 +171,11 @@ impl Ledger {
         self.act(Actor { node: unit.into(), role }, action, Some(submission));
     }
 
-    fn put(&mut self, parents: [usize; 5]) {
-        let node = |code: &str, parent: &str, role| Node {
-            code: code.into(),
-            parent: parent.into(),
-            name: code.to_owned(),
-            role,
-            unit_type: String::new(),
-            funding: String::new(),
-            division: String::new(),
-            budgeted: role == NodeRole::Unit,
-        };
-        let mut nodes = vec![node("1", BUREAU, NodeRole::Department), node("9", "1", NodeRole::Department)];
-        for (at, parent) in parents.into_iter().enumerate() {
-            nodes.push(node(UNITS[at], above(at, parent), NodeRole::Unit));
-        }
-        self.act(Actor::service(), Action::ImportUnits { year: YEAR, nodes }, None);
+    pub fn put(&mut self, parents: [usize; 5]) {
+        self.act(Actor::service(), Action::ImportUnits { year: YEAR, nodes: nodes(parents) }, None);
     }
 
-    fn take(&mut self, step: &Step) {
+    pub fn take(&mut self, step: &Step) {
         match step {
             Step::File(unit, said) => self.file(UNITS[*unit], Kind::Unit, said),
             Step::Differ(said) => self.file("1", Kind::Difference, said),
@@ -214,6 +200,25 @@ impl Ledger {
         }
         sums
     }
+}
+
+/// The unit tree with each unit below another, or below a department.
+pub fn nodes(parents: [usize; 5]) -> Vec<Node> {
+    let node = |code: &str, parent: &str, role| Node {
+        code: code.into(),
+        parent: parent.into(),
+        name: code.to_owned(),
+        role,
+        unit_type: String::new(),
+        funding: String::new(),
+        division: String::new(),
+        budgeted: role == NodeRole::Unit,
+    };
+    let mut nodes = vec![node("1", BUREAU, NodeRole::Department), node("9", "1", NodeRole::Department)];
+    for (at, parent) in parents.into_iter().enumerate() {
+        nodes.push(node(UNITS[at], above(at, parent), NodeRole::Unit));
+    }
+    nodes
 }
 
 /// The code above a unit: a lower-numbered unit, or the department. So there are no circles, and up to six levels.

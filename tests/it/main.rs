@@ -4,6 +4,7 @@
 
 mod access;
 mod architecture;
+mod as_of;
 mod bad_input;
 mod checks;
 mod drills;

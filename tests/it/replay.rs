@@ -37,7 +37,7 @@ pub async fn digest_of_all_views(server: &TestServer) -> Digest {
         let listed = client.submissions().list_submissions(request).await.unwrap().into_inner();
         for submission in &listed.submissions {
             let version = submission.version.as_ref().unwrap().version;
-            let request = api::GetSubmissionRequest { slot: submission.slot.clone(), version };
+            let request = api::GetSubmissionRequest { slot: submission.slot.clone(), version, ..Default::default() };
             seen.extend(client.submissions().get_submission(request).await.unwrap().into_inner().encode_to_vec());
         }
         seen.extend(listed.encode_to_vec());

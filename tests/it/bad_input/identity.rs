@@ -133,7 +133,12 @@ fn reads(client: Client, node: &str) -> Vec<(&'static str, Attempt)> {
             api::TraceRequest { scope: within.clone(), cell: "T03/合计/total".into(), ..Default::default() }
         ),
         read!("status", consolidation, get_status_board, api::GetStatusBoardRequest { scope: within }),
-        read!("submission", submissions, get_submission, api::GetSubmissionRequest { slot: Some(slot), version: 0 }),
+        read!(
+            "submission",
+            submissions,
+            get_submission,
+            api::GetSubmissionRequest { slot: Some(slot), ..Default::default() }
+        ),
         read!(
             "submissions",
             submissions,

@@ -104,7 +104,11 @@ async fn a_question_about_what_is_not_there_is_refused_by_name() {
     };
     let submission = async |unit: &str, version: u32| {
         let slot = Some(api::Slot { unit: unit.into(), year: 2024, ..Default::default() });
-        bureau.submissions().get_submission(api::GetSubmissionRequest { slot, version }).await.map(drop)
+        bureau
+            .submissions()
+            .get_submission(api::GetSubmissionRequest { slot, version, ..Default::default() })
+            .await
+            .map(drop)
     };
     let history = async |unit: &str, page_token: &str| {
         let request = api::GetHistoryRequest { unit: unit.into(), page_token: page_token.into(), page_size: 0 };
