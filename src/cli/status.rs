@@ -7,7 +7,9 @@ use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::words::{hex, round_code, round_name, say, time, time_for_programs};
 use super::{Moment, Times, node_title, watch};
-use crate::proto::api::{self, BoardChange, GetStatusBoardResponse, Standing, StandingCounts, StatusLine};
+use crate::proto::api::{
+    self, BoardChange, DepartmentLine, GetStatusBoardResponse, Standing, StandingCounts, StatusLine, Turn,
+};
 use crate::wording::{Language, label};
 
 /// What `status` is told.
@@ -57,6 +59,12 @@ impl Board {
             };
             changed.push((before.as_ref().map(standing), line));
         }
+        for department in change.departments {
+            let known = self.0.departments.iter_mut().find(|known| known.node == department.node);
+            if let Some(known) = known {
+                *known = department;
+            }
+        }
         if change.counts.is_some() {
             self.0.counts = change.counts;
         }
@@ -84,21 +92,69 @@ fn standing(line: &StatusLine) -> Standing {
 }
 
 fn standing_name(standing: Standing, language: Language) -> &'static str {
-    match standing {
-        Standing::Submitted => label("standing-submitted", language),
-        Standing::Refused => label("standing-refused", language),
-        Standing::Missing => label("standing-missing", language),
-        Standing::Unspecified => "",
+    match STANDINGS.iter().find(|known| known.0 == standing) {
+        Some((_, _, key, _)) => label(key, language),
+        None => "",
     }
 }
 
 fn standing_code(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Submitted => "submitted",
-        Standing::Refused => "refused",
-        Standing::Missing => "missing",
-        Standing::Unspecified => "",
+    STANDINGS.iter().find(|known| known.0 == standing).map_or("", |known| known.1)
+}
+
+/// Where a unit can stand, in the order in which it comes there: for programs, for people, and how many do.
+type Known = (Standing, &'static str, &'static str, fn(&StandingCounts) -> u32);
+const STANDINGS: [Known; 8] = [
+    (Standing::Missing, "missing", "standing-missing", |counts| counts.missing),
+    (Standing::Refused, "refused", "standing-refused", |counts| counts.refused),
+    (Standing::Withdrawn, "withdrawn", "standing-withdrawn", |counts| counts.withdrawn),
+    (Standing::Returned, "returned", "standing-returned", |counts| counts.returned),
+    (Standing::Submitted, "submitted", "standing-submitted", |counts| counts.submitted),
+    (Standing::Accepted, "accepted", "standing-accepted", |counts| counts.accepted),
+    (Standing::Forwarded, "forwarded", "standing-forwarded", |counts| counts.forwarded),
+    (Standing::Approved, "approved", "standing-approved", |counts| counts.approved),
+];
+
+/// Who is waited for, how many times, and what is out of order; each with its label.
+const WAITING: [(&str, fn(&StandingCounts) -> u32); 5] = [
+    ("waits-for-unit", |counts| counts.wait_for_unit),
+    ("waits-for-department", |counts| counts.wait_for_department),
+    ("waits-for-bureau", |counts| counts.wait_for_bureau),
+    ("mark-late", |counts| counts.late),
+    ("mark-over", |counts| counts.over_ceiling),
+];
+
+/// Labels with their counts, those that are nothing left out: 未报 1，已报 3.
+fn counted(counts: impl Iterator<Item = (&'static str, u32)>, language: Language) -> String {
+    let some = counts.filter(|(_, count)| *count > 0);
+    let some: Vec<String> = some.map(|(key, count)| format!("{} {count}", label(key, language))).collect();
+    some.join(label("list-comma", language))
+}
+
+fn waits_for(line: &StatusLine, language: Language) -> String {
+    match Turn::try_from(line.turn) {
+        Ok(Turn::Unit) => label("turn-unit", language).to_owned(),
+        Ok(Turn::Department) => format!("{} {}", label("turn-department", language), line.waits_for),
+        Ok(Turn::Bureau) => label("turn-bureau", language).to_owned(),
+        Ok(Turn::Nobody | Turn::Unspecified) | Err(_) => String::new(),
     }
+}
+
+/// What is out of order with a line.
+fn remarks(line: &StatusLine, language: Language) -> String {
+    let mut remarks = Vec::new();
+    if line.late {
+        remarks.push(label("mark-late", language).to_owned());
+    }
+    if line.over_ceiling {
+        remarks.push(label("mark-over", language).to_owned());
+    }
+    if line.refused > 0 {
+        let (count, when) = (line.refused.to_string(), time(line.refused_time_ms));
+        let key = if line.refused_position == 0 { "mark-refused" } else { "mark-refused-since" };
+        remarks.push(say(language, key, &[("n", &count), ("time", &when)]));
+    }
+    remarks.join(label("list-comma", language))
 }
 
 impl Show for Board {
@@ -113,41 +169,44 @@ impl Show for Board {
             ("round", round_name(board.round, language).to_owned()),
             ("n", board.position.to_string()),
             ("expected", counts.expected.to_string()),
-            ("submitted", counts.submitted.to_string()),
-            ("refused", counts.refused.to_string()),
-            ("missing", counts.missing.to_string()),
+            ("counts", counted(STANDINGS.iter().map(|known| (known.2, known.3(&counts))), language)),
         ];
         let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
         let mut grid = Grid::new()
             .text(word("head-unit"))
             .text(word("head-standing"))
+            .text(word("head-waits-for"))
             .figures(word("head-version"))
             .figures(word("head-position"))
             .text(word("head-time"))
             .figures(word("head-findings"))
-            .figures(word("head-attempts-refused"))
-            .text(word("head-refused-since"));
+            .text(word("head-remarks"));
         for line in &board.lines {
             let version = line.version.clone().unwrap_or_default();
             let known = |text: String| if line.version.is_some() { text } else { String::new() };
             grid.row(vec![
                 node_title(&line.unit, &line.name),
                 standing_name(standing(line), language).to_owned(),
+                waits_for(line, language),
                 known(version.version.to_string()),
                 known(version.position.to_string()),
                 known(time(version.time_ms)),
                 known(version.findings.to_string()),
-                if line.refused == 0 { String::new() } else { line.refused.to_string() },
-                if line.refused_position == 0 { String::new() } else { time(line.refused_time_ms) },
+                remarks(line, language),
             ]);
         }
-        format!(
-            "{}\n  {}\n  {}\n\n{}",
-            strong(&say(language, "status-title", &facts)),
-            say(language, "status-sum", &facts),
-            say(language, "as-of", &facts),
-            grid.draw(look)
-        )
+        let mut out =
+            format!("{}\n  {}\n", strong(&say(language, "status-title", &facts)), say(language, "status-sum", &facts));
+        let waiting = counted(WAITING.iter().map(|(key, count)| (*key, count(&counts))), language);
+        if !waiting.is_empty() {
+            out.push_str(&format!("  {waiting}\n"));
+        }
+        out.push_str(&format!("  {}\n\n", say(language, "as-of", &facts)));
+        if board.departments.len() > 1 {
+            out.push_str(&format!("{}\n", departments(&board.departments, look)));
+        }
+        out.push_str(&grid.draw(look));
+        out
     }
 
     fn json(&self) -> Value {
@@ -160,12 +219,25 @@ impl Show for Board {
             "round": round_code(board.round),
             "position": board.position,
             "counts": board.counts.as_ref().map(counts_json),
+            "departments": board.departments.iter().map(department_json).collect::<Vec<_>>(),
             "lines": lines,
         })
     }
 
     fn sheet(&self) -> Sheet {
-        let columns = vec!["unit", "name", "standing", "version", "position", "time", "findings", "refused"];
+        let columns = vec![
+            "unit",
+            "name",
+            "standing",
+            "waits_for",
+            "late",
+            "over_ceiling",
+            "version",
+            "position",
+            "time",
+            "findings",
+            "refused",
+        ];
         let row = |line: &StatusLine| {
             let version = line.version.as_ref();
             let known = |text: Option<String>| text.unwrap_or_default();
@@ -173,6 +245,9 @@ impl Show for Board {
                 line.unit.clone(),
                 line.name.clone(),
                 standing_code(standing(line)).to_owned(),
+                line.waits_for.clone(),
+                line.late.to_string(),
+                line.over_ceiling.to_string(),
                 known(version.map(|version| version.version.to_string())),
                 known(version.map(|version| version.position.to_string())),
                 known(version.map(|version| time_for_programs(version.time_ms))),
@@ -184,26 +259,55 @@ impl Show for Board {
     }
 }
 
+/// Departments, and how many of their units stand where.
+fn departments(lines: &[DepartmentLine], look: &Look) -> String {
+    let word = |key| label(key, look.language);
+    let mut grid = Grid::new().text(word("head-department")).figures(word("head-expected"));
+    grid = STANDINGS.iter().fold(grid, |grid, known| grid.figures(word(known.2)));
+    grid = grid.text(word("head-waits-for"));
+    for line in lines {
+        let counts = line.counts.unwrap_or_default();
+        let number = |count: u32| if count == 0 { String::new() } else { count.to_string() };
+        let mut row = vec![node_title(&line.node, &line.name), number(counts.expected)];
+        row.extend(STANDINGS.iter().map(|known| number(known.3(&counts))));
+        row.push(counted(WAITING.iter().take(3).map(|(key, count)| (*key, count(&counts))), look.language));
+        grid.row(row);
+    }
+    grid.draw(look)
+}
+
 /// A line for programs.
 pub(super) fn line_json(line: &StatusLine) -> Value {
     json!({
         "unit": line.unit,
         "name": line.name,
         "standing": standing_code(standing(line)),
+        "waits_for": line.waits_for,
+        "late": line.late,
+        "over_ceiling": line.over_ceiling,
         "version": line.version.as_ref().map(version_json),
         "refused": line.refused,
         "refused_position": line.refused_position,
     })
 }
 
+/// A department for programs.
+pub(super) fn department_json(line: &DepartmentLine) -> Value {
+    json!({ "node": line.node, "name": line.name, "counts": line.counts.as_ref().map(counts_json) })
+}
+
 /// Counts for programs.
 pub(super) fn counts_json(counts: &StandingCounts) -> Value {
-    json!({
-        "expected": counts.expected,
-        "missing": counts.missing,
-        "refused": counts.refused,
-        "submitted": counts.submitted,
-    })
+    let mut object = serde_json::Map::from_iter([("expected".to_owned(), json!(counts.expected))]);
+    object.extend(STANDINGS.iter().map(|known| (known.1.to_owned(), json!(known.3(counts)))));
+    object.extend([
+        ("wait_for_unit".to_owned(), json!(counts.wait_for_unit)),
+        ("wait_for_department".to_owned(), json!(counts.wait_for_department)),
+        ("wait_for_bureau".to_owned(), json!(counts.wait_for_bureau)),
+        ("late".to_owned(), json!(counts.late)),
+        ("over_ceiling".to_owned(), json!(counts.over_ceiling)),
+    ]);
+    Value::Object(object)
 }
 
 fn version_json(version: &api::Version) -> Value {
@@ -227,6 +331,8 @@ mod tests {
             unit: unit.into(),
             name: "中心".into(),
             standing: i32::from(standing),
+            turn: i32::from(if standing == Standing::Missing { Turn::Unit } else { Turn::Department }),
+            waits_for: if standing == Standing::Missing { unit.into() } else { "407".into() },
             ..StatusLine::default()
         };
         let version = api::Version { version: 2, position: 8, time_ms: 1_705_482_904_000, ..api::Version::default() };
@@ -236,21 +342,30 @@ mod tests {
             name: "人社局".into(),
             year: 2024,
             round: 2,
-            lines: vec![filed, line("407005", Standing::Missing)],
-            counts: Some(StandingCounts { expected: 2, submitted: 1, missing: 1, ..StandingCounts::default() }),
+            lines: vec![filed, StatusLine { late: true, ..line("407005", Standing::Missing) }],
+            counts: Some(StandingCounts {
+                expected: 2,
+                submitted: 1,
+                missing: 1,
+                wait_for_unit: 1,
+                wait_for_department: 1,
+                late: 1,
+                ..StandingCounts::default()
+            }),
             position: 9,
             ..GetStatusBoardResponse::default()
         });
         let look = Look { language: Language::Chinese, width: None, colour: false };
         insta::assert_snapshot!(super::super::output::finish(&board.text(&look), false), @r#"
         407 人社局 · 2024 年二上 · 报送情况
-          应报 2：已报 1，被退回 0，未报 1
+          应报 2：未报 1，已报 1
+          等单位 1，等部门 1，逾期 1
           截至第 9 号记录
 
-        单位         情况  版本  记录号  时间                 发现  被拒次数  之后又被拒
-        ---------------------------------------------------------------------------------
-        407001 中心  已报     2       8  2024-01-17 17:15:04     0         1
-        407005 中心  未报
+        单位         情况  等谁      版本  记录号  时间                 发现  备注
+        ------------------------------------------------------------------------------------
+        407001 中心  已报  部门 407     2       8  2024-01-17 17:15:04     0  被拒绝过 1 次
+        407005 中心  未报  单位                                               逾期
         "#);
         assert_eq!(board.json()["lines"][1]["standing"], "missing");
         assert!(board.sheet().rows.iter().all(|row| row.len() == board.sheet().columns.len()));

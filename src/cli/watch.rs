@@ -249,7 +249,9 @@ fn message_json(message: &WatchResponse) -> Value {
         Some(Said::Change(change)) => {
             let lines: Vec<Value> = change.lines.iter().map(line_json).collect();
             let counts = change.counts.as_ref().map(status::counts_json);
-            json!({ "position": position, "change": { "lines": lines, "counts": counts } })
+            let departments: Vec<Value> = change.departments.iter().map(status::department_json).collect();
+            let change = json!({ "lines": lines, "counts": counts, "departments": departments });
+            json!({ "position": position, "change": change })
         }
         Some(Said::Heartbeat(_)) | None => json!({ "position": position, "heartbeat": {} }),
     }

@@ -3,7 +3,7 @@
 use super::consolidation::node_name;
 use super::convert;
 use crate::budget::reason::Remark;
-use crate::ledger::board::{self, Board, Counts, Standing, StatusLine};
+use crate::ledger::board::{self, Board, Counts, DepartmentLine, Standing, StatusLine, Turn};
 use crate::ledger::state::State;
 use crate::ledger::view::{self, Scope};
 use crate::proto::api;
@@ -28,6 +28,7 @@ pub(super) fn out(state: &State, scope: &Scope, board: &Board) -> Result<api::Ge
         lines: board.lines.iter().map(line).collect(),
         position: state.position,
         counts: Some(counts),
+        departments: board.departments.iter().map(department).collect(),
         time_ms: state.time.0,
     })
 }
@@ -40,7 +41,18 @@ pub(super) fn counts(counts: &Counts) -> api::StandingCounts {
         missing: number(counts.of(Standing::Missing)),
         refused: number(counts.of(Standing::Refused)),
         submitted: number(counts.of(Standing::Submitted)),
+        wait_for_unit: number(counts.waiting_for(Turn::Unit)),
+        wait_for_department: number(counts.waiting_for(Turn::Department)),
+        wait_for_bureau: number(counts.waiting_for(Turn::Bureau)),
+        wait_for_nobody: number(counts.waiting_for(Turn::Nobody)),
+        ..api::StandingCounts::default()
     }
+}
+
+/// A department.
+pub(super) fn department(line: &DepartmentLine) -> api::DepartmentLine {
+    let (node, name) = (line.node.code.to_string(), line.node.name.clone());
+    api::DepartmentLine { node, name, counts: Some(counts(&line.counts)) }
 }
 
 /// One line.
@@ -50,14 +62,23 @@ pub(super) fn line(line: &StatusLine) -> api::StatusLine {
         Standing::Refused => api::Standing::Refused,
         Standing::Submitted => api::Standing::Submitted,
     };
+    let turn = match line.turn {
+        Turn::Unit => api::Turn::Unit,
+        Turn::Department => api::Turn::Department,
+        Turn::Bureau => api::Turn::Bureau,
+        Turn::Nobody => api::Turn::Nobody,
+    };
     let (refused_position, refused_time) = line.refused_since.unwrap_or_default();
     api::StatusLine {
         unit: line.unit.code.to_string(),
         name: line.unit.name.clone(),
         standing: standing.into(),
+        turn: turn.into(),
+        waits_for: line.waits_for.as_ref().map(ToString::to_string).unwrap_or_default(),
         version: line.latest.as_ref().map(convert::version_out),
         refused: u32::try_from(line.refused).unwrap_or(u32::MAX),
         refused_position,
         refused_time_ms: refused_time.0,
+        ..api::StatusLine::default()
     }
 }

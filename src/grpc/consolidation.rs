@@ -356,7 +356,7 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         }
         let (_, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         let actor = identity::actor(&request).map_err(status)?;
-        self.watches.open(actor, scope, request.get_ref()).map(Response::new).map_err(status)
+        self.watches.open(actor, scope, request.get_ref()).await.map(Response::new).map_err(status)
     }
 
     async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {

@@ -25,8 +25,6 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const FINDING_CELLS_MAX: usize = 100_000;
 /// Watches that one identity may have open.
 pub const WATCHES_PER_ACTOR_MAX: usize = 16;
-/// Events that are read to tell a client that resumes what changed; if there are more, it gets the whole board.
-pub const RESUME_EVENTS_MAX: u64 = 256;
 /// Seconds between the heartbeats of a watch, if the client doesn't say, and at most.
 pub const HEARTBEAT_SECONDS: (u32, u32) = (15, 60);
 /// Control figures of one issue.

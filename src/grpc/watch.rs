@@ -5,7 +5,7 @@
 //! one message waits for the client, and what happens meanwhile goes into the next one; a client that takes nothing is
 //! told where to resume and let go. Watches end when the server stops, so that stopping waits for none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -19,11 +19,10 @@ use tonic::Status;
 use super::status::status;
 use super::{board, convert, limits};
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::UnitCode;
-use crate::consolidator::{Consolidator, Snapshot};
+use crate::consolidator::{AsOf, Consolidator};
 use crate::ledger::Position;
 use crate::ledger::actor::{Actor, Operation, may};
-use crate::ledger::board::{Board, Change, Followed, Touched, touched};
+use crate::ledger::board::{Change, DepartmentLine, Followed, StatusLine};
 use crate::ledger::view::Scope;
 use crate::proto::api;
 use crate::proto::api::watch_response::Said;
@@ -132,7 +131,7 @@ impl Watches {
     ///
     /// # Errors
     /// `TOO_MANY_WATCHES`, `BAD_REQUEST`, `UNKNOWN_YEAR`, `UNKNOWN_UNIT`, or a fault of the journal.
-    pub(super) fn open(&self, actor: Actor, scope: Scope, request: &api::WatchRequest) -> Result<WatchStream, Remark> {
+    pub(super) async fn open(&self, actor: Actor, scope: Scope, request: &api::WatchRequest) -> Result<WatchStream, Remark> {
         let (usual, longest) = limits::HEARTBEAT_SECONDS;
         let seconds = match request.heartbeat_seconds {
             0 => usual,
@@ -142,9 +141,7 @@ impl Watches {
         let place = Place::take(&self.open, &actor)?;
         // Before the first look, so that nothing slips in between.
         let positions = self.consolidator.positions();
-        let snapshot = self.consolidator.snapshot();
-        let (followed, board) = Followed::begin(snapshot.state.clone(), scope.clone())?;
-        let first = first(&snapshot, &scope, &followed, &board, request.resume_position)?;
+        let (followed, first) = self.first(&scope, request.resume_position).await?;
         let (messages, receiver) = mpsc::channel(1);
         let end = Arc::new(OnceLock::new());
         let stream = WatchStream { messages: receiver, end: end.clone(), ended: false };
@@ -172,6 +169,29 @@ impl Watches {
             }
         });
         Ok(stream)
+    }
+}
+
+impl Watches {
+    /// The first message: the whole board, or to a client that knows it as of a position what changed since.
+    async fn first(&self, scope: &Scope, known: Position) -> Result<(Followed, api::WatchResponse), Remark> {
+        let state = self.consolidator.snapshot().state;
+        let position = state.position;
+        // A position that isn't there is of another journal, or of this one before it was restored to less; and one that
+        // lies far back costs more to compare with than the whole board.
+        if self.consolidator.is_near(known) {
+            let then = self.consolidator.at(AsOf::Position(known)).await?.state;
+            // A board that wasn't there then is told whole.
+            if let Ok((mut followed, _)) = Followed::begin(then, scope.clone())
+                && let Change::Lines(lines, departments) = followed.go_on(state.clone())
+            {
+                let said = Some(change(&followed, &lines, &departments));
+                return Ok((followed, api::WatchResponse { position, said }));
+            }
+        }
+        let (followed, board) = Followed::begin(state.clone(), scope.clone())?;
+        let said = Some(Said::Snapshot(board::out(&state, scope, &board)?));
+        Ok((followed, api::WatchResponse { position, said }))
     }
 }
 
@@ -250,8 +270,8 @@ impl Watch {
             return Err(Remark::new(Reason::NotPermitted).with("actor", &self.actor).with("node", &self.scope.node));
         }
         let said = match self.followed.go_on(state.clone()) {
-            Change::Lines(lines) if lines.is_empty() => return Ok(None),
-            Change::Lines(lines) => change(&self.followed, &lines),
+            Change::Lines(lines, departments) if lines.is_empty() && departments.is_empty() => return Ok(None),
+            Change::Lines(lines, departments) => change(&self.followed, &lines, &departments),
             Change::Everything => {
                 let (followed, board) = Followed::begin(state.clone(), self.scope.clone())?;
                 self.followed = followed;
@@ -262,42 +282,10 @@ impl Watch {
     }
 }
 
-fn change(followed: &Followed, lines: &[crate::ledger::board::StatusLine]) -> Said {
-    let counts = Some(board::counts(followed.counts()));
-    Said::Change(api::BoardChange { lines: lines.iter().map(board::line).collect(), counts })
-}
-
-/// The first message: the whole board, or to a client that knows it as of a position what changed since.
-fn first(
-    snapshot: &Snapshot,
-    scope: &Scope,
-    followed: &Followed,
-    whole: &Board,
-    known: Position,
-) -> Result<api::WatchResponse, Remark> {
-    let said = match touched_since(snapshot, known)? {
-        None => Said::Snapshot(board::out(&snapshot.state, scope, whole)?),
-        Some(units) => change(followed, &followed.lines(&units)),
-    };
-    Ok(api::WatchResponse { position: snapshot.state.position, said: Some(said) })
-}
-
-/// The units whose lines may have changed since a position; none if that is not known, or not worth finding out.
-fn touched_since(snapshot: &Snapshot, known: Position) -> Result<Option<BTreeSet<UnitCode>>, Remark> {
-    let head = snapshot.state.position;
-    // A position that isn't there is of another journal, or of this one before it was restored to less.
-    if known == 0 || known > head || head - known > limits::RESUME_EVENTS_MAX {
-        return Ok(None);
-    }
-    let mut units = BTreeSet::new();
-    for position in known + 1..=head {
-        match touched(&snapshot.event(position)?.event) {
-            Touched::Nothing => {}
-            Touched::Unit(unit) => {
-                units.insert(unit.clone());
-            }
-            Touched::Everything => return Ok(None),
-        }
-    }
-    Ok(Some(units))
+fn change(followed: &Followed, lines: &[StatusLine], departments: &[DepartmentLine]) -> Said {
+    Said::Change(api::BoardChange {
+        lines: lines.iter().map(board::line).collect(),
+        counts: Some(board::counts(&followed.counts())),
+        departments: departments.iter().map(board::department).collect(),
+    })
 }

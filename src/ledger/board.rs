@@ -10,12 +10,12 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 
 use super::Position;
-use super::event::{Event, Timestamp};
+use super::event::Timestamp;
 use super::state::{State, Version};
 use super::view::{Scope, tree};
 use crate::budget::reason::Remark;
 use crate::budget::submission::{Kind, Slot, UnitCode};
-use crate::budget::unit_tree::{Node, UnitTree};
+use crate::budget::unit_tree::{BUREAU, Node, NodeRole, UnitTree};
 
 /// Where one expected unit stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +28,19 @@ pub enum Standing {
     Submitted,
 }
 
+/// Whose turn it is: who has to do something so that a unit's budget goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    /// The unit: to file, to correct, to file again.
+    Unit,
+    /// The department: to review, to send on, to approve.
+    Department,
+    /// The bureau: to decide.
+    Bureau,
+    /// Nobody: all is done.
+    Nobody,
+}
+
 /// One line of the status board.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusLine {
@@ -35,6 +48,10 @@ pub struct StatusLine {
     pub unit: Node,
     /// Where it stands.
     pub standing: Standing,
+    /// Whose turn it is.
+    pub turn: Turn,
+    /// The node whose turn it is; none if it is nobody's.
+    pub waits_for: Option<UnitCode>,
     /// The version that counts.
     pub latest: Option<Version>,
     /// How many attempts were refused.
@@ -45,27 +62,46 @@ pub struct StatusLine {
 
 /// How many of the units expected at or below a node stand where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts(BTreeMap<Standing, usize>);
+pub struct Counts {
+    standings: BTreeMap<Standing, usize>,
+    turns: BTreeMap<Turn, usize>,
+}
 
 impl Counts {
     /// How many stand there.
     pub fn of(&self, standing: Standing) -> usize {
-        self.0.get(&standing).copied().unwrap_or(0)
+        self.standings.get(&standing).copied().unwrap_or(0)
+    }
+
+    /// How many wait for them.
+    pub fn waiting_for(&self, turn: Turn) -> usize {
+        self.turns.get(&turn).copied().unwrap_or(0)
     }
 
     /// How many are expected.
     pub fn expected(&self) -> usize {
-        self.0.values().sum()
+        self.standings.values().sum()
     }
 
     fn add(&mut self, line: &StatusLine) {
-        *self.0.entry(line.standing).or_default() += 1;
+        *self.standings.entry(line.standing).or_default() += 1;
+        *self.turns.entry(line.turn).or_default() += 1;
     }
 
     fn take_off(&mut self, line: &StatusLine) {
-        let count = self.0.entry(line.standing).or_default();
-        *count = count.saturating_sub(1);
+        for count in [self.standings.get_mut(&line.standing), self.turns.get_mut(&line.turn)].into_iter().flatten() {
+            *count = count.saturating_sub(1);
+        }
     }
+}
+
+/// A department on a board, with what is at or below it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DepartmentLine {
+    /// The department.
+    pub node: Node,
+    /// How many of its units stand where.
+    pub counts: Counts,
 }
 
 /// The board of a node.
@@ -75,6 +111,8 @@ pub struct Board {
     pub lines: Vec<StatusLine>,
     /// How many stand where.
     pub counts: Counts,
+    /// The departments at or below the node, sorted by code; those without a unit that is expected are left out.
+    pub departments: Vec<DepartmentLine>,
 }
 
 /// The board of a node.
@@ -84,23 +122,63 @@ pub struct Board {
 pub fn board(state: &State, scope: &Scope) -> Result<Board, Remark> {
     let tree = tree(state, scope)?;
     let lines: Vec<StatusLine> =
-        tree.budgeted_below(&scope.node).into_iter().map(|unit| line(state, scope, unit)).collect();
-    let mut counts = Counts::default();
-    lines.iter().for_each(|line| counts.add(line));
-    Ok(Board { lines, counts })
+        tree.budgeted_below(&scope.node).into_iter().map(|unit| line(state, scope, tree, unit)).collect();
+    let mut counts = BTreeMap::from([(scope.node.clone(), Counts::default())]);
+    for line in &lines {
+        for node in counted_at(tree, scope, &line.unit.code) {
+            counts.entry(node).or_default().add(line);
+        }
+    }
+    let departments = departments(tree, &counts, counts.keys());
+    Ok(Board { lines, counts: counts.remove(&scope.node).unwrap_or_default(), departments })
 }
 
-fn line(state: &State, scope: &Scope, unit: &Node) -> StatusLine {
+/// The nodes of a board whose counts a unit is in: the board's own, and the departments from the unit up to it.
+fn counted_at(tree: &UnitTree, scope: &Scope, unit: &str) -> BTreeSet<UnitCode> {
+    let path = tree.path(unit).into_iter().map(UnitCode::from);
+    let inside = path.take_while(|node| tree.is_within(node, &scope.node));
+    let department = |node: &UnitCode| tree.node(node).is_some_and(|node| node.role == NodeRole::Department);
+    inside.filter(|node| *node == scope.node || department(node)).collect()
+}
+
+fn departments<'c>(
+    tree: &UnitTree,
+    counts: &BTreeMap<UnitCode, Counts>,
+    which: impl Iterator<Item = &'c UnitCode>,
+) -> Vec<DepartmentLine> {
+    let line = |code: &UnitCode| {
+        let node = tree.node(code).filter(|node| node.role == NodeRole::Department)?;
+        Some(DepartmentLine { node: node.clone(), counts: counts.get(code)?.clone() })
+    };
+    which.filter_map(line).collect()
+}
+
+fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node) -> StatusLine {
     let filings = state.filings(&scope.slot(&unit.code, Kind::Unit)).cloned().unwrap_or_default();
     let latest = filings.latest().cloned();
+    // Nobody reviews what their own node filed.
+    let department = tree.path(&unit.code).into_iter().skip(1).find(|node| *node != BUREAU).map(UnitCode::from);
     let standing = match (&latest, filings.refused.last()) {
         (Some(_), _) => Standing::Submitted,
         (None, Some(_)) => Standing::Refused,
         (None, None) => Standing::Missing,
     };
+    let turn = match standing {
+        Standing::Missing | Standing::Refused => Turn::Unit,
+        Standing::Submitted if department.is_none() => Turn::Bureau,
+        Standing::Submitted => Turn::Department,
+    };
+    let waits_for = match turn {
+        Turn::Unit => Some(unit.code.clone()),
+        Turn::Department => department,
+        Turn::Bureau => Some(BUREAU.into()),
+        Turn::Nobody => None,
+    };
     StatusLine {
         unit: unit.clone(),
         standing,
+        turn,
+        waits_for,
         refused: filings.refused.len(),
         refused_since: filings.refused_since(Position::MAX),
         latest,
@@ -110,31 +188,10 @@ fn line(state: &State, scope: &Scope, unit: &Node) -> StatusLine {
 /// What became of a board.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// These lines are other ones now.
-    Lines(Vec<StatusLine>),
+    /// These lines, and these departments, are other ones now.
+    Lines(Vec<StatusLine>, Vec<DepartmentLine>),
     /// More than lines may have changed: look at all of it again.
     Everything,
-}
-
-/// What an event may change on boards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Touched<'e> {
-    /// Nothing.
-    Nothing,
-    /// The line of one unit.
-    Unit(&'e UnitCode),
-    /// Any line.
-    Everything,
-}
-
-/// What an event may change on boards. Exhaustive: a new event must be placed.
-pub fn touched(event: &Event) -> Touched<'_> {
-    match event {
-        Event::FormSetPublished(_) | Event::ControlIssued(_) | Event::Justified(_) => Touched::Nothing,
-        Event::UnitsImported(_) => Touched::Everything,
-        Event::Submitted(submitted) => Touched::Unit(&submitted.attempt.slot.unit),
-        Event::Refused(refused) => Touched::Unit(&refused.attempt.slot.unit),
-    }
 }
 
 /// A board that is followed from state to state.
@@ -142,7 +199,8 @@ pub fn touched(event: &Event) -> Touched<'_> {
 pub struct Followed {
     scope: Scope,
     state: Arc<State>,
-    counts: Counts,
+    /// Of the board's own node, and of each department on it.
+    counts: BTreeMap<UnitCode, Counts>,
 }
 
 impl Followed {
@@ -152,7 +210,10 @@ impl Followed {
     /// As [`board`].
     pub fn begin(state: Arc<State>, scope: Scope) -> Result<(Followed, Board), Remark> {
         let board = board(&state, &scope)?;
-        Ok((Followed { scope, state, counts: board.counts.clone() }, board))
+        let mut counts: BTreeMap<UnitCode, Counts> =
+            board.departments.iter().map(|line| (line.node.code.clone(), line.counts.clone())).collect();
+        counts.insert(scope.node.clone(), board.counts.clone());
+        Ok((Followed { scope, state, counts }, board))
     }
 
     /// The position that it is followed to.
@@ -161,15 +222,8 @@ impl Followed {
     }
 
     /// How many stand where.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// The lines of these units.
-    pub fn lines(&self, units: &BTreeSet<UnitCode>) -> Vec<StatusLine> {
-        let Some(tree) = self.state.tree(self.scope.year) else { return Vec::new() };
-        let expected = units.iter().filter_map(|unit| expected(tree, &self.scope, unit));
-        expected.map(|unit| line(&self.state, &self.scope, unit)).collect()
+    pub fn counts(&self) -> Counts {
+        self.counts.get(&self.scope.node).cloned().unwrap_or_default()
     }
 
     /// Goes on to a later state, and says what is different there.
@@ -178,20 +232,27 @@ impl Followed {
         let (Some(tree), Some(old)) = (self.state.tree(self.scope.year), before.tree(self.scope.year)) else {
             return Change::Everything;
         };
-        if !Arc::ptr_eq(tree, old) {
+        if !Arc::ptr_eq(tree, old) && tree != old {
             return Change::Everything;
         }
         let mut changed = Vec::new();
+        let mut counted = BTreeSet::new();
         for unit in units_changed(&before, &self.state, &self.scope) {
             let Some(unit) = expected(tree, &self.scope, &unit) else { continue };
-            let (was, is) = (line(&before, &self.scope, unit), line(&self.state, &self.scope, unit));
-            if was != is {
-                self.counts.take_off(&was);
-                self.counts.add(&is);
-                changed.push(is);
+            let (was, is) = (line(&before, &self.scope, tree, unit), line(&self.state, &self.scope, tree, unit));
+            if was == is {
+                continue;
             }
+            for node in counted_at(tree, &self.scope, &unit.code) {
+                let counts = self.counts.entry(node.clone()).or_default();
+                counts.take_off(&was);
+                counts.add(&is);
+                counted.insert(node);
+            }
+            changed.push(is);
         }
-        Change::Lines(changed)
+        let departments = departments(tree, &self.counts, counted.iter());
+        Change::Lines(changed, departments)
     }
 }
 
