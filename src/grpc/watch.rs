@@ -131,7 +131,12 @@ impl Watches {
     ///
     /// # Errors
     /// `TOO_MANY_WATCHES`, `BAD_REQUEST`, `UNKNOWN_YEAR`, `UNKNOWN_UNIT`, or a fault of the journal.
-    pub(super) async fn open(&self, actor: Actor, scope: Scope, request: &api::WatchRequest) -> Result<WatchStream, Remark> {
+    pub(super) async fn open(
+        &self,
+        actor: Actor,
+        scope: Scope,
+        request: &api::WatchRequest,
+    ) -> Result<WatchStream, Remark> {
         let (usual, longest) = limits::HEARTBEAT_SECONDS;
         let seconds = match request.heartbeat_seconds {
             0 => usual,
