@@ -131,6 +131,7 @@ pub(crate) async fn furnish(channel: &Channel, generator: &Generator, units: usi
         round: api::Round::Second.into(),
         form_set: FORM_SET.into(),
         figures: generator.ceilings(units),
+        ..Default::default()
     };
     let mut control = ControlFigureServiceClient::new(channel.clone());
     control.issue_control_figures(request("budget://0/bureau", issue)).await.expect("the ceilings");

@@ -3,9 +3,9 @@
 //! Who issues them and when they apply is the ledger's business.
 
 use super::cell::CellAddress;
-use super::form_set::{Control, FormSet};
+use super::form_set::{Control, FormSet, RollUp};
 use super::money::{Denomination, Money, Scale};
-use super::submission::{Submission, UnitCode};
+use super::submission::{Round, Submission, UnitCode};
 
 /// How strictly a ceiling holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,20 +14,34 @@ pub enum CeilingStrength {
     Hard,
     /// Above it a filing carries a finding.
     Advisory,
+    /// Known and shown, and never judged.
+    None,
 }
 
 impl CeilingStrength {
+    /// All strengths, the strictest first.
+    pub const ALL: [CeilingStrength; 3] = [CeilingStrength::Hard, CeilingStrength::Advisory, CeilingStrength::None];
+
     /// The name used in files and answers.
     pub fn as_str(self) -> &'static str {
         match self {
             CeilingStrength::Hard => "hard",
             CeilingStrength::Advisory => "advisory",
+            CeilingStrength::None => "none",
         }
     }
 
     /// Reads that name.
     pub fn parse(text: &str) -> Option<CeilingStrength> {
-        [CeilingStrength::Hard, CeilingStrength::Advisory].into_iter().find(|strength| strength.as_str() == text)
+        CeilingStrength::ALL.into_iter().find(|strength| strength.as_str() == text)
+    }
+
+    /// How strictly it holds in a round: the figures of 一上 are there for orientation.
+    pub fn in_round(self, round: Round) -> CeilingStrength {
+        match (round, self) {
+            (Round::First, CeilingStrength::Hard) => CeilingStrength::Advisory,
+            _ => self,
+        }
     }
 }
 
@@ -57,28 +71,39 @@ impl ControlFigure {
         }
     }
 
+    /// Whether filings are added up in this cell: only then can a node above units carry a ceiling on it. Rows of a
+    /// list, such as one project, stand under their unit and are not added up; the list's total is.
+    pub fn adds_up(form: &FormSet, cell: &CellAddress) -> bool {
+        form.cell(cell).is_some_and(|(table, _)| match table.roll_up {
+            RollUp::Sum => true,
+            RollUp::List => table.total_row() == Some(&cell.row),
+            RollUp::None => false,
+        })
+    }
+
     /// The scale of a ceiling issued in this denomination: 元 to the 分, 万元 to two decimals.
     pub fn scale_of(denomination: Denomination) -> Scale {
         Scale { denomination, decimals: 2 }
     }
 
-    /// What a filing has in the capped cell. Missing or blank counts as nothing.
-    pub fn filed(&self, submission: &Submission, form: &FormSet) -> Money {
-        submission.cell(form, &self.cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |amount| amount.value)
+    /// What a filing has in a cell. Missing or blank counts as nothing.
+    pub fn filed(submission: &Submission, form: &FormSet, cell: &CellAddress) -> Money {
+        submission.cell(form, cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |amount| amount.value)
     }
 
-    /// Judges a filing.
-    pub fn judge(&self, submission: &Submission, form: &FormSet) -> Judgement {
-        self.judge_filed(self.filed(submission, form))
+    /// What is left under the ceiling of a figure; below nothing it is the overshoot. A printed amount meets a ceiling
+    /// as a point, and a ceiling in 万元 is compared after rounding once.
+    pub fn left(&self, figure: Money) -> Money {
+        self.ceiling
+            - match self.scale.denomination {
+                Denomination::Yuan => figure,
+                Denomination::Wan => figure.round_to(self.scale),
+            }
     }
 
-    /// Judges a figure. A printed amount meets a ceiling as a point.
-    pub fn judge_filed(&self, filed: Money) -> Judgement {
-        let compared = match self.scale.denomination {
-            Denomination::Yuan => filed,
-            Denomination::Wan => filed.round_to(self.scale),
-        };
-        Judgement { figure: self.clone(), filed, headroom: self.ceiling - compared }
+    /// Judges what a unit files where others have `taken` something of the same ceiling.
+    pub fn judge(&self, filed: Money, taken: Money) -> Judgement {
+        Judgement { figure: self.clone(), filed, taken, headroom: self.left(taken + filed) }
     }
 }
 
@@ -89,14 +114,16 @@ pub struct Judgement {
     pub figure: ControlFigure,
     /// What was filed, exact 元.
     pub filed: Money,
-    /// Ceiling minus the filed figure as compared; below nothing it is the overshoot.
+    /// What others have of a ceiling that several units share: their own ceilings, and what those without one have filed.
+    pub taken: Money,
+    /// What the ceiling leaves after this; below nothing it is the overshoot.
     pub headroom: Money,
 }
 
 impl Judgement {
-    /// Whether the ceiling is exceeded.
+    /// Whether the ceiling is exceeded. Whoever files nothing there exceeds nothing, whatever others did.
     pub fn is_over(&self) -> bool {
-        self.headroom.is_negative()
+        self.headroom.is_negative() && self.filed > Money::ZERO
     }
 
     /// Whether that refuses the filing.

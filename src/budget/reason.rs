@@ -167,6 +167,12 @@ reasons! {
     UnitHasSubmissions = "UNIT_HAS_SUBMISSIONS",
     /// A list of control figures that can't be used.
     ControlInvalid = "CONTROL_INVALID",
+    /// Units' ceilings that add up to more than their department's.
+    SplitBeyondCeiling = "SPLIT_BEYOND_CEILING",
+    /// A ceiling that is cut below what is filed already.
+    CeilingBelowFiled = "CEILING_BELOW_FILED",
+    /// A unit tree under which ceilings or filings would exceed a ceiling.
+    TreeBreaksCeilings = "TREE_BREAKS_CEILINGS",
 
     // Refusals of streams.
     /// Messages of a stream in the wrong order.

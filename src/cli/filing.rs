@@ -391,6 +391,7 @@ mod tests {
 
     fn over() -> Filing {
         let judgement = api::Judgement {
+            taken: "0.00".into(),
             unit: "407004".into(),
             cell: "A1/合计/project".into(),
             ceiling: "39.60".into(),

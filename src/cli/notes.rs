@@ -221,6 +221,8 @@ pub(super) fn ceiling_strength(code: &str, language: Language) -> String {
     match code {
         "hard" => label("ceiling-hard", language).to_owned(),
         "advisory" => label("ceiling-advisory", language).to_owned(),
+        "none" => label("ceiling-none", language).to_owned(),
+        "lifted" => label("ceiling-lifted", language).to_owned(),
         other => other.to_owned(),
     }
 }
@@ -236,6 +238,7 @@ pub(super) fn judgement_json(judgement: &api::Judgement) -> Value {
         "amount_unit": judgement.amount_unit,
         "strength": judgement.strength,
         "over": judgement.over,
+        "taken": judgement.taken,
     })
 }
 

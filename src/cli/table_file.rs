@@ -17,6 +17,8 @@ pub(super) struct TableFile<const N: usize> {
     pub(super) bytes: Vec<u8>,
     /// Its rows.
     pub(super) rows: Vec<[String; N]>,
+    /// In which line of the file each row begins.
+    pub(super) lines: Vec<u64>,
 }
 
 impl<const N: usize> TableFile<N> {
@@ -54,7 +56,7 @@ impl<const N: usize> TableFile<N> {
             let facts = [("file", name.as_str()), ("found", &found.join(",")), ("expected", &columns.join(","))];
             return Err(Failure::Usage(settings.say("csv-header-wrong", &facts)));
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut lines) = (Vec::new(), Vec::new());
         for record in reader.records() {
             let record = record.map_err(|error| wrong("csv-wrong", &error.to_string()))?;
             let mut row = std::array::from_fn(|_| String::new());
@@ -62,8 +64,9 @@ impl<const N: usize> TableFile<N> {
                 *cell = place.and_then(|place| record.get(place)).unwrap_or("").to_owned();
             }
             rows.push(row);
+            lines.push(record.position().map_or(0, csv::Position::line));
         }
-        Ok(TableFile { bytes, rows })
+        Ok(TableFile { bytes, rows, lines })
     }
 }
 

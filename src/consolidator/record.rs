@@ -19,13 +19,14 @@ use crate::budget::money::{Denomination, Money, Scale};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{Counts, Verdict};
 use crate::budget::submission::{FormSetVersion, Kind, Round, Slot, Submission};
-use crate::budget::unit_tree::{Node, NodeRole};
+use crate::budget::unit_tree::{BUREAU, Node, NodeRole};
 use crate::ledger::Position;
 use crate::ledger::actor::Actor;
 use crate::ledger::checks::{Grounds, RuleVerdict, Verdicts};
+use crate::ledger::control::{Ceiling, ControlChange, OverCeiling};
 use crate::ledger::event::{
-    Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Refused, Submitted, Timestamp,
-    UnitsImported,
+    Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Refused, Submitted,
+    Timestamp, UnitsImported,
 };
 use crate::proto::storage;
 
@@ -72,7 +73,10 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
             year: issued.year.into(),
             round: issued.round.as_str().to_owned(),
             version: issued.version,
-            figures: issued.figures.iter().map(pack_figure).collect(),
+            figures: issued.changes.iter().map(pack_change).collect(),
+            by: issued.by.to_string(),
+            reason: issued.reason.clone(),
+            affected: issued.affected.iter().map(pack_affected).collect(),
         }),
         Event::Submitted(submitted) => Stored::Submitted(storage::Submitted {
             attempt: Some(pack_attempt(&submitted.attempt)?),
@@ -349,7 +353,83 @@ fn pack_figure(figure: &ControlFigure) -> storage::Figure {
         amount_unit: figure.scale.denomination.as_str().to_owned(),
         decimals: figure.scale.decimals.into(),
         strength: figure.strength.as_str().to_owned(),
+        ..storage::Figure::default()
     }
+}
+
+fn pack_change(change: &ControlChange) -> storage::Figure {
+    let ceiling = |ceiling: &Ceiling| storage::Ceiling {
+        fen: fen_of(ceiling.amount),
+        amount_unit: ceiling.scale.denomination.as_str().to_owned(),
+        decimals: ceiling.scale.decimals.into(),
+        strength: ceiling.strength.as_str().to_owned(),
+        by: ceiling.by.to_string(),
+    };
+    let after = change.after.as_ref().map(ceiling).unwrap_or_default();
+    storage::Figure {
+        unit: change.unit.to_string(),
+        table: change.cell.table.to_string(),
+        row: change.cell.row.to_string(),
+        column: change.cell.column.to_string(),
+        ceiling_fen: after.fen,
+        amount_unit: after.amount_unit,
+        decimals: after.decimals,
+        strength: after.strength,
+        by: after.by,
+        lifted: change.after.is_none(),
+        before: change.before.as_ref().map(ceiling),
+    }
+}
+
+fn unpack_change(stored: storage::Figure) -> Option<ControlChange> {
+    let ceiling = |stored: storage::Ceiling| {
+        let denomination = Denomination::parse(&stored.amount_unit)?;
+        let decimals =
+            u8::try_from(stored.decimals).ok().filter(|decimals| *decimals <= denomination.decimals_max())?;
+        Some(Ceiling {
+            amount: Money::from_fen(stored.fen),
+            scale: Scale { denomination, decimals },
+            strength: CeilingStrength::parse(&stored.strength)?,
+            by: if stored.by.is_empty() { BUREAU.into() } else { stored.by.into() },
+        })
+    };
+    let after = storage::Ceiling {
+        fen: stored.ceiling_fen,
+        amount_unit: stored.amount_unit,
+        decimals: stored.decimals,
+        strength: stored.strength,
+        by: stored.by,
+    };
+    Some(ControlChange {
+        unit: stored.unit.into(),
+        cell: CellAddress::new(&stored.table, &stored.row, &stored.column),
+        before: stored.before.map_or(Some(None), |before| ceiling(before).map(Some))?,
+        after: if stored.lifted { None } else { Some(ceiling(after)?) },
+    })
+}
+
+fn pack_affected(affected: &Affected) -> storage::Affected {
+    storage::Affected {
+        unit: affected.over.unit.to_string(),
+        version: affected.version,
+        position: affected.position,
+        filed_fen: fen_of(affected.over.filed),
+        figure: Some(pack_figure(&affected.over.figure)),
+        over_fen: fen_of(affected.over.over),
+    }
+}
+
+fn unpack_affected(stored: storage::Affected) -> Option<Affected> {
+    Some(Affected {
+        version: stored.version,
+        position: stored.position,
+        over: OverCeiling {
+            unit: stored.unit.into(),
+            filed: Money::from_fen(stored.filed_fen),
+            figure: unpack_figure(stored.figure?)?,
+            over: Money::from_fen(stored.over_fen),
+        },
+    })
 }
 
 fn unpack_figure(stored: storage::Figure) -> Option<ControlFigure> {
@@ -369,6 +449,7 @@ fn pack_judgement(judgement: &Judgement) -> storage::Judgement {
         figure: Some(pack_figure(&judgement.figure)),
         filed_fen: fen_of(judgement.filed),
         headroom_fen: fen_of(judgement.headroom),
+        taken_fen: fen_of(judgement.taken),
     }
 }
 
@@ -376,6 +457,7 @@ fn unpack_judgement(stored: storage::Judgement) -> Option<Judgement> {
     Some(Judgement {
         figure: unpack_figure(stored.figure?)?,
         filed: Money::from_fen(stored.filed_fen),
+        taken: Money::from_fen(stored.taken_fen),
         headroom: Money::from_fen(stored.headroom_fen),
     })
 }
@@ -391,7 +473,10 @@ fn unpack_control(stored: storage::ControlIssued) -> Option<Event> {
         year: u16::try_from(stored.year).ok()?,
         round: Round::parse(&stored.round)?,
         version: stored.version,
-        figures: stored.figures.into_iter().map(unpack_figure).collect::<Option<_>>()?,
+        by: if stored.by.is_empty() { BUREAU.into() } else { stored.by.into() },
+        reason: stored.reason,
+        changes: stored.figures.into_iter().map(unpack_change).collect::<Option<_>>()?,
+        affected: stored.affected.into_iter().map(unpack_affected).collect::<Option<_>>()?,
     }))
 }
 

@@ -42,11 +42,13 @@ fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
             round: convert::round_out(issued.round),
             version: issued.version,
             figures: issued
-                .figures
+                .changes
                 .iter()
-                .filter(|figure| unit.is_none_or(|unit| figure.unit == unit))
-                .map(convert::figure_out)
+                .filter(|change| unit.is_none_or(|unit| change.unit == unit))
+                .map(|change| convert::ceiling_out(&change.unit, &change.cell, change.after.as_ref()))
                 .collect(),
+            by: issued.by.to_string(),
+            reason: issued.reason.clone(),
         }),
         Event::Justified(justified) => Wire::Justified(api::JustifiedEvent {
             slot: Some(convert::slot_out(&justified.slot)),

@@ -9,10 +9,11 @@ use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::{ColumnKind, FormSet, RollUp};
 use crate::budget::intake::TableHeader;
-use crate::budget::money::{AmountError, Decimals, Denomination, Money};
+use crate::budget::money::{Amount, Decimals, Denomination, Money};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, Kind, Round, Slot, Submission};
 use crate::consolidator::AsOf;
+use crate::ledger::control::Ceiling;
 use crate::ledger::decide::FigureOrder;
 use crate::ledger::event::{Attempt, Timestamp};
 use crate::ledger::state::Version;
@@ -139,18 +140,17 @@ pub(super) fn judgement_out(judgement: &Judgement) -> api::Judgement {
         amount_unit: figure.scale.denomination.as_str().to_owned(),
         strength: figure.strength.as_str().to_owned(),
         over: judgement.is_over(),
+        taken: print(judgement.taken),
     }
 }
 
-/// How a filing was judged, as its unit may see it: of the ceilings above, only those that are exceeded; what rules
-/// found, only counted.
+/// How a filing was judged, as its unit may see it; what rules found, only counted.
 pub(super) fn verdict(attempt: &Attempt, refused: bool) -> api::Verdict {
     let outcome = if refused { api::Outcome::Refused } else { api::Outcome::Submitted };
-    let own = |judgement: &&Judgement| judgement.figure.unit == attempt.slot.unit || judgement.is_over();
     api::Verdict {
         outcome: outcome.into(),
         findings: attempt.findings.iter().map(finding_out).collect(),
-        judgements: attempt.judgements.iter().filter(own).map(judgement_out).collect(),
+        judgements: attempt.judgements.iter().map(judgement_out).collect(),
         control_version: attempt.control_version,
         row_count: attempt.row_count,
         control_total: attempt.control_total.to_string(),
@@ -173,28 +173,42 @@ pub(super) fn version_out(version: &Version) -> api::Version {
     }
 }
 
-pub(super) fn figure(figure: api::ControlFigure) -> Result<FigureOrder, Remark> {
+pub(super) fn figure(line: u32, figure: api::ControlFigure) -> Result<FigureOrder, Remark> {
     // In a list of thousands, the field alone would not say which figure is meant.
     let bad = |field, found: &str| bad(field, found).with("unit", &figure.unit).with("cell", &figure.cell);
     let cell = CellAddress::parse(&figure.cell).ok_or_else(|| bad("cell", &figure.cell))?;
-    let denomination =
-        Denomination::parse(&figure.amount_unit).ok_or_else(|| bad("amount_unit", &figure.amount_unit))?;
-    let strength = match figure.strength.as_str() {
-        "" => None,
-        text => Some(CeilingStrength::parse(text).ok_or_else(|| bad("strength", text))?),
+    let (strength, ceiling) = match figure.strength.as_str() {
+        LIFTED if figure.ceiling.is_empty() => (None, None),
+        LIFTED => return Err(bad("ceiling", &figure.ceiling)),
+        text => {
+            let denomination =
+                Denomination::parse(&figure.amount_unit).ok_or_else(|| bad("amount_unit", &figure.amount_unit))?;
+            let strength = match text {
+                "" => None,
+                text => Some(CeilingStrength::parse(text).ok_or_else(|| bad("strength", text))?),
+            };
+            let amount = Amount::parse(&figure.ceiling, denomination, Decimals::Fixed(2));
+            let amount = amount.map_err(|_| bad("ceiling", &figure.ceiling))?.value;
+            (strength, Some((amount, ControlFigure::scale_of(denomination))))
+        }
     };
-    let amount = crate::budget::money::Amount::parse(&figure.ceiling, denomination, Decimals::Fixed(2));
-    let ceiling = amount.map_err(|_: AmountError| bad("ceiling", &figure.ceiling))?.value;
-    Ok(FigureOrder { unit: figure.unit.into(), cell, ceiling, scale: ControlFigure::scale_of(denomination), strength })
+    Ok(FigureOrder { line, unit: figure.unit.into(), cell, ceiling, strength })
 }
 
-pub(super) fn figure_out(figure: &ControlFigure) -> api::ControlFigure {
-    api::ControlFigure {
-        unit: figure.unit.to_string(),
-        cell: figure.cell.to_string(),
-        ceiling: figure.ceiling.print(figure.scale),
-        amount_unit: figure.scale.denomination.as_str().to_owned(),
-        strength: figure.strength.as_str().to_owned(),
+/// What stands for a strength where a ceiling is taken away.
+const LIFTED: &str = "lifted";
+
+/// A ceiling on a cell of a node; none was lifted.
+pub(super) fn ceiling_out(unit: &str, cell: &CellAddress, ceiling: Option<&Ceiling>) -> api::ControlFigure {
+    let figure = api::ControlFigure { unit: unit.to_owned(), cell: cell.to_string(), ..Default::default() };
+    match ceiling {
+        Some(ceiling) => api::ControlFigure {
+            ceiling: ceiling.amount.print(ceiling.scale),
+            amount_unit: ceiling.scale.denomination.as_str().to_owned(),
+            strength: ceiling.strength.as_str().to_owned(),
+            ..figure
+        },
+        None => api::ControlFigure { strength: LIFTED.to_owned(), ..figure },
     }
 }
 

@@ -29,6 +29,10 @@ pub const WATCHES_PER_ACTOR_MAX: usize = 16;
 pub const HEARTBEAT_SECONDS: (u32, u32) = (15, 60);
 /// Control figures of one issue.
 pub const FIGURES_MAX: usize = 100_000;
+/// Changes of a page of the change track, unless said otherwise.
+pub const CHANGES_PAGE: usize = 1_000;
+/// Changes of a page of the change track at most; one event's stay together.
+pub const CHANGES_PAGE_MAX: usize = 10_000;
 /// Nodes of a unit tree.
 pub const NODES_MAX: usize = 200_000;
 /// Bytes of a form set's files together.

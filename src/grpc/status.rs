@@ -45,6 +45,9 @@ fn code(reason: Reason) -> Code {
         | Reason::NotControllable
         | Reason::MixedFormSets
         | Reason::UnitHasSubmissions
+        | Reason::SplitBeyondCeiling
+        | Reason::CeilingBelowFiled
+        | Reason::TreeBreaksCeilings
         | Reason::OverCeiling
         | Reason::OverAdvisoryCeiling
         | Reason::CappedCellBlank

@@ -86,11 +86,13 @@ pub enum Operation {
     Export,
     /// Say why rules fail.
     Justify,
+    /// Split one's own control figures among the nodes below.
+    SplitControl,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Operation; 7] = [
+    pub const ALL: [Operation; 8] = [
         Operation::Submit,
         Operation::IssueControl,
         Operation::ImportUnits,
@@ -98,6 +100,7 @@ impl Operation {
         Operation::Read,
         Operation::Export,
         Operation::Justify,
+        Operation::SplitControl,
     ];
 }
 
@@ -184,13 +187,16 @@ impl Reach {
 /// Separation of duties is in here: who files (units, departments) never judges its own filing, the bureau judges and
 /// never files, auditors change nothing, administrators install and do nothing else.
 pub fn reach(role: Role, operation: Operation) -> Reach {
-    use Operation::{Export, ImportUnits, IssueControl, Justify, PublishFormSet, Read, Submit};
+    use Operation::{Export, ImportUnits, IssueControl, Justify, PublishFormSet, Read, SplitControl, Submit};
     use Role::{Administrator, Auditor, Bureau, Department, Unit};
     match (operation, role) {
         (Submit | Justify, Unit | Department) => Reach::Own,
         (Submit | Justify, Bureau | Auditor | Administrator) => Reach::Nowhere,
         (IssueControl, Bureau) => Reach::Everywhere,
         (IssueControl, Unit | Department | Auditor | Administrator) => Reach::Nowhere,
+        // A unit with others below it splits too; one without finds nobody to give anything to.
+        (SplitControl, Unit | Department) => Reach::Own,
+        (SplitControl, Bureau | Auditor | Administrator) => Reach::Nowhere,
         (ImportUnits | PublishFormSet, Administrator | Bureau) => Reach::Everywhere,
         (ImportUnits | PublishFormSet, Unit | Department | Auditor) => Reach::Nowhere,
         (Read, Unit) => Reach::Own,

@@ -11,14 +11,15 @@ use compact_str::CompactString;
 use super::Position;
 use super::actor::{Actor, Operation};
 use super::checks::Verdicts;
+use super::control::{ControlChange, OverCeiling};
 use crate::budget::cell::CellAddress;
-use crate::budget::control_figure::{ControlFigure, Judgement};
+use crate::budget::control_figure::{CeilingStrength, Judgement};
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormFiles;
 use crate::budget::money::Money;
 use crate::budget::rule::Fingerprint;
-use crate::budget::submission::{FormSetVersion, Round, Slot};
+use crate::budget::submission::{FormSetVersion, Round, Slot, UnitCode};
 use crate::budget::unit_tree::Node;
 
 /// Milliseconds since 1970-01-01 UTC, as the server's clock had them.
@@ -71,7 +72,7 @@ pub enum Event {
     FormSetPublished(FormSetPublished),
     /// A year's unit tree came into force.
     UnitsImported(UnitsImported),
-    /// Control figures were issued.
+    /// Control figures were issued or split.
     ControlIssued(ControlIssued),
     /// A submission was taken as a new version.
     Submitted(Box<Submitted>),
@@ -87,9 +88,23 @@ impl Event {
         match self {
             Event::FormSetPublished(_) => Operation::PublishFormSet,
             Event::UnitsImported(_) => Operation::ImportUnits,
-            Event::ControlIssued(_) => Operation::IssueControl,
+            Event::ControlIssued(issued) => super::decide::control_operation(&issued.by),
             Event::Submitted(_) | Event::Refused(_) => Operation::Submit,
             Event::Justified(_) => Operation::Justify,
+        }
+    }
+
+    /// What it changed of control figures, if it did.
+    pub fn control_revision(&self) -> Option<ControlRevision<'_>> {
+        match self {
+            Event::ControlIssued(ControlIssued { version, reason, changes, affected, .. }) => {
+                Some(ControlRevision { version: *version, reason, changes, affected })
+            }
+            Event::FormSetPublished(_)
+            | Event::UnitsImported(_)
+            | Event::Submitted(_)
+            | Event::Refused(_)
+            | Event::Justified(_) => None,
         }
     }
 
@@ -125,17 +140,54 @@ pub struct UnitsImported {
     pub nodes: Vec<Node>,
 }
 
-/// Control figures were issued: each replaces an earlier one on the same cell.
+/// Control figures were issued or split: each takes the place of an earlier one on the same cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlIssued {
     /// Budget year.
     pub year: u16,
     /// Round.
     pub round: Round,
-    /// Counts the issues of that year and round.
+    /// Counts the issues and splits of that year and round.
     pub version: u32,
-    /// The figures.
-    pub figures: Vec<ControlFigure>,
+    /// Who gave them: the bureau, or the node that split its own.
+    pub by: UnitCode,
+    /// Why.
+    pub reason: String,
+    /// What each was and is, sorted by unit and cell.
+    pub changes: Vec<ControlChange>,
+    /// Whose versions are above a ceiling because of it.
+    pub affected: Vec<Affected>,
+}
+
+/// What an event changed of control figures: one entry of their change track.
+#[derive(Clone, Copy, Debug)]
+pub struct ControlRevision<'e> {
+    /// Their version from then on.
+    pub version: u32,
+    /// Why.
+    pub reason: &'e str,
+    /// What each was and is.
+    pub changes: &'e [ControlChange],
+    /// Whose versions are above a ceiling because of it.
+    pub affected: &'e [Affected],
+}
+
+/// A version that is above a ceiling since that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affected {
+    /// The version.
+    pub version: u32,
+    /// Where its event stands.
+    pub position: Position,
+    /// By how much, and above which ceiling.
+    pub over: OverCeiling,
+}
+
+impl Affected {
+    /// Whether that ceiling is hard, so that the version is marked.
+    pub fn is_hard(&self) -> bool {
+        self.over.figure.strength == CeilingStrength::Hard
+    }
 }
 
 /// A sealed filing as it was judged. Its cells are in the same record.
@@ -155,7 +207,7 @@ pub struct Attempt {
     pub findings: Vec<Finding>,
     /// How the check rules came out.
     pub verdicts: Verdicts,
-    /// How it stands against each control figure of the unit.
+    /// How it stands against each control figure of the unit, and those above that it draws on.
     pub judgements: Vec<Judgement>,
     /// The version of the control figures that it was judged by; 0 if none were issued.
     pub control_version: u32,

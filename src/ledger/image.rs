@@ -12,11 +12,11 @@ use compact_str::CompactString;
 use imbl::{OrdMap, Vector};
 
 use super::actor::{Actor, Operation};
-use super::control::ControlBook;
+use super::control::{Ceiling, ControlBook, ControlChange};
 use super::event::Timestamp;
 use super::state::{Book, BookKey, Filings, KeyUse, State, Stated, Version};
 use crate::budget::cell::{CellAddress, RowKey};
-use crate::budget::control_figure::{CeilingStrength, ControlFigure};
+use crate::budget::control_figure::CeilingStrength;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::money::{Denomination, Money, Scale, Total};
@@ -45,7 +45,16 @@ pub fn image(state: &State) -> Vec<u8> {
     out.list(state.controls.iter(), |out, ((year, round), book)| {
         out.round(*year, *round);
         out.number(book.version.into());
-        out.list(book.all(), Writer::figure);
+        out.list(book.changed_at(), Writer::number);
+        out.list(book.all(), |out, (unit, line)| {
+            out.unit_cell(unit, &line.cell);
+            out.list(line.ceiling.iter(), Writer::ceiling);
+        });
+        // All other sums of the book follow from these.
+        out.list(book.owns(), |out, (unit, line)| {
+            out.unit_cell(unit, &line.cell);
+            out.signed(line.own().fen());
+        });
     });
     out.list(state.slots.iter(), |out, (slot, filings)| {
         out.slot(slot);
@@ -115,11 +124,19 @@ pub fn state(image: &[u8]) -> Option<State> {
         let nodes = read.list(Reader::node)?;
         Some((year, Arc::new(UnitTree::new(version, nodes).ok()?)))
     })?);
+    let trees = state.trees.clone();
     state.controls = map(read.list(|read| {
-        let round = read.round()?;
-        let mut book = ControlBook::default();
-        book.issue(read.number()?.try_into().ok()?, &read.list(Reader::figure)?);
-        Some((round, book))
+        let (year, round) = read.round()?;
+        let version = read.number()?.try_into().ok()?;
+        let changed_at = read.list(Reader::number)?.into_iter().collect();
+        let figures = read.list(|read| {
+            let (unit, cell) = read.unit_cell()?;
+            let after = read.list(Reader::ceiling)?.pop();
+            Some(ControlChange { unit, cell, before: None, after })
+        })?;
+        let owns = read.list(|read| Some((read.unit_cell()?, Money::from_total_fen(read.signed()?)?)))?;
+        let book = ControlBook::restored(trees.get(&year)?, version, changed_at, &figures, &map(owns))?;
+        Some(((year, round), book))
     })?);
     state.slots = map(read.list(|read| {
         let slot = read.slot()?;
@@ -229,14 +246,18 @@ impl Writer {
         self.number(node.budgeted.into());
     }
 
-    fn figure(&mut self, figure: &ControlFigure) {
-        for text in [&figure.unit, &figure.cell.table, &figure.cell.row, &figure.cell.column] {
+    fn unit_cell(&mut self, unit: &str, cell: &CellAddress) {
+        for text in [unit, &cell.table, &cell.row, &cell.column] {
             self.text(text);
         }
-        self.signed(figure.ceiling.fen());
-        self.text(figure.scale.denomination.as_str());
-        self.number(figure.scale.decimals.into());
-        self.text(figure.strength.as_str());
+    }
+
+    fn ceiling(&mut self, ceiling: &Ceiling) {
+        self.signed(ceiling.amount.fen());
+        self.text(ceiling.scale.denomination.as_str());
+        self.number(ceiling.scale.decimals.into());
+        self.text(ceiling.strength.as_str());
+        self.text(&ceiling.by);
     }
 
     fn version(&mut self, version: &Version) {
@@ -359,13 +380,16 @@ impl<'i> Reader<'i> {
         })
     }
 
-    fn figure(&mut self) -> Option<ControlFigure> {
-        let unit = self.text()?.into();
-        let cell = CellAddress::new(self.text()?, self.text()?, self.text()?);
-        let ceiling = Money::from_total_fen(self.signed()?)?;
+    fn unit_cell(&mut self) -> Option<(UnitCode, CellAddress)> {
+        Some((self.text()?.into(), CellAddress::new(self.text()?, self.text()?, self.text()?)))
+    }
+
+    fn ceiling(&mut self) -> Option<Ceiling> {
+        let amount = Money::from_total_fen(self.signed()?)?;
         let denomination = Denomination::parse(self.text()?)?;
         let scale = Scale { denomination, decimals: self.number()?.try_into().ok()? };
-        Some(ControlFigure { unit, cell, ceiling, scale, strength: CeilingStrength::parse(self.text()?)? })
+        let strength = CeilingStrength::parse(self.text()?)?;
+        Some(Ceiling { amount, scale, strength, by: self.text()?.into() })
     }
 
     fn version(&mut self) -> Option<Version> {

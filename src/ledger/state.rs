@@ -9,10 +9,11 @@ use compact_str::CompactString;
 use imbl::{OrdMap, Vector};
 
 use super::actor::{Actor, Operation};
-use super::control::ControlBook;
+use super::control::{ControlBook, ControlChange};
 use super::event::{Envelope, Event, IdempotencyKey, Submitted, Timestamp};
-use super::{Contents, Position};
+use super::{Contents, Position, view};
 use crate::budget::cell::CellAddress;
+use crate::budget::control_figure::ControlFigure;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::money::Money;
@@ -172,9 +173,8 @@ impl State {
                 self.replace_tree(imported.year, Arc::new(tree), contents)?;
             }
             Event::ControlIssued(issued) => {
-                let book = self.controls.entry((issued.year, issued.round)).or_default();
-                book.issue(issued.version, &issued.figures);
-                let mut units: Vec<&UnitCode> = issued.figures.iter().map(|figure| &figure.unit).collect();
+                self.change_control((issued.year, issued.round), issued.version, &issued.changes, contents)?;
+                let mut units: Vec<&UnitCode> = issued.changes.iter().map(|change| &change.unit).collect();
                 units.dedup();
                 units.into_iter().for_each(|unit| self.note(unit, envelope.position));
             }
@@ -227,6 +227,7 @@ impl State {
             };
             self.eliminate(&tree, slot, Direction::Add);
         }
+        self.count_under_ceilings(slot, Some(&submission));
         let attempt = &submitted.attempt;
         let findings = attempt.findings.len() + attempt.verdicts.failed();
         let filings = self.slots.entry(slot.clone()).or_default();
@@ -240,6 +241,60 @@ impl State {
         });
         self.note(&slot.unit, envelope.position);
         Ok(())
+    }
+
+    /// Puts changed ceilings of a year and round in force, as of the event that is being folded in.
+    pub(super) fn change_control(
+        &mut self,
+        round: (u16, Round),
+        version: u32,
+        changes: &[ControlChange],
+        contents: &dyn Contents,
+    ) -> Result<(), Remark> {
+        let Some(tree) = self.trees.get(&round.0).cloned() else {
+            let remark = Remark::new(Reason::JournalDamaged).with("position", self.position);
+            return Err(remark.with("what", "unit tree"));
+        };
+        // Taken out, so that it is the sole owner of what it changes.
+        let mut book = self.controls.remove(&round).unwrap_or_default();
+        book.change(&tree, changes, &mut self.own_filed(round.0, round.1, contents))?;
+        book.version = version;
+        book.changed_at.push_back(self.position);
+        self.controls.insert(round, book);
+        Ok(())
+    }
+
+    /// What counts in a unit's slot from now on, if anything, is counted under its ceilings.
+    pub(super) fn count_under_ceilings(&mut self, slot: &Slot, counts: Option<&Submission>) {
+        if slot.kind != Kind::Unit {
+            return;
+        }
+        let Some(tree) = self.trees.get(&slot.year).cloned() else { return };
+        let Some(book) = self.controls.get_mut(&(slot.year, slot.round)) else { return };
+        let filed = counts.and_then(|filed| Some((filed, self.form_set_versions.get(&filed.form_set.digest)?)));
+        book.file(&tree, &slot.unit, |cell| {
+            filed.map_or(Money::ZERO, |(submission, form)| ControlFigure::filed(submission, form, cell))
+        });
+    }
+
+    /// What counts of a unit in some cells: for cells that get a ceiling after it has filed.
+    pub(super) fn own_filed<'s>(
+        &'s self,
+        year: u16,
+        round: Round,
+        contents: &'s dyn Contents,
+    ) -> impl FnMut(&str, &[&CellAddress]) -> Result<Vec<Money>, Remark> + use<'s> {
+        move |unit, cells| {
+            let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
+            let Some((version, submission)) = view::filing(self, &slot, contents)? else {
+                return Ok(vec![Money::ZERO; cells.len()]);
+            };
+            let Some(form) = self.form_set_versions.get(&version.form_set) else {
+                let remark = Remark::new(Reason::JournalDamaged).with("position", version.position);
+                return Err(remark.with("what", "form set"));
+            };
+            Ok(cells.iter().map(|cell| ControlFigure::filed(&submission, form, cell)).collect())
+        }
     }
 
     /// Posts a submission to every node above it, or takes it off.
@@ -392,6 +447,12 @@ impl State {
                 self.post_to(&only(&after, &before), &slot, version.form_set, &submission, Direction::Add)?;
             }
             self.eliminate_all(&tree, year, Direction::Add);
+            let rounds: Vec<Round> = self.controls_of(year).map(|(round, _)| round).collect();
+            for round in rounds {
+                let Some(book) = self.control(year, round) else { continue };
+                let book = book.replanted(&old, &tree, &mut self.own_filed(year, round, contents))?;
+                self.controls.insert((year, round), book);
+            }
         }
         self.trees.insert(year, tree);
         Ok(())
@@ -440,6 +501,11 @@ impl State {
     /// The control figures of a year and round.
     pub fn control(&self, year: u16, round: Round) -> Option<&ControlBook> {
         self.controls.get(&(year, round))
+    }
+
+    /// The control figures of a year, by round.
+    pub fn controls_of(&self, year: u16) -> impl Iterator<Item = (Round, &ControlBook)> {
+        self.controls.iter().filter(move |((of, _), _)| *of == year).map(|((_, round), book)| (*round, book))
     }
 
     /// What units at or below a node have reported in a cell, under one layout.

@@ -14,7 +14,7 @@ use budget_consolidator::budget::unit_tree::{BUREAU, Node, NodeRole};
 use budget_consolidator::consolidator::fold;
 use budget_consolidator::consolidator::record::{self, Packed, Record};
 use budget_consolidator::ledger::actor::{Actor, Role};
-use budget_consolidator::ledger::decide::{Action, Command, Decision, FigureOrder, Filing, decide};
+use budget_consolidator::ledger::decide::{Action, Command, ControlOrders, Decision, FigureOrder, Filing, decide};
 use budget_consolidator::ledger::event::{Envelope, Event, Timestamp};
 use budget_consolidator::ledger::image;
 use budget_consolidator::ledger::state::State;
@@ -25,6 +25,7 @@ use budget_consolidator::submission_file::{self, SubmissionFile};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::control_model::{Ceiling, Model, Strength};
 use crate::generator::{FORM_YEAR, Generated, Names, Random, Rows, filing, generate};
 use crate::model::{self, Layout, Sum, Sums};
 
@@ -81,9 +82,6 @@ impl Contents for Past {
         self.0.get(&position).cloned().ok_or_else(|| Remark::new(Reason::UnknownPosition))
     }
 }
-
-/// A ceiling as the model keeps it: 分, and whether it was issued in 万元.
-type Ceiling = (i128, bool);
 
 /// The ledger, and beside it what the model needs: files, tree, ceilings.
 struct World {
@@ -155,8 +153,20 @@ impl World {
             budgeted: parent != BUREAU,
         };
         let nodes = parents.iter().map(node).collect();
-        self.act(Actor::service(), Action::ImportUnits { year: FORM_YEAR, nodes }, None).unwrap();
-        self.parents = parents;
+        let answer = self.act(Actor::service(), Action::ImportUnits { year: FORM_YEAR, nodes }, None);
+        let cells: BTreeSet<&[String; 3]> = self.ceilings.keys().map(|(_, cell)| cell).collect();
+        let breaks = |cell: &&[String; 3]| {
+            let before = self.control_model(cell, None);
+            let after = Model { parents: parents.clone(), ..before.clone() };
+            let over = |node: &String| after.overshoot(node) > before.overshoot(node);
+            !after.beyond().is_empty() || after.ceilings.keys().any(over)
+        };
+        if cells.iter().any(breaks) {
+            assert_eq!(answer.unwrap_err().reason, Reason::TreeBreaksCeilings);
+        } else {
+            answer.unwrap();
+            self.parents = parents;
+        }
     }
 
     fn file(&mut self, text: &Value) -> Result<Event, Remark> {
@@ -220,42 +230,86 @@ impl World {
         let length = 3 + random.below(11);
         let fen =
             random.digits(length).parse::<i64>().unwrap() / if wan { 10_000 } else { 1 } * if wan { 10_000 } else { 1 };
-        match self.cap_at(node, cell, (fen, wan)) {
-            Ok(_) => {}
-            Err(remark) => assert_eq!(remark.reason, Reason::UnitNotBudgeted),
-        }
+        let mark = random.often(2);
+        // What must come of it is looked at there.
+        let _ = self.cap_at(node, cell, (fen, wan), mark);
     }
 
-    fn cap_at(&mut self, node: &str, cell: [String; 3], (fen, wan): (i64, bool)) -> Result<Event, Remark> {
+    fn cap_at(&mut self, node: &str, cell: [String; 3], (fen, wan): (i64, bool), mark: bool) -> Result<Event, Remark> {
         let scale = Scale { denomination: if wan { Denomination::Wan } else { Denomination::Yuan }, decimals: 2 };
         let order = FigureOrder {
+            line: 1,
             unit: node.into(),
             cell: CellAddress::new(&cell[0], &cell[1], &cell[2]),
-            ceiling: Money::from_fen(fen),
-            scale,
+            ceiling: Some((Money::from_fen(fen), scale)),
             strength: None,
         };
-        let form_set = self.form.id.to_string();
-        let action = Action::IssueControl { year: FORM_YEAR, round: Round::Second, form_set, figures: vec![order] };
-        let event = self.act(Actor { node: BUREAU.into(), role: Role::Bureau }, action, None)?;
-        self.ceilings.insert((node.to_owned(), cell), (fen.into(), wan));
-        Ok(event)
+        let orders = ControlOrders {
+            by: BUREAU.into(),
+            year: FORM_YEAR,
+            round: Round::Second,
+            form_set: self.form.id.to_string(),
+            reason: "so it is".to_owned(),
+            mark,
+            figures: vec![order],
+        };
+        let before = self.control_model(&cell, None);
+        let mut after = before.clone();
+        after.ceilings.insert(node.to_owned(), Ceiling { fen: fen.into(), wan, strength: Strength::Hard });
+        let answer = self.act(Actor { node: BUREAU.into(), role: Role::Bureau }, Action::Control(orders), None);
+        let refused = match &answer {
+            Err(remark) if remark.reason == Reason::UnitNotBudgeted => return answer,
+            Err(remark) => Some(remark.reason),
+            Ok(_) => None,
+        };
+        let expected = if !after.beyond().is_empty() {
+            Some(Reason::SplitBeyondCeiling)
+        } else if !mark && !after.newly_over(&before).is_empty() {
+            Some(Reason::CeilingBelowFiled)
+        } else {
+            None
+        };
+        assert_eq!(refused, expected, "{before:?} {after:?}");
+        if refused.is_none() {
+            self.ceilings.insert((node.to_owned(), cell), after.ceilings[node]);
+        }
+        answer
     }
 
-    /// Whether a unit's filing would lift the figure of its own, or of any node above, over a ceiling.
+    /// One cell for the model of control figures; with a filing that is not there yet.
+    fn control_model(&self, cell: &[String; 3], more: Option<&Value>) -> Model {
+        let [table, row, column] = cell;
+        let own = |text: &Value| {
+            let sums = Sums::of(&self.layout, std::slice::from_ref(text));
+            let sum = sums.0.get(&(table.clone(), row.clone())).and_then(|row| row.get(column)).cloned();
+            sum.unwrap_or_default().reported
+        };
+        let filed = self.filed.iter().filter(|((_, kind), _)| kind == "unit").map(|((unit, _), text)| (unit, text));
+        let mut model = Model {
+            parents: self.parents.clone(),
+            ceilings: self
+                .ceilings
+                .iter()
+                .filter(|((_, of), _)| of == cell)
+                .map(|((n, _), c)| (n.clone(), *c))
+                .collect(),
+            own: filed.map(|(unit, text)| (unit.clone(), own(text))).collect(),
+        };
+        if let Some(text) = more {
+            model.own.insert(text["unit"].as_str().unwrap().to_owned(), own(text));
+        }
+        model
+    }
+
+    /// Whether a unit's filing would be above a ceiling of its own, or of a node above that it draws on.
     fn is_over_with(&self, text: &Value) -> bool {
         let unit = text["unit"].as_str().unwrap();
-        let mut filed = self.filed.clone();
-        filed.insert((unit.to_owned(), "unit".to_owned()), text.clone());
-        let over = |((node, [table, row, column]), (ceiling, wan)): (&(String, [String; 3]), &Ceiling)| {
-            let below = filed.iter().filter(|((unit, kind), _)| kind == "unit" && self.is_below(unit, node));
-            let sums = Sums::of(&self.layout, &below.map(|(_, text)| text.clone()).collect::<Vec<_>>());
-            let sum = sums.0.get(&(table.clone(), row.clone())).and_then(|row| row.get(column)).cloned();
-            let reported = sum.unwrap_or_default().reported;
-            let compared = if *wan { model::fen(&model::print(reported, "万元", 2), "万元") } else { reported };
-            compared > *ceiling
+        let cells: BTreeSet<&[String; 3]> = self.ceilings.keys().map(|(_, cell)| cell).collect();
+        let refuses = |cell: &[String; 3]| {
+            let filed = self.control_model(cell, Some(text)).own[unit];
+            self.control_model(cell, None).refuses(unit, filed)
         };
-        self.ceilings.iter().filter(|((node, _), _)| self.is_below(unit, node)).any(over)
+        cells.into_iter().any(refuses)
     }
 
     fn is_below(&self, code: &str, above: &str) -> bool {
@@ -441,7 +495,7 @@ fn a_version_filed_on_another_layout_makes_room_for_the_next() {
         "tables": { &table.id: { "amount_unit": "元", "rows": [{ "row": keys[0], column: "100" }] } },
     });
     assert!(matches!(world.file(&text).unwrap(), Event::Submitted(_)));
-    world.cap_at("D1", [table.id.clone(), keys[0].clone(), column.clone()], (10_000, false)).unwrap();
+    world.cap_at("D1", [table.id.clone(), keys[0].clone(), column.clone()], (10_000, false), false).unwrap();
 
     let mut files = generated.files.clone();
     let forms = String::from_utf8(files["forms.toml"].clone()).unwrap();

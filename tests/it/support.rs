@@ -244,6 +244,7 @@ impl Client {
             round: api::Round::Second.into(),
             form_set: form_set.to_owned(),
             figures,
+            ..Default::default()
         };
         self.control().issue_control_figures(request).await.map(|answer| answer.into_inner())
     }

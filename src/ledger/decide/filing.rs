@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::control::{blank_under_ceiling, capped, judge_pools, over_ceiling};
+use super::control::{blank_under_ceiling, capped, over_ceiling};
 use super::{current_form, permit};
-use crate::budget::control_figure::Judgement;
+use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
@@ -122,19 +122,16 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Conte
     let mut judgements = Vec::new();
     // Ceilings cap what units spend; a department's own print and deltas have none.
     if slot.kind == Kind::Unit
-        && let Some(book) = control
+        && let (Some(book), Some(tree)) = (control, state.tree(slot.year))
     {
-        // Where units stand below, its ceilings cap them all together, itself included.
-        let is_leaf = state.tree(slot.year).is_none_or(|tree| tree.children(&slot.unit).is_empty());
-        for figure in book.of_unit(&slot.unit) {
-            if is_leaf {
-                judgements.push(capped(figure, form)?.judge(&reading.submission, form));
-            }
-            findings.extend(blank_under_ceiling(figure, &reading.submission, form));
+        judgements = book.judge(tree, &slot.unit, |cell| ControlFigure::filed(&reading.submission, form, cell));
+        for judgement in &judgements {
+            capped(&judgement.figure, form)?;
         }
-        judgements.extend(judge_pools(state, slot, book, reading, form, contents)?);
+        let own = book.of_unit(&slot.unit).filter(|figure| figure.strength != CeilingStrength::None);
+        findings.extend(own.filter_map(|figure| blank_under_ceiling(&figure, &reading.submission, form)));
     }
-    findings.extend(judgements.iter().filter_map(over_ceiling));
+    findings.extend(judgements.iter().filter_map(|judgement| over_ceiling(judgement, &slot.unit)));
     let (grounds, checked) = checks::check(state, form, &reading.submission, filing.ahead.as_ref(), contents)?;
     let control_version = control.map_or(0, |book| book.version);
     Ok(Judged { findings, checked, grounds, judgements, control_version, version })

@@ -18,9 +18,10 @@ use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Checked;
-use crate::budget::submission::{FormSetVersion, Round, Slot};
+use crate::budget::submission::{FormSetVersion, Slot};
 use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
-pub use control::FigureOrder;
+pub(super) use control::operation as control_operation;
+pub use control::{CONTROL_REASON_CHARS_MAX, ControlOrders, ControlPlan, FigureOrder, LineFault, plan as plan_control};
 pub use filing::{Filing, Judged, admit, judge};
 pub use justify::{JUSTIFICATION_CHARS_MAX, JUSTIFICATIONS_MAX};
 
@@ -52,17 +53,8 @@ pub enum Action {
         /// All nodes.
         nodes: Vec<Node>,
     },
-    /// Issue control figures.
-    IssueControl {
-        /// Budget year.
-        year: u16,
-        /// Round.
-        round: Round,
-        /// The form set on whose cells they stand.
-        form_set: String,
-        /// The figures.
-        figures: Vec<FigureOrder>,
-    },
+    /// Issue control figures, or split one's own.
+    Control(ControlOrders),
     /// File a submission.
     Submit(Filing),
     /// Say why rules fail.
@@ -82,7 +74,7 @@ impl Action {
         match self {
             Action::PublishFormSet { .. } => Operation::PublishFormSet,
             Action::ImportUnits { .. } => Operation::ImportUnits,
-            Action::IssueControl { .. } => Operation::IssueControl,
+            Action::Control(orders) => orders.operation(),
             Action::Submit(_) => Operation::Submit,
             Action::Justify { .. } => Operation::Justify,
         }
@@ -122,11 +114,11 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
         }
         Action::ImportUnits { year, nodes } => {
             permit(actor, Operation::ImportUnits, BUREAU, None)?;
-            registry::import_units(state, *year, nodes)?
+            registry::import_units(state, *year, nodes, contents)?
         }
-        Action::IssueControl { year, round, form_set, figures } => {
-            permit(actor, Operation::IssueControl, BUREAU, None)?;
-            control::issue(state, *year, *round, form_set, figures)?
+        Action::Control(orders) => {
+            permit(actor, orders.operation(), &orders.by, state.tree(orders.year).map(Arc::as_ref))?;
+            control::issue(state, orders, contents)?
         }
         Action::Submit(filing) => {
             let judged = judge(state, actor, filing, contents)?;

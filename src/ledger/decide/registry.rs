@@ -1,12 +1,14 @@
 //! Putting a unit tree in force.
 
+use super::control::keep_sums;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Kind;
 use crate::budget::unit_tree::{Node, UnitTree};
+use crate::ledger::Contents;
 use crate::ledger::event::{Event, UnitsImported};
 use crate::ledger::state::State;
 
-pub(super) fn import_units(state: &State, year: u16, nodes: &[Node]) -> Result<Event, Remark> {
+pub(super) fn import_units(state: &State, year: u16, nodes: &[Node], contents: &dyn Contents) -> Result<Event, Remark> {
     if !(1949..=2999).contains(&year) {
         let remark = Remark::new(Reason::BadRequest).with("field", "year").with("found", year);
         return Err(remark.with("expected", "1949–2999"));
@@ -22,5 +24,6 @@ pub(super) fn import_units(state: &State, year: u16, nodes: &[Node]) -> Result<E
             return Err(Remark::new(Reason::UnitHasSubmissions).with("unit", &slot.unit).with("year", year));
         }
     }
+    keep_sums(state, year, &tree, contents)?;
     Ok(Event::UnitsImported(UnitsImported { year, version, nodes: nodes.to_vec() }))
 }

@@ -220,6 +220,7 @@ async fn issue(bureau: &Client, figures: Vec<api::ControlFigure>) -> Result<(), 
         round: api::Round::Second.into(),
         form_set: "shanxi-2024".into(),
         figures,
+        ..Default::default()
     };
     bureau.control().issue_control_figures(request).await.map(drop)
 }
@@ -287,7 +288,26 @@ async fn a_unit_with_submissions_can_not_leave_the_tree_or_stop_filing() {
         let answer = scene.nothing_changes(what, import(&administrator, 2024, tree)).await;
         assert_refused(what, answer, Code::FailedPrecondition, "UNIT_HAS_SUBMISSIONS", &["407004", "2024"]);
     }
-    let idle = nodes.into_iter().filter(|node| node.code != "407005").collect();
+    // One that has not filed can leave, once its ceilings are lifted.
+    let idle: Vec<_> = nodes.into_iter().filter(|node| node.code != "407005").collect();
+    let answer = scene.nothing_changes("ceilings", import(&administrator, 2024, idle.clone())).await;
+    assert_refused("ceilings", answer, Code::FailedPrecondition, "TREE_BREAKS_CEILINGS", &["407005", "T03"]);
+    let bureau = scene.server.client(BUREAU).await;
+    let within = api::ListControlFiguresRequest { node: "407005".into(), year: 2024, ..Default::default() };
+    let in_force = bureau.control().list_control_figures(within).await.unwrap().into_inner().figures;
+    let lifted = |listed: &api::ListedControlFigure| {
+        figure("407005", &listed.judgement.as_ref().unwrap().cell, "", "", "lifted")
+    };
+    let lift = api::IssueControlFiguresRequest {
+        idempotency_key: new_key(),
+        year: 2024,
+        round: api::Round::Second.into(),
+        form_set: "shanxi-2024".into(),
+        figures: in_force.iter().map(lifted).collect(),
+        reason: "并入 407003".into(),
+        ..Default::default()
+    };
+    assert_eq!(bureau.control().issue_control_figures(lift).await.unwrap().into_inner().changed, 6);
     import(&administrator, 2024, idle).await.unwrap();
     scene.stop().await;
 }

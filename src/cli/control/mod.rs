@@ -1,0 +1,110 @@
+//! `control`: issues and splits control figures from a CSV, lists those in force, tells their change track, and what is left.
+
+mod give;
+mod headroom;
+mod history;
+mod list;
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::output::{Answer, Failure};
+use super::settings::Settings;
+use super::{Moment, Times};
+use crate::proto::api::{ControlFigure, OverCeiling};
+
+/// What `control` is told.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Verb {
+    /// Issues the figures of a CSV.
+    Issue(GiveArgs),
+    /// Splits the asker's own among those below it.
+    Split(GiveArgs),
+    /// Lists the figures in force.
+    List(NodeArgs),
+    /// Tells what was changed, when, by whom and why.
+    History(HistoryArgs),
+    /// Says what is left.
+    Headroom(NodeArgs),
+}
+
+/// What `control issue` and `control split` are told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GiveArgs {
+    #[arg(value_name = "FILE.csv")]
+    pub(super) csv: PathBuf,
+    #[arg(long, value_name = "ID")]
+    pub(super) form_set: String,
+    #[arg(long, id = "change_reason", value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) reason: String,
+    #[arg(long)]
+    pub(super) mark_over: bool,
+    #[arg(long, id = "check_only")]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) times: Times,
+}
+
+/// What `control list` and `control headroom` are told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NodeArgs {
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(super) node: String,
+    #[command(flatten)]
+    pub(super) times: Times,
+    #[command(flatten)]
+    pub(super) moment: Moment,
+}
+
+/// What `control history` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HistoryArgs {
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(super) node: String,
+    #[arg(long, value_name = "CELL", default_value = "", hide_default_value = true)]
+    pub(super) cell: String,
+    #[command(flatten)]
+    pub(super) times: Times,
+}
+
+/// Runs `control`.
+///
+/// # Errors
+/// A file that can't be read, a refusal, or a server that can't be reached.
+pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
+    match verb {
+        Verb::Issue(args) => give::give(args, give::Way::Issue, settings).await,
+        Verb::Split(args) => give::give(args, give::Way::Split, settings).await,
+        Verb::List(args) => list::list(args, settings).await,
+        Verb::History(args) => history::history(args, settings).await,
+        Verb::Headroom(args) => headroom::headroom(args, settings).await,
+    }
+}
+
+/// A control figure for programs.
+pub(super) fn figure_json(figure: &ControlFigure) -> Value {
+    json!({
+        "unit": figure.unit,
+        "cell": figure.cell,
+        "ceiling": figure.ceiling,
+        "amount_unit": figure.amount_unit,
+        "strength": figure.strength,
+    })
+}
+
+/// A version above a ceiling, for programs.
+fn over_json(over: &OverCeiling) -> Value {
+    json!({
+        "unit": over.unit,
+        "unit_name": over.unit_name,
+        "version": over.version,
+        "holder": over.holder,
+        "cell": over.cell,
+        "filed": over.filed,
+        "ceiling": over.ceiling,
+        "over": over.over,
+        "amount_unit": over.amount_unit,
+        "strength": over.strength,
+    })
+}
