@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use budget_consolidator::budget::form_set::RollUp;
-use budget_consolidator::consolidator::SAVED_STATE_FILE;
+use budget_consolidator::consolidator::{SAVED_STATE_FILE, SAVED_TREE_FILE};
 use budget_consolidator::store::{Journal, SledJournal, SledOptions};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -167,13 +167,13 @@ async fn size(generator: &Arc<Generator>, units: usize) -> Size {
     for server in [plain, plain_mirrored, server, twin] {
         server.stop();
     }
-    let saved = store.join(SAVED_STATE_FILE);
-    size.saved = std::fs::metadata(&saved).map_or(0, |file| file.len());
+    let saved = [SAVED_STATE_FILE, SAVED_TREE_FILE].map(|name| store.join(name));
+    size.saved = saved.iter().map(|path| std::fs::metadata(path).map_or(0, |file| file.len())).sum();
     size.mirror = disk(&mirrored.join("mirror"));
     size.disk = disk(&store) - empty - size.saved;
     for (time, whole) in [(&mut size.restart, false), (&mut size.rebuild, true)] {
         if whole {
-            std::fs::remove_file(&saved).expect("a saved state");
+            saved.iter().for_each(|path| std::fs::remove_file(path).expect("a saved state and tree"));
         }
         let start = Instant::now();
         let server = Process::real(data);

@@ -253,6 +253,22 @@ reasons! {
     HistoriesDiffer = "HISTORIES_DIFFER",
     /// The store is empty and its mirror is not.
     StoreEmpty = "STORE_EMPTY",
+    /// The key that signs checkpoints can't be used.
+    SigningKeyUnusable = "SIGNING_KEY_UNUSABLE",
+    /// The file of the last signed checkpoint can't be read.
+    LastCheckpointDamaged = "LAST_CHECKPOINT_DAMAGED",
+    /// The store ends before what was signed.
+    StoreBehindCheckpoint = "STORE_BEHIND_CHECKPOINT",
+    /// The store is not the history that was signed.
+    StoreNotAsSigned = "STORE_NOT_AS_SIGNED",
+    /// There is no signed checkpoint (yet).
+    NotSigned = "NOT_SIGNED",
+    /// The service shows another history than the one that was seen before.
+    HistoryForked = "HISTORY_FORKED",
+    /// The service shows less than was seen before.
+    HistoryRolledBack = "HISTORY_ROLLED_BACK",
+    /// The service signs with a key that is not the one seen before, nor its successor.
+    SigningKeyChanged = "SIGNING_KEY_CHANGED",
     /// Something should be restored into a directory that has something in it.
     DirectoryNotEmpty = "DIRECTORY_NOT_EMPTY",
 }

@@ -87,8 +87,18 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// An address that is none, or a server that doesn't answer.
+    /// An address that is none, a server that doesn't answer, or one that shows another history than was seen before.
     pub(super) async fn connect(settings: &Settings) -> Result<Client, Failure> {
+        let client = Client::connect_unseen(settings).await?;
+        super::seen::compare(&client, settings).await?;
+        Ok(client)
+    }
+
+    /// The same, without a look at what was seen of the server before.
+    ///
+    /// # Errors
+    /// An address that is none, or a server that doesn't answer.
+    pub(super) async fn connect_unseen(settings: &Settings) -> Result<Client, Failure> {
         let language = settings.language;
         let address = if settings.server.contains("://") {
             settings.server.clone()

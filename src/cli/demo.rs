@@ -19,6 +19,9 @@ use crate::wording::Language;
 /// The files of the example, embedded when the program was built.
 const EXAMPLE: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/example.rs"));
 
+/// What stands in a command for the folder that the demo plays in.
+const STAGE: &str = "{stage}/";
+
 /// How wide the demo draws where nobody says.
 const WIDTH: u16 = 132;
 
@@ -150,8 +153,8 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
             server = Server::start(&stage.data()).map_err(failed)?;
         }
         for line in &scene.run {
-            say(&format!("\n$ consolidator {line}")).map_err(failed)?;
-            let answer = play(line, &stage.example(), &server.address, settings).await?;
+            say(&format!("\n$ consolidator {}", line.replace(STAGE, ""))).map_err(failed)?;
+            let answer = play(line, &stage, &server.address, settings).await?;
             say(answer.text.trim_end()).map_err(failed)?;
         }
     }
@@ -165,9 +168,12 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
 }
 
 /// Runs one command line as a user would, in the folder of the example.
-async fn play(line: &str, example: &Path, address: &str, settings: &Settings) -> Result<Answer, Failure> {
+async fn play(line: &str, stage: &Stage, address: &str, settings: &Settings) -> Result<Answer, Failure> {
     let words = line.split_whitespace().map(|word| {
-        let file = example.join(word);
+        if let Some(beside) = word.strip_prefix(STAGE) {
+            return stage.root.join(beside).into_os_string();
+        }
+        let file = stage.example().join(word);
         if file.is_file() { file.into_os_string() } else { OsString::from(word) }
     });
     let arguments = std::iter::once(OsString::from("consolidator")).chain(words);
@@ -177,6 +183,7 @@ async fn play(line: &str, example: &Path, address: &str, settings: &Settings) ->
         server: address.to_owned(),
         actor: actor(globals.actor.as_deref(), settings)?,
         width: Some(settings.width.unwrap_or(WIDTH)),
+        checkpoints: Some(stage.root.join("checkpoints")),
         ..settings.clone()
     };
     // The demo is itself a verb, so the call comes back to where it started: boxed, to end the circle of types.

@@ -77,6 +77,8 @@ pub(super) struct Filed {
     pub(super) repeated: bool,
     /// The position that the server's mirror had reached; none if it has no mirror.
     pub(super) mirror_position: Option<u64>,
+    /// The file of its receipt, or why there is none; neither if it stands nowhere.
+    pub(super) receipt: Option<Result<String, String>>,
 }
 
 impl Filed {
@@ -105,6 +107,7 @@ impl Filed {
             time_ms: 0,
             repeated: false,
             mirror_position: None,
+            receipt: None,
         }
     }
 
@@ -151,6 +154,7 @@ impl Filed {
             time_ms: 0,
             repeated: false,
             mirror_position: None,
+            receipt: None,
         }
     }
 }
@@ -244,6 +248,14 @@ impl Filing {
         {
             out.push_str(&format!("  {}\n", say(language, "fact-mirror-behind", &[("n", &behind.to_string())])));
         }
+        match &filed.receipt {
+            Some(Ok(file)) => out.push_str(&format!("  {}\n", say(language, "fact-receipt", &[("file", file)]))),
+            Some(Err(why)) => {
+                let facts = [("why", why.as_str()), ("n", &filed.position.to_string())];
+                out.push_str(&format!("  {}\n", say(language, "fact-no-receipt", &facts)));
+            }
+            None => {}
+        }
         if !filed.notes.is_empty() {
             out.push_str(&format!("  {}{}\n", label("findings", language), counts(&filed.notes, language)));
             out.push_str(&list(&filed.notes, self.form.as_deref(), look));
@@ -287,6 +299,7 @@ impl Filing {
                 "time": if filed.time_ms == 0 { Value::Null } else { time_for_programs(filed.time_ms).into() },
                 "repeated": filed.repeated,
                 "mirror_position": filed.mirror_position,
+                "receipt": filed.receipt.as_ref().and_then(|receipt| receipt.as_ref().ok()),
                 "row_count": filed.row_count,
                 "control_total": filed.control_total,
                 "digest": hex(&filed.digest),

@@ -6,19 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use super::backup::progress;
-use super::output::{Answer, Failure, Look, Sheet, Show, alarm, strong};
+use super::output::{Answer, Failure};
+use super::report::{Report, Standing};
 use super::settings::Settings;
-use super::words::say;
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::store_fault;
 use crate::consolidator::verify::{Faults, verify};
 use crate::store::inspect::{Directory, StoreCopy};
 use crate::store::restore::archive_at;
 use crate::store::{Journal, JournalError, archive};
-use crate::wording::{Language, label, sentence};
 
 /// What `fsck` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,13 +36,15 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     let refused = |error| Failure::Refused(store_fault(error));
     let store = Directory::lock(&args.store).map_err(refused)?;
     let _mirror_lock = args.its_mirror.as_deref().map(Directory::lock).transpose().map_err(refused)?;
-    let mut report = Report {
-        store: args.store.display().to_string(),
-        mirror: args.its_mirror.as_ref().map(|mirror| mirror.display().to_string()),
-        lines: Vec::new(),
+    let mut facts = vec![("store", args.store.display().to_string())];
+    facts.extend(args.its_mirror.iter().map(|mirror| ("mirror", mirror.display().to_string())));
+    let [title, bad] = match args.its_mirror {
+        None => ["fsck-title", "fsck-end-bad"],
+        Some(_) => ["fsck-title-mirror", "fsck-end-bad-mirror"],
     };
-    report.judge("fsck-format", store.format());
-    report.judge("fsck-blobs", store.blobs());
+    let mut report = Report { title, ends: ["fsck-end-good", bad], facts, lines: Vec::new() };
+    judge(&mut report, ["fsck-format", "fsck-format-bad"], store.format());
+    judge(&mut report, ["fsck-blobs", "fsck-blobs-bad"], store.blobs());
     let half = store.half_snapshots().map_err(refused)?;
     if !half.is_empty() {
         report.say(Standing::Note, "fsck-half-snapshots", &[("n", half.len().to_string())]);
@@ -111,21 +110,7 @@ fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure
     let bar = progress(head, "{bar:30} {pos}/{len}");
     let verified = verify(copy.journal(), &|position| bar.set_position(position)).map_err(Failure::Refused)?;
     bar.finish_and_clear();
-    let events = [("n", verified.events.to_string())];
-    report.faults("fsck-records", "fsck-records-bad", &events, verified.unreadable);
-    if report.last_is_bad() {
-        report.say(Standing::Skipped, "fsck-fold-skipped", &[]);
-        return Ok(head);
-    }
-    match verified.unfolded {
-        Some(fault) => report.bad("fsck-fold-bad", &[], vec![fault]),
-        None => {
-            report.say(Standing::Good, "fsck-fold", &[]);
-            let submissions = [("n", verified.submissions.to_string())];
-            report.faults("fsck-digests", "fsck-digests-bad", &submissions, verified.digests);
-            report.faults("fsck-verdicts", "fsck-verdicts-bad", &submissions, verified.verdicts);
-        }
-    }
+    report.verified(verified);
     Ok(head)
 }
 
@@ -188,151 +173,9 @@ fn compare(mirror: &Path, store: Option<&dyn Journal>, head: u64, report: &mut R
     Ok(())
 }
 
-/// How a thing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Good,
-    /// Worth knowing; the next start deals with it.
-    Note,
-    Bad,
-    /// Couldn't be looked at because of another fault.
-    Skipped,
-}
-
-impl Standing {
-    fn code(self) -> &'static str {
-        match self {
-            Standing::Good => "good",
-            Standing::Note => "note",
-            Standing::Bad => "bad",
-            Standing::Skipped => "skipped",
-        }
-    }
-
-    fn sign(self, language: Language) -> &'static str {
-        match self {
-            Standing::Good => label("fsck-good", language),
-            Standing::Note => label("fsck-note", language),
-            Standing::Bad => label("fsck-bad", language),
-            Standing::Skipped => label("fsck-skipped", language),
-        }
-    }
-}
-
-/// One thing that was looked at.
-#[derive(Debug)]
-struct Line {
-    standing: Standing,
-    key: &'static str,
-    facts: Vec<(&'static str, String)>,
-    faults: Vec<Remark>,
-}
-
-impl Line {
-    fn text(&self, language: Language) -> String {
-        let facts: Vec<(&str, &str)> = self.facts.iter().map(|(key, fact)| (*key, fact.as_str())).collect();
-        say(language, self.key, &facts)
-    }
-}
-
-/// All that was looked at.
-#[derive(Debug)]
-struct Report {
-    store: String,
-    mirror: Option<String>,
-    lines: Vec<Line>,
-}
-
-impl Report {
-    fn say(&mut self, standing: Standing, key: &'static str, facts: &[(&'static str, String)]) {
-        self.lines.push(Line { standing, key, facts: facts.to_vec(), faults: Vec::new() });
-    }
-
-    fn bad(&mut self, key: &'static str, facts: &[(&'static str, String)], faults: Vec<Remark>) {
-        self.lines.push(Line { standing: Standing::Bad, key, facts: facts.to_vec(), faults });
-    }
-
-    fn judge(&mut self, key: &'static str, result: Result<(), JournalError>) {
-        match result {
-            Ok(()) => self.say(Standing::Good, key, &[]),
-            Err(error) => {
-                let bad = if key == "fsck-format" { "fsck-format-bad" } else { "fsck-blobs-bad" };
-                self.bad(bad, &[], vec![Remark::new(Reason::JournalDamaged).with("what", error)]);
-            }
-        }
-    }
-
-    fn faults(&mut self, good: &'static str, bad: &'static str, facts: &[(&'static str, String)], faults: Faults) {
-        if faults.count == 0 {
-            self.say(Standing::Good, good, facts);
-        } else {
-            let facts = [facts, &[("bad", faults.count.to_string())]].concat();
-            self.bad(bad, &facts, faults.first);
-        }
-    }
-
-    fn last_is_bad(&self) -> bool {
-        self.lines.last().is_some_and(|line| line.standing == Standing::Bad)
-    }
-
-    fn bad_lines(&self) -> usize {
-        self.lines.iter().filter(|line| line.standing == Standing::Bad).count()
-    }
-}
-
-impl Show for Report {
-    fn text(&self, look: &Look) -> String {
-        let language = look.language;
-        let title = match &self.mirror {
-            None => say(language, "fsck-title", &[("store", &self.store)]),
-            Some(mirror) => say(language, "fsck-title-mirror", &[("store", &self.store), ("mirror", mirror)]),
-        };
-        let mut out = format!("{}\n", strong(&title));
-        for line in &self.lines {
-            let mark = |text: String| if line.standing == Standing::Bad { alarm(&text) } else { text };
-            out.push_str(&mark(format!("  [{}] {}", line.standing.sign(language), line.text(language))));
-            out.push('\n');
-            for fault in &line.faults {
-                out.push_str(&format!("      {} ({})\n", sentence(fault, language), fault.reason));
-            }
-        }
-        let bad = self.bad_lines();
-        let end = match (bad, self.mirror.is_some()) {
-            (0, _) => "fsck-end-good",
-            (_, true) => "fsck-end-bad-mirror",
-            (_, false) => "fsck-end-bad",
-        };
-        let facts = [("n", bad.to_string()), ("store", self.store.clone())];
-        let facts = facts.each_ref().map(|(key, fact)| (*key, fact.as_str()));
-        out.push_str(&format!("{}\n", say(language, end, &facts)));
-        out
-    }
-
-    fn json(&self) -> Value {
-        let fault = |fault: &Remark| Failure::Refused(fault.clone()).json(Language::English);
-        let line = |line: &Line| {
-            json!({
-                "check": line.key,
-                "standing": line.standing.code(),
-                "facts": line.facts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-                "sentence": line.text(Language::English),
-                "faults": line.faults.iter().map(fault).collect::<Vec<_>>(),
-            })
-        };
-        json!({
-            "store": self.store,
-            "mirror": self.mirror,
-            "bad": self.bad_lines(),
-            "checks": self.lines.iter().map(line).collect::<Vec<_>>(),
-        })
-    }
-
-    fn sheet(&self) -> Sheet {
-        let row = |line: &Line| {
-            let position = line.faults.first().and_then(|fault| fault.fact("position")).unwrap_or("");
-            [line.key, line.standing.code(), position, &line.text(Language::English)].map(str::to_owned).to_vec()
-        };
-        let columns = vec!["check", "standing", "first_position", "sentence"];
-        Sheet { columns, rows: self.lines.iter().map(row).collect() }
+fn judge(report: &mut Report, [good, bad]: [&'static str; 2], result: Result<(), JournalError>) {
+    match result {
+        Ok(()) => report.say(Standing::Good, good, &[]),
+        Err(error) => report.bad(bad, &[], vec![Remark::new(Reason::JournalDamaged).with("what", error)]),
     }
 }

@@ -74,7 +74,13 @@ fn form_set_id(event: &JournalEvent) -> Option<&str> {
     match &event.event {
         Some(Event::Submitted(submitted)) => Some(&submitted.form_set),
         Some(Event::Refused(refused)) => Some(&refused.form_set),
-        Some(Event::ControlIssued(_) | Event::UnitsImported(_) | Event::FormSetPublished(_) | Event::Justified(_))
+        Some(
+            Event::ControlIssued(_)
+            | Event::UnitsImported(_)
+            | Event::FormSetPublished(_)
+            | Event::Justified(_)
+            | Event::TailGivenUp(_),
+        )
         | None => None,
     }
 }
@@ -120,6 +126,10 @@ fn told(event: &JournalEvent, language: Language) -> (&'static str, String, Opti
             ];
             let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
             ("justified", say(language, "event-justified", &facts), None)
+        }
+        Some(Event::TailGivenUp(given_up)) => {
+            let size = given_up.checkpoint.lines().nth(1).unwrap_or_default();
+            ("tail_given_up", say(language, "event-tail-given-up", &[("size", size)]), None)
         }
         Some(Event::UnitsImported(imported)) => {
             let facts = [
@@ -240,7 +250,8 @@ impl Show for History {
                 Some(Event::Submitted(submitted)) => submitted.version.to_string(),
                 Some(Event::ControlIssued(issued)) => issued.version.to_string(),
                 Some(Event::UnitsImported(imported)) => imported.version.to_string(),
-                Some(Event::Refused(_) | Event::FormSetPublished(_) | Event::Justified(_)) | None => String::new(),
+                Some(Event::Refused(_) | Event::FormSetPublished(_) | Event::Justified(_) | Event::TailGivenUp(_))
+                | None => String::new(),
             };
             let over = verdict.map(|verdict| verdict.judgements.iter().filter(|judgement| judgement.over).count());
             vec![
@@ -283,6 +294,7 @@ fn event_json(event: &JournalEvent) -> Value {
             "version": issued.version,
             "figures": issued.figures.iter().map(super::control::figure_json).collect::<Vec<_>>(),
         }),
+        Some(Event::TailGivenUp(given_up)) => json!({ "checkpoint": given_up.checkpoint }),
         Some(Event::UnitsImported(imported)) => {
             json!({ "year": imported.year, "version": imported.version, "nodes": imported.nodes })
         }

@@ -8,6 +8,7 @@
 //! Exit codes: 0 fine, 1 findings that refuse or a refusal, 2 usage, 3 the server can't be reached.
 
 mod attempt;
+pub mod audit;
 pub mod backup;
 pub mod check;
 mod client;
@@ -25,10 +26,13 @@ pub mod justify;
 mod metrics;
 mod notes;
 mod output;
+mod receipt;
+mod report;
 pub mod restore;
 mod rule_finding;
 pub mod rules;
 mod screen;
+mod seen;
 pub mod serve;
 mod settings;
 pub mod status;
@@ -36,6 +40,7 @@ pub mod submit;
 mod table_file;
 pub mod trace;
 pub mod unit;
+mod verified;
 pub mod view;
 mod watch;
 mod words;
@@ -109,6 +114,8 @@ enum Verb {
     Unit(unit::Verb),
     #[command(subcommand)]
     Form(form::Verb),
+    #[command(subcommand)]
+    Audit(audit::Verb),
     Backup(backup::Args),
     Restore(restore::Args),
     Fsck(fsck::Args),
@@ -201,6 +208,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Ended {
         format: globals.format,
         width: settings::terminal_width(),
         colour: settings::colour(),
+        checkpoints: seen::folder(),
     };
     let settings = match actor(globals.actor.as_deref(), &settings) {
         Ok(actor) => Settings { actor, ..settings },
@@ -233,6 +241,7 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Control(verb) => control::run(verb, settings).await,
         Verb::Unit(verb) => unit::run(verb, settings).await,
         Verb::Form(verb) => form::run(verb, settings).await,
+        Verb::Audit(verb) => audit::run(verb, settings).await,
         Verb::Backup(args) => backup::run(args, settings).await,
         Verb::Restore(args) => restore::run(&args, settings),
         Verb::Fsck(args) => fsck::run(&args, settings),
@@ -314,6 +323,7 @@ mod samples {
             format: Format::Table,
             width: None,
             colour: false,
+            checkpoints: None,
         }
     }
 }

@@ -11,7 +11,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::{Clock, Consolidator, SAVED_STATE_FILE, WriterThread, embedded_form_sets, store_fault};
+use crate::consolidator::{
+    Clock, Consolidator, SAVED_STATE_FILE, Signing, WriterThread, embedded_form_sets, store_fault,
+};
 use crate::grpc;
 use crate::grpc::door::Door;
 use crate::ledger::event::Timestamp;
@@ -37,6 +39,15 @@ pub struct Options {
     /// Answer before the mirror has it, and let it follow
     #[arg(long, requires = "mirror")]
     pub mirror_lagging: bool,
+    /// Where the signing key and the last checkpoint are kept; beside the data directory unless said
+    #[arg(long, value_name = "DIR")]
+    pub signing: Option<PathBuf>,
+    /// The name under which checkpoints are signed; only for a new key
+    #[arg(long, value_name = "NAME")]
+    pub origin: Option<String>,
+    /// Go on without what was signed behind this position and is lost
+    #[arg(long, value_name = "POSITION")]
+    pub give_up_after: Option<u64>,
     /// Address of the page that a Prometheus reads
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
@@ -73,15 +84,36 @@ pub async fn open_mirrored(
     mirror: Option<(&Path, MirrorOptions)>,
     listen: SocketAddr,
 ) -> Result<Server, Remark> {
+    open_signing(data, mirror, || Signing::open(&signing_beside(data), None), listen).await
+}
+
+/// Where key and last checkpoint are kept unless said otherwise: beside the data, so that they don't share its fate.
+pub fn signing_beside(data: &Path) -> PathBuf {
+    let mut name = data.file_name().unwrap_or_default().to_owned();
+    name.push(".signing");
+    data.with_file_name(name)
+}
+
+/// The same with what signs the checkpoints: opened behind the store, so that a start that is refused makes no key.
+///
+/// # Errors
+/// As [`open_mirrored`]; also if the store is not what was signed.
+pub async fn open_signing(
+    data: &Path,
+    mirror: Option<(&Path, MirrorOptions)>,
+    signing: impl FnOnce() -> Result<Signing, Remark>,
+    listen: SocketAddr,
+) -> Result<Server, Remark> {
     let unbound = |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{listen}: {error}"));
     let door = Door::insecure(TcpListener::bind(listen).await.map_err(unbound)?)?;
     let address = door.address().map_err(unbound)?;
     let journal = open_journal(data, mirror).map_err(|error| at_start(store_fault(error)))?;
-    let opened = Consolidator::open(
+    let opened = Consolidator::open_signing(
         journal,
         wall_clock(),
         embedded_form_sets(),
         Some(ReplacedFile::new(data, SAVED_STATE_FILE)),
+        Some(signing()?),
     );
     let (consolidator, writer) = opened?;
     Ok(Server { address, door, consolidator, writer })
@@ -140,7 +172,12 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let lagging = options.mirror_lagging;
     let mirror =
         options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
-    let server = open_mirrored(&options.data, mirror, options.listen).await?;
+    let beside = signing_beside(&options.data);
+    let signing = || {
+        let opened = Signing::open(options.signing.as_deref().unwrap_or(&beside), options.origin.as_deref());
+        opened.map(|signing| signing.giving_up_after(options.give_up_after))
+    };
+    let server = open_signing(&options.data, mirror, signing, options.listen).await?;
     if let Some(address) = options.metrics {
         let unbound =
             |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{address}: {error}"));

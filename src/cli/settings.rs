@@ -25,6 +25,8 @@ pub struct Settings {
     pub width: Option<u16>,
     /// Whether to colour.
     pub colour: bool,
+    /// Where the checkpoints are that were seen before; none if there is no such place.
+    pub checkpoints: Option<std::path::PathBuf>,
 }
 
 impl Settings {

@@ -16,6 +16,7 @@ use super::client::Client;
 use super::filing::{Filed, Filing, Filings};
 use super::notes::Note;
 use super::output::{Answer, Failure};
+use super::receipt;
 use super::settings::Settings;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
@@ -169,7 +170,8 @@ impl Desk<'_> {
         match self.client.submissions().submit(stream).await {
             Ok(answer) => {
                 attempt.answered();
-                let filed = Filed::sent(answer.into_inner(), &form);
+                let mut filed = Filed::sent(answer.into_inner(), &form);
+                filed.receipt = Some(self.receipt(path, filed.position).await);
                 Ok((form, filed))
             }
             Err(status) => {
@@ -180,6 +182,15 @@ impl Desk<'_> {
                 Err(failure)
             }
         }
+    }
+
+    /// Leaves the receipt beside the filing. Whatever goes wrong here, the filing stands.
+    async fn receipt(&self, path: &Path, position: u64) -> Result<String, String> {
+        let text = super::audit::receipt_text(&self.client, position, self.settings).await;
+        let text = text.map_err(|failure| failure.sentence(self.settings.language))?;
+        let file = receipt::beside(path);
+        receipt::save(&file, &text).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(file_name(&file))
     }
 
     async fn form(&mut self, id: &str) -> Result<Arc<FormSet>, Failure> {

@@ -127,7 +127,7 @@ impl Consolidator {
     /// Whether what readers saw at a position costs little to look at again.
     pub fn is_near(&self, position: Position) -> bool {
         let nearest = self.shared.past_states.nearest(position).position;
-        position > 0 && position <= self.shared.published.load().position && position - nearest <= SHORT_FOLD_MAX
+        position > 0 && position <= self.shared.published.load().state.position && position - nearest <= SHORT_FOLD_MAX
     }
 
     async fn fold_to(&self, now: Snapshot, from: Arc<State>, position: Position) -> Result<Snapshot, Remark> {

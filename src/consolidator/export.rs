@@ -30,6 +30,8 @@ pub struct Export {
     /// The last position that was handed out.
     position: Position,
     head: Position,
+    /// Signed checkpoints that the archive ends in.
+    notes: Vec<String>,
     begun: bool,
     ended: bool,
 }
@@ -44,7 +46,16 @@ impl Snapshot {
         if from > head.saturating_add(1) {
             return Err(Remark::new(Reason::UnknownPosition).with("position", from).with("head", head));
         }
-        Ok(Export { journal: self.journal.clone(), position: from - 1, head, begun: false, ended: false })
+        // Not before it is kept: what is handed out must be known at the next start.
+        let signed = self.signed.as_ref().filter(|signed| signed.size == head && head > 0);
+        let mut notes = Vec::new();
+        if let (Some(signed), Some((_, changes))) = (signed, self.notary.keys()) {
+            self.notary.make_durable(signed.size)?;
+            notes.extend(changes.iter().cloned().chain([signed.note.clone()]));
+            notes.dedup();
+        }
+        let journal = self.journal.clone();
+        Ok(Export { journal, position: from - 1, head, notes, begun: false, ended: false })
     }
 }
 
@@ -59,6 +70,7 @@ impl Export {
         }
         if self.position == self.head {
             archive::add_mark(&mut bytes, self.head);
+            self.notes.iter().for_each(|note| archive::add_checkpoint(&mut bytes, self.head, note.as_bytes()));
             self.ended = true;
         }
         Ok(Piece { bytes, position: self.position, head: self.head })

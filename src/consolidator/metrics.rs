@@ -109,9 +109,11 @@ impl Metrics {
             _ if done.repeated => "repeated",
             Event::Submitted(_) => "submitted",
             Event::Refused(_) => "refused",
-            Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) | Event::Justified(_) => {
-                return;
-            }
+            Event::FormSetPublished(_)
+            | Event::UnitsImported(_)
+            | Event::ControlIssued(_)
+            | Event::Justified(_)
+            | Event::TailGivenUp(_) => return,
         };
         self.filings.get_or_create(&ByOutcome { outcome }).inc();
         let Some(attempt) = done.envelope.event.attempt().filter(|_| !done.repeated) else { return };

@@ -9,9 +9,12 @@ mod as_of;
 mod content;
 mod export;
 mod metrics;
+mod notary;
 mod past;
+mod proof;
 pub mod record;
 mod saved_state;
+mod saved_tree;
 pub mod verify;
 mod writer;
 
@@ -35,16 +38,21 @@ use crate::ledger::checks::{self, Ahead};
 use crate::ledger::decide::{Action, Command, Filing};
 use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Timestamp};
 use crate::ledger::state::State;
+use crate::ledger::tree::leaf_hash;
 use crate::ledger::{Contents, Position};
 use crate::store::{Journal, JournalError, ReplacedFile};
 use as_of::PastStates;
 pub use as_of::{AsOf, RECENT_MAX, SPACING};
 pub use export::{Export, Piece};
 use metrics::{Metrics, Standing};
+use notary::Notary;
+pub use notary::{Signed, Signing};
 use past::Past;
+pub use proof::Proved;
 use record::{Packed, Record};
 pub use saved_state::SAVED_STATE_FILE;
 use saved_state::Saver;
+pub use saved_tree::SAVED_TREE_FILE;
 use writer::{Item, Job, Writer};
 
 /// The most commands that wait for the writer; further ones wait in their own streams.
@@ -83,12 +91,19 @@ pub struct Consolidator {
 /// What the handle shares with the writer.
 struct Shared {
     journal: Arc<dyn Journal>,
-    published: ArcSwap<State>,
+    published: ArcSwap<Published>,
+    notary: Arc<Notary>,
     /// The position of what is published, for those who wait for it to move.
     moved: watch::Sender<Position>,
     past_states: PastStates,
     accepting: AtomicBool,
     metrics: Metrics,
+}
+
+/// What readers see: everything acknowledged, and the checkpoint that was signed of it.
+struct Published {
+    state: Arc<State>,
+    signed: Option<Arc<Signed>>,
 }
 
 /// Waits for the writer to end, which it does after [`Consolidator::close`], or when the last handle is gone.
@@ -116,25 +131,57 @@ impl Consolidator {
         form_sets: Vec<FormFiles>,
         saved: Option<ReplacedFile>,
     ) -> Result<(Consolidator, WriterThread), Remark> {
+        Consolidator::open_signing(journal, clock, form_sets, saved, None)
+    }
+
+    /// The same with checkpoints that are signed.
+    ///
+    /// # Errors
+    /// As [`Consolidator::open`]; `STORE_BEHIND_CHECKPOINT` or `STORE_NOT_AS_SIGNED` if the journal is not what was
+    /// signed.
+    pub fn open_signing(
+        journal: Arc<dyn Journal>,
+        clock: Clock,
+        form_sets: Vec<FormFiles>,
+        saved: Option<ReplacedFile>,
+        signing: Option<Signing>,
+    ) -> Result<(Consolidator, WriterThread), Remark> {
         let state = saved.as_ref().and_then(|file| saved_state::read(file, journal.as_ref())).unwrap_or_default();
-        let from = state.position;
-        let state = fold_from(state, journal.as_ref())?;
-        tracing::info!(from, position = state.position, "journal folded");
-        let saver = saved.map(|file| Saver::start(file, journal.clone(), from)).transpose()?;
+        let tree_file = saved.as_ref().map(|file| file.beside(SAVED_TREE_FILE));
+        let mut tree = tree_file.map(|file| saved_tree::read(&file, journal.as_ref())).unwrap_or_default();
+        let (from, hashed) = (state.position, tree.size());
+        // Those that only the state has been saved for.
+        for record in journal.scan(hashed + 1).take_while(|record| !matches!(record, Ok((at, _)) if *at > from)) {
+            tree.push(leaf_hash(&record.map_err(store_fault)?.1));
+        }
+        let state = fold_each(state, journal.as_ref(), Position::MAX, &mut |position, bytes| {
+            if position > tree.size() {
+                tree.push(leaf_hash(bytes));
+            }
+        })?;
+        tracing::info!(from, hashed, position = state.position, "journal folded");
+        let notary = Arc::new(Notary::new(tree, signing));
+        let given_up = notary.compare()?;
+        let saver = saved.map(|file| Saver::start(file, journal.clone(), notary.clone(), from)).transpose()?;
         let state = Arc::new(state);
         let shared = Arc::new(Shared {
             moved: watch::Sender::new(state.position),
             journal,
             past_states: PastStates::new(state.clone()),
-            published: ArcSwap::new(state),
+            published: ArcSwap::from_pointee(Published { state, signed: None }),
+            notary,
             accepting: AtomicBool::new(true),
             metrics: Metrics::new(),
         });
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut writer = Writer::new(shared.clone(), clock, saver);
+        if let Some(note) = given_up {
+            writer.give_up(note)?;
+        }
         for files in form_sets {
             writer.publish_embedded(files)?;
         }
+        writer.sign_head();
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || writer.run(jobs))
@@ -144,8 +191,9 @@ impl Consolidator {
 
     /// The state that readers see: everything acknowledged, nothing else.
     pub fn snapshot(&self) -> Snapshot {
-        let state = self.shared.published.load_full();
-        Snapshot { today: state.clone(), state, journal: self.shared.journal.clone() }
+        let Published { state, signed } = &*self.shared.published.load_full();
+        let (journal, notary) = (self.shared.journal.clone(), self.shared.notary.clone());
+        Snapshot { today: state.clone(), state: state.clone(), journal, notary, signed: signed.clone() }
     }
 
     /// The position of the readers' state as it moves. However many wait for it, the writer only says it once.
@@ -161,7 +209,7 @@ impl Consolidator {
     /// What is counted, in the text format of Prometheus. `free` is how many bytes are left where the store is.
     pub fn metrics(&self, free: Option<u64>) -> String {
         let standing = Standing {
-            position: self.shared.published.load().position,
+            position: self.shared.published.load().state.position,
             mirrored: self.mirror_position(),
             queue: self.queue.max_capacity() - self.queue.capacity(),
             accepting: self.is_accepting(),
@@ -322,6 +370,8 @@ pub struct Snapshot {
     /// The state that was published when it was asked for: whatever is looked at, who may is said by today's trees.
     pub today: Arc<State>,
     journal: Arc<dyn Journal>,
+    notary: Arc<Notary>,
+    signed: Option<Arc<Signed>>,
 }
 
 impl Snapshot {
@@ -370,21 +420,27 @@ impl Contents for Snapshot {
 /// # Errors
 /// `JOURNAL_NEWER`, `JOURNAL_DAMAGED`, or what the store says.
 pub fn fold(journal: &dyn Journal) -> Result<State, Remark> {
-    fold_from(State::default(), journal)
-}
-
-/// Folds what a journal has after a state.
-fn fold_from(state: State, journal: &dyn Journal) -> Result<State, Remark> {
-    fold_to(state, journal, Position::MAX)
+    fold_to(State::default(), journal, Position::MAX)
 }
 
 /// Folds what a journal has after a state, up to a position.
-fn fold_to(mut state: State, journal: &dyn Journal, to: Position) -> Result<State, Remark> {
+fn fold_to(state: State, journal: &dyn Journal, to: Position) -> Result<State, Remark> {
+    fold_each(state, journal, to, &mut |_, _| {})
+}
+
+/// The same; each record is told before it is folded in.
+fn fold_each(
+    mut state: State,
+    journal: &dyn Journal,
+    to: Position,
+    each: &mut dyn FnMut(Position, &[u8]),
+) -> Result<State, Remark> {
     for record in journal.scan(state.position + 1) {
         let (position, bytes) = record.map_err(store_fault)?;
         if position > to {
             break;
         }
+        each(position, &bytes);
         fold_one(&mut state, journal, &Record::decode(position, &bytes)?)?;
     }
     Ok(state)
@@ -422,6 +478,10 @@ pub(crate) fn store_fault(error: JournalError) -> Remark {
         }
         JournalError::StoreEmpty { mirror, events } => at(Reason::StoreEmpty, mirror).with("events", events),
         JournalError::NotEmpty { path } => at(Reason::DirectoryNotEmpty, path),
+        JournalError::KeyExposed { path, mode } => {
+            at(Reason::SigningKeyUnusable, path).with("what", format!("mode {mode:o}"))
+        }
+        JournalError::LastCheckpointDamaged { path } => at(Reason::LastCheckpointDamaged, path),
         JournalError::NotAnArchive { path } => at(Reason::NotAnArchive, path),
         JournalError::Full { .. } => Remark::new(Reason::StoreFull).with("what", &error),
         JournalError::BlobsPresent { .. } => Remark::new(Reason::JournalDamaged).with("what", &error),

@@ -22,7 +22,12 @@ pub(super) struct Past<'j> {
 
 impl<'j> Past<'j> {
     pub(super) fn new(journal: &'j dyn Journal, state: &State) -> Past<'j> {
-        Past { journal, form_sets: state.form_set_versions(), held: BTreeMap::new() }
+        Past::of(journal, state.form_set_versions())
+    }
+
+    /// The same by the form sets alone.
+    pub(super) fn of(journal: &'j dyn Journal, form_sets: FormSetVersions) -> Past<'j> {
+        Past { journal, form_sets, held: BTreeMap::new() }
     }
 
     /// Keeps a submission at hand that is not in the journal yet, or was just read.

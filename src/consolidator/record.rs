@@ -26,7 +26,7 @@ use crate::ledger::checks::{Grounds, RuleVerdict, Verdicts};
 use crate::ledger::control::{Ceiling, ControlChange, OverCeiling};
 use crate::ledger::event::{
     Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Refused, Submitted,
-    Timestamp, UnitsImported,
+    TailGivenUp, Timestamp, UnitsImported,
 };
 use crate::proto::storage;
 
@@ -88,6 +88,9 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
             content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
         }),
         Event::Justified(justified) => Stored::Justified(pack_justified(justified)),
+        Event::TailGivenUp(given_up) => {
+            Stored::TailGivenUp(storage::TailGivenUp { checkpoint: given_up.checkpoint.clone() })
+        }
     };
     let stored = storage::Envelope {
         format: FORMAT,
@@ -136,6 +139,9 @@ impl Record {
                 refused.attempt.and_then(unpack_attempt).map(|attempt| Event::Refused(Box::new(Refused { attempt })))
             }
             Some(storage::envelope::Event::Justified(justified)) => unpack_justified(justified).map(Event::Justified),
+            Some(storage::envelope::Event::TailGivenUp(given_up)) => {
+                Some(Event::TailGivenUp(TailGivenUp { checkpoint: given_up.checkpoint }))
+            }
             Some(storage::envelope::Event::ControlIssued(issued)) => unpack_control(issued),
             Some(storage::envelope::Event::UnitsImported(imported)) => unpack_units(imported),
             Some(storage::envelope::Event::FormSetPublished(published)) => unpack_form_set(published),

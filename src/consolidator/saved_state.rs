@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use super::notary::Notary;
+use super::saved_tree::{self, SAVED_TREE_FILE};
 use super::{content, store_fault, stored};
 use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
@@ -80,11 +82,16 @@ impl Saver {
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub(super) fn start(file: ReplacedFile, journal: Arc<dyn Journal>, saved: Position) -> Result<Saver, Remark> {
+    pub(super) fn start(
+        file: ReplacedFile,
+        journal: Arc<dyn Journal>,
+        notary: Arc<Notary>,
+        saved: Position,
+    ) -> Result<Saver, Remark> {
         let (states, waiting) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("saver".to_owned())
-            .spawn(move || save_all(&file, journal.as_ref(), &waiting))
+            .spawn(move || save_all(&file, journal.as_ref(), &notary, &waiting))
             .map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))?;
         Ok(Saver { states, thread, saved })
     }
@@ -110,10 +117,15 @@ impl Saver {
     }
 }
 
-fn save_all(file: &ReplacedFile, journal: &dyn Journal, states: &Receiver<Arc<State>>) {
+fn save_all(file: &ReplacedFile, journal: &dyn Journal, notary: &Notary, states: &Receiver<Arc<State>>) {
+    let tree_file = file.beside(SAVED_TREE_FILE);
     for state in states {
         // No harm is done: the next start folds more.
-        match write(file, journal, &state) {
+        let leaves =
+            usize::try_from(state.position).ok().and_then(|to| Some(notary.tree().leaves().get(..to)?.to_vec()));
+        let saved =
+            write(file, journal, &state).and_then(|()| saved_tree::write(&tree_file, &leaves.unwrap_or_default()));
+        match saved {
             Ok(()) => tracing::debug!(position = state.position, "state saved"),
             Err(fault) => tracing::warn!(%fault, position = state.position, "the state could not be saved"),
         }

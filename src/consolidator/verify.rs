@@ -1,19 +1,36 @@
-//! Recomputing what a journal says, from its records alone: what `fsck` asks.
+//! Recomputing what a journal says, from its records alone: what `fsck` and `audit verify` ask.
 //!
-//! Changes nothing and trusts nothing: each record is decoded by itself, the whole is folded, and of each filing the
-//! digest and the verdicts of the rules are worked out again from its cells. Where the records come from is [`crate::store`]'s business.
+//! Changes nothing and trusts nothing. Each record is decoded; the whole is folded in order, and before an event of a
+//! filing is folded in, the filing is judged again on the state as it was then: ceilings, version, what it was judged on.
+//! Digest, control total, shape and the verdicts of the rules need no state but that: they are worked out on threads
+//! beside. What an event says otherwise is a fault, with its position.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::past::Past;
 use super::record::Record;
-use super::{fold, store_fault, stored};
-use crate::budget::digest::digest;
+use super::{store_fault, stored};
+use crate::budget::digest::Digest;
+use crate::budget::finding::Finding;
+use crate::budget::form_set::FormSet;
+use crate::budget::intake::{FINDINGS_MAX, Reading, read_again};
+use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
-use crate::ledger::state::State;
+use crate::budget::rule::Checked;
+use crate::budget::submission::Submission;
+use crate::ledger::checks::{Ahead, Grounds};
+use crate::ledger::decide::{Filing, Judged, judge};
+use crate::ledger::event::{Envelope, Event};
+use crate::ledger::state::{FormSetVersions, State};
 use crate::ledger::{Position, checks};
 use crate::store::Journal;
 
 /// The most faults of one kind that are told one by one.
 pub const FAULTS_TOLD_MAX: usize = 20;
+
+/// How many filings wait for the threads that work them out: bounds the memory.
+const WAITING_MAX: usize = 32;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -26,10 +43,23 @@ pub struct Verified {
     pub unfolded: Option<Remark>,
     /// Submissions that were worked out again, refused ones included.
     pub submissions: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Control figures that they were held against.
+    pub judged: u64,
+    /// Refused submissions with findings about their shape that can't be worked out again: what found no place is not
+    /// among the cells.
+    pub shape_untold: u64,
     /// Submissions whose cells don't have the digest that was journalled.
     pub digests: Faults,
+    /// Submissions whose counts, totals or versions are others than was journalled; issues and unit trees too.
+    pub figures: Faults,
     /// Submissions whose rules come out otherwise than was journalled.
     pub verdicts: Faults,
+    /// Submissions that stand otherwise against their control figures.
+    pub ceilings: Faults,
+    /// Submissions of whose shape or ceilings something else is found.
+    pub findings: Faults,
 }
 
 /// Faults of one kind: their number, and the first of them.
@@ -51,58 +81,251 @@ impl Faults {
     }
 }
 
+impl Verified {
+    /// The first position at which something is wrong; none if nothing is.
+    pub fn first_bad(&self) -> Option<Position> {
+        let kinds = [&self.unreadable, &self.digests, &self.figures, &self.verdicts, &self.ceilings, &self.findings];
+        let faults = kinds.into_iter().flat_map(|faults| faults.first.first()).chain(&self.unfolded);
+        faults.filter_map(|fault| fault.fact("position")?.parse().ok()).min()
+    }
+}
+
+/// A filing on its way to the threads beside.
+struct Job {
+    envelope: Envelope,
+    form: Arc<FormSet>,
+    forms: FormSetVersions,
+    submission: Arc<Submission>,
+    judged: Result<Judged, Remark>,
+}
+
+/// What is wrong with one filing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wrong {
+    Digest,
+    Figures,
+    Verdicts,
+    Ceilings,
+    Findings,
+}
+
+/// What the threads beside found, in no order.
+#[derive(Default)]
+struct Found {
+    wrong: Vec<(Position, Wrong, Remark)>,
+    shape_untold: u64,
+}
+
+fn damaged(position: Position, what: &str) -> Remark {
+    Remark::new(Reason::JournalDamaged).with("position", position).with("what", what)
+}
+
 /// Looks at every record up to the journal's head. `progress` is told each position.
 ///
 /// # Errors
 /// If the journal can't even say where its head is.
 pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Verified, Remark> {
     let head = journal.head().map_err(store_fault)?;
-    let mut verified = Verified::default();
-    for position in 1..=head {
-        verified.events += 1;
-        if let Err(fault) = record_at(journal, position) {
-            verified.unreadable.add(fault);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
+    let (waiting, found) = (Mutex::new(waiting), Mutex::new(Found::default()));
+    let mut verified = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| work_out_all(journal, &waiting, &found));
         }
-        progress(position);
-    }
-    if verified.unreadable.count > 0 {
-        return Ok(verified);
-    }
-    match fold(journal) {
-        Ok(state) => judge_again(journal, head, &state, &mut verified)?,
-        Err(fault) => verified.unfolded = Some(fault),
+        fold_all(journal, head, jobs, progress)
+    });
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.wrong.sort_by_key(|(position, wrong, _)| (*position, *wrong));
+    verified.shape_untold = found.shape_untold;
+    for (_, wrong, fault) in found.wrong {
+        match wrong {
+            Wrong::Digest => verified.digests.add(fault),
+            Wrong::Figures => verified.figures.add(fault),
+            Wrong::Verdicts => verified.verdicts.add(fault),
+            Wrong::Ceilings => verified.ceilings.add(fault),
+            Wrong::Findings => verified.findings.add(fault),
+        }
     }
     Ok(verified)
 }
 
-fn record_at(journal: &dyn Journal, position: Position) -> Result<Record, Remark> {
-    Record::decode(position, &stored(journal, position)?)
-}
-
-fn judge_again(journal: &dyn Journal, head: Position, state: &State, verified: &mut Verified) -> Result<(), Remark> {
-    let (past, forms) = (Past::new(journal, state), state.form_set_versions());
+/// Decodes and folds in order, and hands the filings on.
+fn fold_all(journal: &dyn Journal, head: Position, jobs: SyncSender<Job>, progress: &dyn Fn(Position)) -> Verified {
+    let mut verified = Verified::default();
+    let mut state = State::default();
     for position in 1..=head {
-        let record = record_at(journal, position)?;
-        let Some(attempt) = record.envelope.event.attempt() else { continue };
-        let damaged = |what: &str| Remark::new(Reason::JournalDamaged).with("position", position).with("what", what);
-        let form = record.form_set().and_then(|digest| state.form_set_version(&digest));
-        let form = form.ok_or_else(|| damaged("form set"))?;
-        verified.submissions += 1;
-        let submission = match record.submission(form) {
-            Ok(submission) => submission,
-            Err(fault) => {
-                verified.digests.add(fault);
-                continue;
+        verified.events += 1;
+        progress(position);
+        let record = stored(journal, position).and_then(|bytes| Record::decode(position, &bytes));
+        match record {
+            Err(fault) => verified.unreadable.add(fault),
+            // Behind a gap nothing follows from anything; but whether it can be read is still said.
+            Ok(_) if verified.unreadable.count > 0 || verified.unfolded.is_some() => {}
+            Ok(record) => {
+                if let Err(fault) = fold_one(journal, &mut state, &record, &jobs, &mut verified) {
+                    verified.unfolded = Some(fault);
+                }
             }
-        };
-        if digest(&submission, form) != attempt.digest {
-            verified.digests.add(damaged("digest"));
-        }
-        match checks::judge(&forms, &submission, &attempt.verdicts.grounds, &past) {
-            Ok(checked) if attempt.verdicts.are_of(&checked) => {}
-            Ok(_) => verified.verdicts.add(damaged("verdicts")),
-            Err(fault) => verified.verdicts.add(fault),
         }
     }
-    Ok(())
+    verified
+}
+
+fn fold_one(
+    journal: &dyn Journal,
+    state: &mut State,
+    record: &Record,
+    jobs: &SyncSender<Job>,
+    verified: &mut Verified,
+) -> Result<(), Remark> {
+    let envelope = &record.envelope;
+    let position = envelope.position;
+    let mut past = Past::new(journal, state);
+    if let Some(attempt) = envelope.event.attempt() {
+        let form = state.form_set_version(&attempt.form_set.digest);
+        let form = form.ok_or_else(|| damaged(position, "form set"))?.clone();
+        verified.submissions += 1;
+        verified.judged += attempt.judgements.len() as u64;
+        match record.submission(&form).map(Arc::new) {
+            // The fold may need those cells as well, and says so then.
+            Err(fault) => verified.digests.add(fault),
+            Ok(submission) => {
+                verified.rows += submission.row_count() as u64;
+                past.hold(position, submission.clone());
+                let judged = judge_again(state, envelope, &form, &submission, &past);
+                let (envelope, forms) = (envelope.clone(), state.form_set_versions());
+                // The threads end only after this one.
+                let _ = jobs.send(Job { envelope, form, forms, submission, judged });
+            }
+        }
+    }
+    if !is_next(state, &envelope.event) {
+        verified.figures.add(damaged(position, "version"));
+    }
+    state.apply(envelope, &past)
+}
+
+/// Whether an issue or a unit tree counts on from the one before.
+fn is_next(state: &State, event: &Event) -> bool {
+    match event {
+        Event::ControlIssued(issued) => {
+            issued.version == state.control(issued.year, issued.round).map_or(0, |book| book.version) + 1
+        }
+        Event::UnitsImported(imported) => {
+            imported.version == state.tree(imported.year).map_or(0, |tree| tree.version) + 1
+        }
+        _ => true,
+    }
+}
+
+/// What the state of then makes of a filing: everything but its shape and its rules.
+fn judge_again(
+    state: &State,
+    envelope: &Envelope,
+    form: &FormSet,
+    submission: &Arc<Submission>,
+    past: &Past<'_>,
+) -> Result<Judged, Remark> {
+    let reading = Reading {
+        submission: submission.clone(),
+        findings: Vec::new(),
+        digest: Digest::default(),
+        control_total: Money::ZERO,
+        row_count: 0,
+    };
+    // On the same grounds no rule is run here: that is for the threads beside.
+    let grounds = Grounds::of(state, &submission.header, form);
+    let ahead = Some(Ahead { grounds, checked: Arc::new(Checked::default()) });
+    judge(state, &envelope.actor, &Filing { reading: Arc::new(reading), version: None, ahead }, past)
+}
+
+/// A thread beside: ends when there are no filings any more.
+fn work_out_all(journal: &dyn Journal, waiting: &Mutex<Receiver<Job>>, found: &Mutex<Found>) {
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        let (wrong, shape_untold) = work_out(journal, &job);
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.wrong.extend(wrong);
+        found.shape_untold += u64::from(shape_untold);
+    }
+}
+
+/// Works one filing out again. Also says whether its shape can't be.
+fn work_out(journal: &dyn Journal, job: &Job) -> (Vec<(Position, Wrong, Remark)>, bool) {
+    let Job { envelope, form, forms, submission, judged } = job;
+    let position = envelope.position;
+    let mut wrong = Vec::new();
+    let mut add = |kind, what: &str| wrong.push((position, kind, damaged(position, what)));
+    let Some(attempt) = envelope.event.attempt() else { return (wrong, false) };
+    let again = read_again(submission, form);
+    if again.digest != attempt.digest {
+        add(Wrong::Digest, "digest");
+    }
+    let past = Past::of(journal, forms.clone());
+    let checked = checks::judge(forms, submission, &attempt.verdicts.grounds, &past);
+    let judged = match (judged, &checked) {
+        (Ok(judged), Ok(_)) => judged,
+        (Err(fault), _) | (_, Err(fault)) => {
+            wrong.push((position, Wrong::Verdicts, fault.clone()));
+            return (wrong, false);
+        }
+    };
+    let checked = checked.unwrap_or_default();
+    if !attempt.verdicts.are_of(&checked) {
+        add(Wrong::Verdicts, "verdicts");
+    }
+    if judged.grounds != attempt.verdicts.grounds {
+        add(Wrong::Verdicts, "grounds");
+    }
+    if judged.judgements != attempt.judgements || judged.control_version != attempt.control_version {
+        add(Wrong::Ceilings, "judgements");
+    }
+    let taken = match &envelope.event {
+        Event::Submitted(submitted) => Some(submitted.version),
+        _ => None,
+    };
+    if taken.is_some_and(|version| version != judged.version) {
+        add(Wrong::Figures, "version");
+    }
+    // A refused filing may have had rows that found no place, and amounts that could not be read.
+    let shapeless = attempt.findings.iter().any(|finding| finding.refuses() && !judged.findings.contains(finding));
+    if shapeless {
+        if !judged.findings.iter().all(|finding| attempt.findings.contains(finding)) {
+            add(Wrong::Findings, "findings");
+        }
+        return (wrong, true);
+    }
+    if again.control_total != attempt.control_total || again.row_count != attempt.row_count {
+        add(Wrong::Figures, "control total");
+    }
+    let meant: Vec<&Finding> = again.findings.iter().chain(&judged.findings).collect();
+    if meant.len() < FINDINGS_MAX && !same(&meant, &attempt.findings) {
+        add(Wrong::Findings, "findings");
+    }
+    let refused = meant.iter().any(|finding| finding.refuses()) || checked.refuses();
+    if refused == taken.is_some() {
+        add(Wrong::Verdicts, "outcome");
+    }
+    // What the request said: its content, and the digest that its sender gave it, if it gave one.
+    let said = |sealed: Digest| Digest::of(&[again.digest.0, sealed.0].concat());
+    if ![said(again.digest), said(Digest::default())].contains(&envelope.fingerprint) {
+        add(Wrong::Digest, "fingerprint");
+    }
+    (wrong, false)
+}
+
+/// Whether the same was found; rows may have stood in another order when they were filed.
+fn same(meant: &[&Finding], found: &[Finding]) -> bool {
+    let key = |finding: &Finding| {
+        let place = &finding.place;
+        let cell = (place.table.clone(), place.row.clone(), place.column.clone());
+        (cell, finding.strength, finding.remark.to_string())
+    };
+    let sorted = |mut keys: Vec<_>| {
+        keys.sort();
+        keys
+    };
+    sorted(meant.iter().map(|finding| key(finding)).collect()) == sorted(found.iter().map(key).collect())
 }

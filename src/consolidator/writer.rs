@@ -10,16 +10,18 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::notary::Signed;
 use super::past::Past;
 use super::record::{self, Packed, Record};
 use super::saved_state::Saver;
-use super::{Clock, Done, Shared, store_fault, stored};
+use super::{Clock, Done, Published, Shared, store_fault, stored};
+use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::Position;
 use crate::ledger::actor::Actor;
 use crate::ledger::decide::{Action, Command, Decision, decide};
-use crate::ledger::event::{Envelope, Event};
+use crate::ledger::event::{Envelope, Event, TailGivenUp};
 use crate::ledger::state::State;
 use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
@@ -77,7 +79,7 @@ impl Writer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Item>) {
         self.take_all(&mut queue);
         if let Some(saver) = self.saver.take() {
-            saver.close(self.shared.published.load_full());
+            saver.close(self.shared.published.load().state.clone());
         }
     }
 
@@ -104,7 +106,7 @@ impl Writer {
 
     /// Takes one group from the front of what is waiting.
     fn group(&mut self, waiting: &mut VecDeque<Job>) {
-        let (shared, published) = (self.shared.clone(), self.shared.published.load_full());
+        let (shared, published) = (self.shared.clone(), self.shared.published.load().state.clone());
         let mut group = Group {
             state: State::clone(&published),
             past: Past::new(shared.journal.as_ref(), &published),
@@ -142,9 +144,7 @@ impl Writer {
             Ok(()) => {
                 tracing::debug!(events = batch.len(), bytes, position = state.position, "group durable");
                 let state = Arc::new(state);
-                self.shared.published.store(state.clone());
-                self.shared.moved.send_replace(state.position);
-                self.shared.past_states.offer(&state);
+                self.publish(state.clone(), &batch);
                 for (reply, answer) in answers {
                     if let Ok(done) = &answer {
                         self.shared.metrics.done(done);
@@ -182,6 +182,54 @@ impl Writer {
                 Err(fault)
             }
         }
+    }
+
+    /// Signs what is durable now, and lets the readers see it.
+    fn publish(&self, state: Arc<State>, batch: &[Vec<u8>]) {
+        if batch.is_empty() {
+            return;
+        }
+        self.shared.notary.add(batch);
+        let signed = self.shared.notary.sign();
+        self.show(state, signed);
+    }
+
+    /// Signs the head, if nothing that was published since the start has been signed.
+    pub(super) fn sign_head(&self) {
+        let published = self.shared.published.load_full();
+        if published.signed.is_none() {
+            self.show(published.state.clone(), self.shared.notary.sign());
+        }
+    }
+
+    fn show(&self, state: Arc<State>, signed: Option<Arc<Signed>>) {
+        if let Some(signed) = &signed {
+            self.shared.journal.keep_checkpoint(signed.size, signed.note.as_bytes());
+        }
+        self.shared.published.store(Arc::new(Published { state: state.clone(), signed }));
+        self.shared.moved.send_replace(state.position);
+        self.shared.past_states.offer(&state);
+    }
+
+    /// Records that what was signed behind the head is given up.
+    pub(super) fn give_up(&self, checkpoint: String) -> Result<(), Remark> {
+        let published = self.shared.published.load_full();
+        let head = published.state.position;
+        let envelope = Envelope {
+            position: head + 1,
+            time: (self.clock)().max(published.state.time),
+            actor: Actor::service(),
+            key: format!("given-up-after-{head}").into(),
+            fingerprint: Digest::of(checkpoint.as_bytes()),
+            event: Event::TailGivenUp(TailGivenUp { checkpoint }),
+        };
+        let batch = [record::encode(&envelope, None)?];
+        let mut state = State::clone(&published.state);
+        state.apply(&envelope, &Past::new(self.shared.journal.as_ref(), &published.state))?;
+        self.append(head, &batch)?;
+        self.shared.notary.add(&batch);
+        self.show(Arc::new(state), self.shared.notary.restart());
+        Ok(())
     }
 
     fn stop(&self) {
@@ -256,7 +304,7 @@ impl Writer {
             let first = faults.first().map(|fault| format!("{}:{}:{}", fault.file, fault.line, fault.column));
             Remark::new(Reason::FormSetInvalid).with("place", first.unwrap_or_default())
         })?;
-        if self.shared.published.load().form_set(&form.id).is_some() {
+        if self.shared.published.load().state.form_set(&form.id).is_some() {
             return Ok(());
         }
         let (reply, mut answer) = oneshot::channel();

@@ -76,6 +76,12 @@ pub const METHODS: &[Method] = &[
     may("AuditService/ListFindings", Operation::Read, "node"),
     may("AuditService/ListEvents", Operation::Read, ""),
     may("AuditService/ExportJournal", Operation::Export, ""),
+    // A hash tells nothing of what is filed; of a receipt the service looks at whose event it is.
+    known("AuditService/GetCheckpoint"),
+    known("AuditService/GetInclusionProof"),
+    known("AuditService/GetConsistencyProof"),
+    known("AuditService/GetPublicKey"),
+    known("AuditService/GetReceipt"),
     // Load balancers and supervisors ask without a name; what the API looks like is no secret.
     open("/grpc.health.v1.Health/Check"),
     open("/grpc.health.v1.Health/List"),

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::limits;
 use super::status::status;
-use super::{findings, identity, look};
+use super::{findings, identity, look, proof};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
@@ -55,6 +55,9 @@ fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
             position: justified.position,
             items: justified.items.iter().map(justified_item).collect(),
         }),
+        Event::TailGivenUp(given_up) => {
+            Wire::TailGivenUp(api::TailGivenUpEvent { checkpoint: given_up.checkpoint.clone() })
+        }
         Event::UnitsImported(imported) => Wire::UnitsImported(api::UnitsImportedEvent {
             year: imported.year.into(),
             version: imported.version,
@@ -115,6 +118,49 @@ impl api::audit_service_server::AuditService for Audit {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<api::GetCheckpointRequest>,
+    ) -> Result<Response<api::GetCheckpointResponse>, Status> {
+        identity::actor(&request).map_err(status)?;
+        proof::answer(self.0.snapshot(), proof::checkpoint).await
+    }
+
+    async fn get_inclusion_proof(
+        &self,
+        request: Request<api::GetInclusionProofRequest>,
+    ) -> Result<Response<api::GetInclusionProofResponse>, Status> {
+        identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        proof::answer(self.0.snapshot(), move |snapshot| proof::inclusion(snapshot, &request)).await
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<api::GetConsistencyProofRequest>,
+    ) -> Result<Response<api::GetConsistencyProofResponse>, Status> {
+        identity::actor(&request).map_err(status)?;
+        let request = request.into_inner();
+        proof::answer(self.0.snapshot(), move |snapshot| proof::consistency(snapshot, &request)).await
+    }
+
+    async fn get_public_key(
+        &self,
+        request: Request<api::GetPublicKeyRequest>,
+    ) -> Result<Response<api::GetPublicKeyResponse>, Status> {
+        identity::actor(&request).map_err(status)?;
+        proof::answer(self.0.snapshot(), proof::public_key).await
+    }
+
+    async fn get_receipt(
+        &self,
+        request: Request<api::GetReceiptRequest>,
+    ) -> Result<Response<api::GetReceiptResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let position = request.into_inner().position;
+        proof::answer(self.0.snapshot(), move |snapshot| proof::receipt(snapshot, &actor, position)).await
     }
 
     async fn get_history(

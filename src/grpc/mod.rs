@@ -20,6 +20,7 @@ mod gate;
 mod health;
 mod identity;
 pub mod limits;
+mod proof;
 mod registry;
 mod rule_finding;
 mod status;

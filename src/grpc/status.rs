@@ -52,6 +52,7 @@ fn code(reason: Reason) -> Code {
         | Reason::OverAdvisoryCeiling
         | Reason::CappedCellBlank
         | Reason::CeilingElsewhere
+        | Reason::NotSigned
         | Reason::NotSummed => Code::FailedPrecondition,
         Reason::VersionConflict | Reason::FindingsOutdated | Reason::KeyReused | Reason::WatchTooSlow => Code::Aborted,
         Reason::UnknownTable
@@ -121,13 +122,20 @@ fn code(reason: Reason) -> Code {
         | Reason::Busy
         | Reason::OutcomeUnknown
         | Reason::ServerStopping => Code::Unavailable,
-        // The last five are said at a start, by `restore` and `backup`: no request meets them.
+        // Most are said at a start, by `restore`, `backup` and the command line: no request meets them.
         Reason::JournalDamaged
         | Reason::JournalNewer
         | Reason::NotAnArchive
         | Reason::ArchiveDamaged
         | Reason::HistoriesDiffer
         | Reason::StoreEmpty
+        | Reason::SigningKeyUnusable
+        | Reason::LastCheckpointDamaged
+        | Reason::StoreBehindCheckpoint
+        | Reason::StoreNotAsSigned
+        | Reason::HistoryForked
+        | Reason::HistoryRolledBack
+        | Reason::SigningKeyChanged
         | Reason::DirectoryNotEmpty => Code::Internal,
     }
 }

@@ -88,11 +88,13 @@ pub enum Operation {
     Justify,
     /// Split one's own control figures among the nodes below.
     SplitControl,
+    /// Go on without the lost end of the journal: by whoever starts the service, never by a request.
+    GiveUpTail,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Operation; 8] = [
+    pub const ALL: [Operation; 9] = [
         Operation::Submit,
         Operation::IssueControl,
         Operation::ImportUnits,
@@ -101,6 +103,7 @@ impl Operation {
         Operation::Export,
         Operation::Justify,
         Operation::SplitControl,
+        Operation::GiveUpTail,
     ];
 }
 
@@ -187,9 +190,12 @@ impl Reach {
 /// Separation of duties is in here: who files (units, departments) never judges its own filing, the bureau judges and
 /// never files, auditors change nothing, administrators install and do nothing else.
 pub fn reach(role: Role, operation: Operation) -> Reach {
-    use Operation::{Export, ImportUnits, IssueControl, Justify, PublishFormSet, Read, SplitControl, Submit};
+    use Operation::{
+        Export, GiveUpTail, ImportUnits, IssueControl, Justify, PublishFormSet, Read, SplitControl, Submit,
+    };
     use Role::{Administrator, Auditor, Bureau, Department, Unit};
     match (operation, role) {
+        (GiveUpTail, _) => Reach::Nowhere,
         (Submit | Justify, Unit | Department) => Reach::Own,
         (Submit | Justify, Bureau | Auditor | Administrator) => Reach::Nowhere,
         (IssueControl, Bureau) => Reach::Everywhere,

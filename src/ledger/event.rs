@@ -80,6 +80,8 @@ pub enum Event {
     Refused(Box<Refused>),
     /// Findings were justified.
     Justified(Justified),
+    /// The end of the journal was lost, and given up on purpose.
+    TailGivenUp(TailGivenUp),
 }
 
 impl Event {
@@ -91,6 +93,7 @@ impl Event {
             Event::ControlIssued(issued) => super::decide::control_operation(&issued.by),
             Event::Submitted(_) | Event::Refused(_) => Operation::Submit,
             Event::Justified(_) => Operation::Justify,
+            Event::TailGivenUp(_) => Operation::GiveUpTail,
         }
     }
 
@@ -104,7 +107,8 @@ impl Event {
             | Event::UnitsImported(_)
             | Event::Submitted(_)
             | Event::Refused(_)
-            | Event::Justified(_) => None,
+            | Event::Justified(_)
+            | Event::TailGivenUp(_) => None,
         }
     }
 
@@ -113,9 +117,11 @@ impl Event {
         match self {
             Event::Submitted(submitted) => Some(&submitted.attempt),
             Event::Refused(refused) => Some(&refused.attempt),
-            Event::FormSetPublished(_) | Event::UnitsImported(_) | Event::ControlIssued(_) | Event::Justified(_) => {
-                None
-            }
+            Event::FormSetPublished(_)
+            | Event::UnitsImported(_)
+            | Event::ControlIssued(_)
+            | Event::Justified(_)
+            | Event::TailGivenUp(_) => None,
         }
     }
 }
@@ -238,6 +244,14 @@ pub struct Justified {
     pub position: Position,
     /// What it said, about each of some findings.
     pub items: Vec<Justification>,
+}
+
+/// What had been signed behind this position was lost, and the service was told to go on without it. Whoever keeps a
+/// checkpoint of it sees a fork here, and this says why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailGivenUp {
+    /// The last checkpoint that had been signed: a signed note.
+    pub checkpoint: String,
 }
 
 /// Why one finding is as it is.

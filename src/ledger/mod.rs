@@ -9,12 +9,15 @@
 
 pub mod actor;
 pub mod board;
+pub mod checkpoint;
 pub mod checks;
 pub mod control;
 pub mod decide;
 pub mod event;
 pub mod image;
+pub mod receipt;
 pub mod state;
+pub mod tree;
 pub mod view;
 
 use std::sync::Arc;

@@ -184,6 +184,8 @@ impl State {
                 self.slots.entry(slot.clone()).or_default().refused.push_back((envelope.position, envelope.time));
                 self.note(&slot.unit, envelope.position);
             }
+            // It is a fact about the journal; no figure follows from it.
+            Event::TailGivenUp(_) => {}
             Event::Justified(justified) => {
                 let filings = self.slots.get_mut(&justified.slot).ok_or_else(|| damaged("slot"))?;
                 for item in &justified.items {

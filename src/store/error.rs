@@ -188,6 +188,26 @@ pub enum JournalError {
         path: PathBuf,
     },
 
+    /// The file of the signing key can be read or changed by others than its owner.
+    #[error(
+        "{path} has mode {mode:o}: others than its owner can read or change the key that signs checkpoints. If nobody else has had it, chmod 600 {path}; otherwise replace it: consolidator audit rotate-key"
+    )]
+    KeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+
+    /// The file of the last checkpoint has no whole slot.
+    #[error(
+        "{path} is damaged, and it says how far the journal had come when it was last signed. Compare the journal with the checkpoints that departments and auditors keep; if they agree with it, move the file away and start again"
+    )]
+    LastCheckpointDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// An earlier batch failed midway, so nothing more is taken.
     #[error(
         "the journal stopped after a write that failed, and takes nothing until it is opened again. Check the disk, then restart; nothing was written"
@@ -263,6 +283,8 @@ impl JournalError {
             | Self::HistoriesDiffer { .. }
             | Self::StoreEmpty { .. }
             | Self::NotEmpty { .. }
+            | Self::KeyExposed { .. }
+            | Self::LastCheckpointDamaged { .. }
             | Self::Stopped
             | Self::Io { .. } => false,
         }

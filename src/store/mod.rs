@@ -12,7 +12,7 @@
 //! **Where to go next.** `sled` is the engine in use (its opening steps are in
 //! `sled/open.rs`), `record` is how a record becomes checked pieces, `archive`
 //! is the file format of mirrors and backups, `mirror` keeps a second copy in
-//! step, `replaced_file` is for what can be derived again, `restore` makes a store from an archive, `inspect` looks at a store
+//! step, `signing` keeps what must not share the data's fate, `replaced_file` is for what can be derived again, `restore` makes a store from an archive, `inspect` looks at a store
 //! without touching it, `disk` is the seam through which tests see and disturb
 //! the disk, `memory` is the journal for tests and simulations, `error` every
 //! way to say no. The rules that all engines share are in
@@ -28,6 +28,7 @@ mod mirror;
 mod record;
 mod replaced_file;
 pub mod restore;
+mod signing;
 mod sled;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub use self::error::{JournalError, Remedy};
 pub use self::memory::MemoryJournal;
 pub use self::mirror::{MIRROR_FILE, MirrorOptions, MirroredJournal};
 pub use self::replaced_file::ReplacedFile;
+pub use self::signing::{KEY_FILE, SigningDirectory};
 pub use self::sled::{STORE_FORMAT, STORE_FORMAT_FILE, SledJournal, SledOptions};
 
 /// The most bytes that several records may have together in one batch.
@@ -96,6 +98,10 @@ pub trait Journal: Send + Sync + 'static {
     fn acknowledged(&self) -> u64 {
         0
     }
+
+    /// Takes a signed checkpoint of the records up to the head, for a copy that has a place for it. Not durable before
+    /// the next append or the end; without such a copy it is let go.
+    fn keep_checkpoint(&self, _head: u64, _note: &[u8]) {}
 }
 
 impl<J: Journal + ?Sized> Journal for Arc<J> {
@@ -121,6 +127,10 @@ impl<J: Journal + ?Sized> Journal for Arc<J> {
 
     fn acknowledged(&self) -> u64 {
         (**self).acknowledged()
+    }
+
+    fn keep_checkpoint(&self, head: u64, note: &[u8]) {
+        (**self).keep_checkpoint(head, note);
     }
 }
 

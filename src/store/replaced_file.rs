@@ -27,6 +27,11 @@ impl ReplacedFile {
         ReplacedFile { directory: directory.to_path_buf(), name, disk: Arc::new(RealDisk) }
     }
 
+    /// Another file in the same directory.
+    pub fn beside(&self, name: &'static str) -> ReplacedFile {
+        ReplacedFile { name, ..self.clone() }
+    }
+
     /// Its content; none if there is no such file.
     ///
     /// # Errors

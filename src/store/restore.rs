@@ -123,7 +123,7 @@ impl Draft {
             match entry {
                 Entry::Event { position, bytes } if position <= through => batches.add(&journal, bytes)?,
                 Entry::Event { .. } => break,
-                Entry::Mark { .. } => {}
+                Entry::Mark { .. } | Entry::Checkpoint { .. } => {}
             }
             progress(reader.offset());
         }

@@ -24,6 +24,8 @@ mod mirror;
 mod model;
 mod mutation;
 mod pins;
+mod proof;
+mod receipts;
 mod replay;
 mod rule_laws;
 mod rules;

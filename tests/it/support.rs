@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use budget_consolidator::budget::form_set::{FormFiles, FormSet};
 use budget_consolidator::budget::submission::{Kind, Round, Slot};
-use budget_consolidator::consolidator::{Clock, Consolidator, WriterThread, embedded_form_sets};
+use budget_consolidator::consolidator::{Clock, Consolidator, Signing, WriterThread, embedded_form_sets};
 use budget_consolidator::grpc;
 use budget_consolidator::grpc::door::Door;
 use budget_consolidator::ledger::event::Timestamp;
@@ -86,7 +86,21 @@ impl TestServer {
 
     /// With a file for the saved state.
     pub async fn saving(journal: Arc<dyn Journal>, saved: Option<ReplacedFile>) -> TestServer {
-        let (consolidator, writer) = Consolidator::open(journal, test_clock(), embedded_form_sets(), saved).unwrap();
+        TestServer::signing(journal, saved, None).await
+    }
+
+    /// With signed checkpoints.
+    pub async fn signing(
+        journal: Arc<dyn Journal>,
+        saved: Option<ReplacedFile>,
+        signing: Option<Signing>,
+    ) -> TestServer {
+        let opened = Consolidator::open_signing(journal, test_clock(), embedded_form_sets(), saved, signing);
+        TestServer::around(opened.unwrap()).await
+    }
+
+    /// On what was opened already.
+    pub async fn around((consolidator, writer): (Consolidator, WriterThread)) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();

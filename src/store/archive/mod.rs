@@ -23,8 +23,9 @@
 //! |---|---|---|---|
 //! | 1 | an event | its position in the journal; each is one more than the last | as the journal has them: a `budget.storage.v1.Envelope` of protobuf, see `proto/budget/storage/v1/journal.proto` |
 //! | 2 | a mark: all before it was written as one, and is complete | that of the event before it | none |
+//! | 3 | a signed checkpoint of the journal, at this size or an earlier one | that of the event before it | the signed note, as in `ledger/checkpoint.rs` |
 //!
-//! Other kinds are kept for later (signed checkpoints, for example). A reader
+//! Other kinds are kept for later. A reader
 //! that meets one whose two checksums fit, and does not know it, must stop: the
 //! file is of a newer program.
 //!
@@ -32,12 +33,14 @@
 //! before it takes so many bytes, and can find the next record behind a damaged
 //! one. The mark tells a file that is complete from one that was cut between
 //! two records, which no checksum of a record could: a complete archive ends in
-//! a mark. After a power cut the mirror may end in events without one, or in
+//! a mark, or in checkpoints behind one. After a power cut the mirror may end in events without one, or in
 //! half a record: a *torn end*, which was never acknowledged. What does not
 //! check while something that does stands behind it is *damage*.
 
+mod journal;
 mod read;
 
+pub use self::journal::{ArchiveJournal, Survey};
 pub use self::read::{Entry, Flaw, Reader, Resumed};
 
 /// The format that this program writes, and the newest that it reads.
@@ -46,6 +49,7 @@ pub const ARCHIVE_FORMAT: u32 = 1;
 const LINE_PREFIX: &str = "budget-consolidator archive, format ";
 const EVENT: u8 = 1;
 const MARK: u8 = 2;
+const CHECKPOINT: u8 = 3;
 
 /// Bytes of a record before its own.
 const HEADER_BYTES: usize = 1 + 8 + 4 + 4;
@@ -67,6 +71,11 @@ pub fn add_event(out: &mut Vec<u8>, position: u64, bytes: &[u8]) {
 /// Adds the mark that completes what was added before.
 pub fn add_mark(out: &mut Vec<u8>, through: u64) {
     add(out, MARK, through, &[]);
+}
+
+/// Adds a signed checkpoint behind what is there up to `head`.
+pub fn add_checkpoint(out: &mut Vec<u8>, head: u64, note: &[u8]) {
+    add(out, CHECKPOINT, head, note);
 }
 
 /// A whole batch behind `head`: its events and their mark.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::{ARCHIVE_FORMAT, CHECKED_BYTES, EVENT, HEADER_BYTES, LINE_PREFIX, MARK, TRAILER_BYTES};
+use super::{ARCHIVE_FORMAT, CHECKED_BYTES, CHECKPOINT, EVENT, HEADER_BYTES, LINE_PREFIX, MARK, TRAILER_BYTES};
 use crate::store::directory::io_at;
 use crate::store::{JournalError, RECORD_BYTES_MAX};
 
@@ -31,6 +31,13 @@ pub enum Entry {
     Mark {
         /// The position of the last event before it.
         through: u64,
+    },
+    /// A signed checkpoint.
+    Checkpoint {
+        /// The position of the event before it.
+        position: u64,
+        /// The note.
+        note: Vec<u8>,
     },
 }
 
@@ -248,6 +255,17 @@ impl<R: Read + Seek> Reader<R> {
             self.offset = end;
             return Ok(Entry::Mark { through: position });
         }
+        if kind == CHECKPOINT {
+            if self.position != Some(position) {
+                return Err(format!("a checkpoint behind {position}"));
+            }
+            // Behind a mark it takes nothing from what the mark says.
+            if self.marked_end == self.offset {
+                self.marked_end = end;
+            }
+            self.offset = end;
+            return Ok(Entry::Checkpoint { position, note: bytes });
+        }
         if position == 0 || self.position.is_some_and(|last| position != last + 1) {
             return Err(format!("record {position} stands there"));
         }
@@ -270,7 +288,7 @@ impl<R: Read + Seek> Reader<R> {
         let Some(header) = Header::parse(&header) else {
             return Ok(Found::Nothing("no header of a record with its checksum"));
         };
-        if !matches!(header.kind, EVENT | MARK) {
+        if !matches!(header.kind, EVENT | MARK | CHECKPOINT) {
             return Ok(Found::Unknown(header));
         }
         // The header's checksum vouches for the length, so this is no allocation by accident.
@@ -316,7 +334,11 @@ impl<R: Read + Seek> Reader<R> {
             while let Found::Whole(Header { kind, position, length, .. }, _) = self.read_here()? {
                 let before = resumed.unwrap_or(Resumed { first: position, last: position, within_last_batch: true });
                 let last = before.last.max(position);
-                resumed = Some(Resumed { last, within_last_batch: before.within_last_batch && !marked, ..before });
+                resumed = Some(Resumed {
+                    last,
+                    within_last_batch: before.within_last_batch && (!marked || kind == CHECKPOINT),
+                    ..before
+                });
                 marked |= kind == MARK;
                 found += (HEADER_BYTES + length + TRAILER_BYTES) as u64;
                 at = found;
@@ -335,7 +357,7 @@ impl<R: Read + Seek> Reader<R> {
             let read = window.get(..filled).unwrap_or_default();
             let found = read.windows(HEADER_BYTES).position(|bytes| {
                 // Cheap first: most bytes are no kind.
-                matches!(bytes.first(), Some(&(EVENT | MARK)))
+                matches!(bytes.first(), Some(&(EVENT | MARK | CHECKPOINT)))
                     && bytes
                         .first_chunk::<HEADER_BYTES>()
                         .and_then(Header::parse)
@@ -472,12 +494,28 @@ mod tests {
     }
 
     #[test]
+    fn checkpoints_stand_behind_what_they_are_of() {
+        let (mut file, records) = archive();
+        super::super::add_checkpoint(&mut file, 6, b"a note");
+        let (events, reader) = read(&file);
+        assert_eq!((events, reader.is_complete(), reader.marked_end()), (records, true, file.len() as u64));
+        super::super::add_checkpoint(&mut file, 7, b"a note");
+        let (_, reader) = read(&file);
+        assert!(!reader.is_complete() && reader.flaw().unwrap().what.contains("checkpoint"), "{:?}", reader.flaw());
+        // Behind events that no mark completes it completes nothing.
+        let mut torn = line().into_bytes();
+        add_event(&mut torn, 1, b"an event");
+        super::super::add_checkpoint(&mut torn, 1, b"a note");
+        assert!(!read(&torn).1.is_complete());
+    }
+
+    #[test]
     fn kinds_and_formats_from_later_are_refused_in_words() {
         let (mut file, _) = archive();
-        super::super::add(&mut file, 3, 6, b"a checkpoint");
+        super::super::add(&mut file, 9, 6, b"something");
         let mut reader = Reader::new(Cursor::new(file), Path::new("a file")).unwrap();
         let error = std::iter::from_fn(|| reader.next().transpose()).find_map(Result::err).unwrap();
-        assert!(matches!(error, JournalError::NewerKind { position: 6, kind: 3, .. }), "{error}");
+        assert!(matches!(error, JournalError::NewerKind { position: 6, kind: 9, .. }), "{error}");
         let newer = Reader::new(Cursor::new(b"budget-consolidator archive, format 2\n"), Path::new("a file"));
         assert!(matches!(newer.err(), Some(JournalError::NewerFormat { found: 2, known: 1 })));
     }

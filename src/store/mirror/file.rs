@@ -63,6 +63,7 @@ pub(super) fn survey(path: &Path, head: u64) -> Result<Survey, JournalError> {
                 last = Some((position, bytes));
             }
             Entry::Mark { .. } => at_mark = last.take().or(at_mark),
+            Entry::Checkpoint { .. } => {}
         }
     }
     let marked = reader.marked();

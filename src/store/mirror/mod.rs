@@ -16,7 +16,7 @@ mod open;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use self::file::MirrorFile;
@@ -58,7 +58,11 @@ pub struct MirroredJournal {
     directory: PathBuf,
     options: MirrorOptions,
     writer: Mutex<Writer>,
+    checkpoint: Checkpoint,
 }
+
+/// The last signed checkpoint and the head that it is of, if it is not in the file yet.
+type Checkpoint = Arc<Mutex<Option<(u64, Vec<u8>)>>>;
 
 /// What the one writer at a time knows, and its way to the mirror's thread.
 struct Writer {
@@ -93,9 +97,12 @@ impl MirroredJournal {
         let (work, jobs) = sync_channel(1);
         let (reply, done) = sync_channel(1);
         let (followed, shown) = (engine.clone(), mirrored.clone());
+        let checkpoint = Checkpoint::default();
+        let waiting = checkpoint.clone();
         let thread = std::thread::Builder::new().name("mirror".to_owned());
-        let thread =
-            thread.spawn(move || run(file, followed.as_ref(), &shown, &jobs, &reply)).map_err(io_at(directory))?;
+        let thread = thread
+            .spawn(move || run(file, followed.as_ref(), &shown, &waiting, &jobs, &reply))
+            .map_err(io_at(directory))?;
         let journal = Self {
             engine,
             head: AtomicU64::new(head),
@@ -109,6 +116,7 @@ impl MirroredJournal {
                 buffer: Vec::new(),
                 thread: Some(thread),
             }),
+            checkpoint,
         };
         if journal.options.lagging
             && let Ok(writer) = journal.writer.lock()
@@ -132,6 +140,7 @@ impl MirroredJournal {
         refuse_full(&self.directory, self.options.disk.as_ref(), self.options.reserve_bytes)?;
         let mut bytes = std::mem::take(&mut writer.buffer);
         bytes.clear();
+        add_checkpoint(&mut bytes, head, &self.checkpoint);
         let through = archive::add_batch(&mut bytes, head, batch.iter().map(Vec::as_slice));
         writer.tell(Work::Append { bytes, through })?;
         let in_engine = self.engine.append(head, batch);
@@ -230,10 +239,14 @@ impl Journal for MirroredJournal {
     fn mirrored(&self) -> Option<u64> {
         Some(self.mirrored.load(Ordering::Acquire))
     }
+
+    fn keep_checkpoint(&self, head: u64, note: &[u8]) {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some((head, note.to_vec()));
+    }
 }
 
 impl Drop for MirroredJournal {
-    /// A lagging mirror catches up first; then its thread and its lock are gone.
+    /// A lagging mirror catches up first, and the last checkpoint is written; then its thread and its lock are gone.
     fn drop(&mut self) {
         let writer = self.writer.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         writer.work = None;
@@ -250,12 +263,15 @@ fn run(
     mut file: MirrorFile,
     engine: &dyn Journal,
     mirrored: &AtomicU64,
+    checkpoint: &Checkpoint,
     jobs: &Receiver<Work>,
     reply: &SyncSender<Result<Vec<u8>, JournalError>>,
 ) {
     let mut before = (file.position, file.end);
     let mut follows = false;
     let mut failed = false;
+    // What failed is not written again: nobody can say what is there.
+    let mut sound = true;
     while let Ok(work) = jobs.recv() {
         let answer = match work {
             Work::Append { bytes, through } => {
@@ -265,25 +281,39 @@ fn run(
             Work::Undo => file.undo(before.0, before.1).map(|()| Vec::new()),
             Work::Follow => {
                 follows = true;
-                failed = failed || !follow(&mut file, engine, mirrored);
+                failed = failed || !follow(&mut file, engine, mirrored, checkpoint);
                 continue;
             }
         };
         mirrored.store(file.position, Ordering::Release);
+        sound &= answer.is_ok();
         if reply.send(answer).is_err() {
             return;
         }
     }
     if follows && !failed {
-        follow(&mut file, engine, mirrored);
+        sound = follow(&mut file, engine, mirrored, checkpoint);
     }
+    let (mut bytes, through) = (Vec::new(), file.position);
+    if sound && !failed && add_checkpoint(&mut bytes, through, checkpoint) {
+        // No harm if this fails: the next start has another checkpoint.
+        let _ = file.append(&bytes, through);
+    }
+}
+
+/// Adds the checkpoint that waits, if it is of this head.
+fn add_checkpoint(out: &mut Vec<u8>, head: u64, checkpoint: &Checkpoint) -> bool {
+    let mut waiting = checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((_, note)) = waiting.take_if(|(of, _)| *of == head) else { return false };
+    archive::add_checkpoint(out, head, &note);
+    true
 }
 
 /// Follows the engine. False if that can't go on: a failed sync can't be
 /// trusted when repeated, so the mirror stays where it is until a restart, and
 /// its lag grows where all can see it.
-fn follow(file: &mut MirrorFile, engine: &dyn Journal, mirrored: &AtomicU64) -> bool {
-    match catch_up(file, engine, |position| mirrored.store(position, Ordering::Release)) {
+fn follow(file: &mut MirrorFile, engine: &dyn Journal, mirrored: &AtomicU64, checkpoint: &Checkpoint) -> bool {
+    match catch_up(file, engine, checkpoint, |position| mirrored.store(position, Ordering::Release)) {
         Ok(()) => true,
         // Nothing was written: it may go on once there is space.
         Err(error @ JournalError::Full { .. }) => {
@@ -298,10 +328,16 @@ fn follow(file: &mut MirrorFile, engine: &dyn Journal, mirrored: &AtomicU64) -> 
 }
 
 /// Brings the file to the engine's head in pieces, each synced.
-fn catch_up(file: &mut MirrorFile, engine: &dyn Journal, reached: impl Fn(u64)) -> Result<(), JournalError> {
+fn catch_up(
+    file: &mut MirrorFile,
+    engine: &dyn Journal,
+    checkpoint: &Checkpoint,
+    reached: impl Fn(u64),
+) -> Result<(), JournalError> {
     while file.position < engine.head()? {
         file.refuse_full()?;
         let (mut bytes, mut through) = (Vec::new(), file.position);
+        add_checkpoint(&mut bytes, through, checkpoint);
         for record in engine.scan(file.position + 1) {
             let (position, record) = record?;
             archive::add_event(&mut bytes, position, &record);

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::{MIRROR_FILE, MirrorFile, Survey, survey};
-use super::{MirrorOptions, catch_up};
+use super::{Checkpoint, MirrorOptions, catch_up};
 use crate::store::archive::{Entry, Reader};
 use crate::store::directory::{io_at, nearest_existing, refuse_full, sync, sync_above, take_lock};
 use crate::store::restore::Batches;
@@ -63,7 +63,7 @@ pub(super) fn open(
     // What neither has is lost, and is said, before anything new takes its positions.
     refuse_lost_tail(head, engine.acknowledged())?;
     if found.marked < head && !options.lagging {
-        catch_up(&mut file, engine.as_ref(), |_| {})?;
+        catch_up(&mut file, engine.as_ref(), &Checkpoint::default(), |_| {})?;
         tracing::info!(from = found.marked + 1, through = head, "the mirror was behind and has caught up");
     }
     tracing::info!(mirror = %directory.display(), position = file.position, head, lagging = options.lagging, "mirror opened");

@@ -1,0 +1,403 @@
+//! Receipts as files: what `submit` leaves beside a filing, and what `audit verify` proves with it.
+//!
+//! # The format
+//! One JSON object, no number with a fraction. Only `position`, `leaf`, `path`, `checkpoint` and `key_changes` prove
+//! anything; `says` is what the leaf says, for people, and is compared with it.
+//!
+//! ```text
+//! format       "budget-consolidator receipt, format 1"
+//! says         unit, year, round, kind, outcome, version, digest, form_set, time, rows, control_total, control_version,
+//!              rules (pass, pass_by_rounding, fail, not_evaluable), findings
+//! position     where the event stands, from 1; its leaf has the index position − 1
+//! leaf         base64: the event as it is stored, a budget.storage.v1.Envelope
+//! path         base64 each: the hashes beside its way to the root, lowest first (RFC 9162)
+//! checkpoint   the signed note: size and root of the tree (C2SP tlog-checkpoint)
+//! public_key   the key that checks it, as the server gave it: compare it with the one that the bureau has published
+//! key_changes  signed notes by which earlier keys handed over to later ones
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::output::{Failure, Look, Sheet, Show, alarm, strong};
+use super::settings::Settings;
+use super::words::{say, time, time_for_programs};
+use crate::budget::cell::Cell;
+use crate::budget::digest::Digest;
+use crate::budget::form_set::FormSet;
+use crate::budget::intake::Reading;
+use crate::budget::submission::{FiledTable, Submission};
+use crate::consolidator::record::Record;
+use crate::ledger::checkpoint::{Checkpoint, PublicKey};
+use crate::ledger::event::Event;
+use crate::ledger::receipt::{BadReceipt, Receipt};
+use crate::proto::api;
+use crate::wording::{Language, label};
+
+const FORMAT: &str = "budget-consolidator receipt, format 1";
+/// The most cells that are named one by one.
+const CELLS_TOLD_MAX: usize = 20;
+/// The longest file that is read as a receipt.
+pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    format: String,
+    says: Value,
+    position: u64,
+    leaf: String,
+    path: Vec<String>,
+    checkpoint: String,
+    public_key: String,
+    key_changes: Vec<String>,
+}
+
+/// The receipt that a server answered.
+pub(super) fn of_answer(answer: api::GetReceiptResponse) -> Option<(Receipt, PublicKey)> {
+    let path = answer.path.iter().map(|hash| Digest::from_bytes(hash)).collect::<Option<_>>()?;
+    let api::GetReceiptResponse { position, leaf, checkpoint, key_changes, .. } = answer;
+    Some((Receipt { position, leaf, path, checkpoint, key_changes }, PublicKey::parse(&answer.public_key)?))
+}
+
+/// A receipt as the text of its file.
+pub(super) fn written(receipt: &Receipt, key: &PublicKey) -> Option<String> {
+    let record = Record::decode(receipt.position, &receipt.leaf).ok()?;
+    let written = Written {
+        format: FORMAT.to_owned(),
+        says: says(&record),
+        position: receipt.position,
+        leaf: STANDARD.encode(&receipt.leaf),
+        path: receipt.path.iter().map(|hash| STANDARD.encode(hash.0)).collect(),
+        checkpoint: receipt.checkpoint.clone(),
+        public_key: key.to_string(),
+        key_changes: receipt.key_changes.clone(),
+    };
+    serde_json::to_string_pretty(&written).ok().map(|text| text + "\n")
+}
+
+/// What an event says, for people.
+fn says(record: &Record) -> Value {
+    let envelope = &record.envelope;
+    let (outcome, version) = match &envelope.event {
+        Event::Submitted(submitted) => ("submitted", submitted.version),
+        Event::Refused(_) => ("refused", 0),
+        _ => ("none", 0),
+    };
+    let time = time_for_programs(envelope.time.0);
+    let Some(attempt) = envelope.event.attempt() else {
+        return json!({ "time": time, "actor": envelope.actor.to_string() });
+    };
+    let counts = attempt.verdicts.counts;
+    json!({
+        "unit": attempt.slot.unit.as_str(),
+        "year": attempt.slot.year,
+        "round": attempt.slot.round.as_str(),
+        "kind": attempt.slot.kind.as_str(),
+        "outcome": outcome,
+        "version": version,
+        "digest": attempt.digest.to_string(),
+        "form_set": attempt.form_set.id.as_str(),
+        "time": time,
+        "rows": attempt.row_count,
+        "control_total": attempt.control_total.to_string(),
+        "control_version": attempt.control_version,
+        "rules": {
+            "pass": counts.pass,
+            "pass_by_rounding": counts.pass_by_rounding,
+            "fail": counts.fail,
+            "not_evaluable": counts.not_evaluable,
+        },
+        "findings": attempt.findings.len(),
+    })
+}
+
+/// Writes a receipt. One of another event that is there already is kept under its position.
+pub(super) fn save(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Ok(before) = std::fs::read(path)
+        && before != text.as_bytes()
+    {
+        let position = serde_json::from_slice::<Written>(&before).map_or(0, |written| written.position);
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{position}"));
+        std::fs::rename(path, PathBuf::from(name))?;
+    }
+    std::fs::write(path, text)
+}
+
+/// `407002.receipt` beside `407002.json`.
+pub(super) fn beside(filing: &Path) -> PathBuf {
+    filing.with_extension("receipt")
+}
+
+fn parse(bytes: &[u8]) -> Result<(Receipt, Value), String> {
+    let written: Written = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if written.format != FORMAT {
+        return Err(format!("format {:?}", written.format));
+    }
+    PublicKey::parse(&written.public_key).ok_or("public_key")?;
+    let leaf = STANDARD.decode(&written.leaf).map_err(|error| format!("leaf: {error}"))?;
+    let hash = |text: &String| STANDARD.decode(text).ok().and_then(|bytes| Digest::from_bytes(&bytes));
+    let path = written.path.iter().map(hash).collect::<Option<_>>().ok_or("path")?;
+    let Written { position, checkpoint, key_changes, says, .. } = written;
+    Ok((Receipt { position, leaf, path, checkpoint, key_changes }, says))
+}
+
+/// Where a filing's file differs from what the receipt holds.
+#[derive(Debug)]
+pub(super) struct Difference {
+    place: String,
+    receipt: String,
+    file: String,
+}
+
+/// What a receipt proves, or why it proves nothing.
+#[derive(Debug)]
+pub(super) struct Proof {
+    file: String,
+    outcome: Result<Proved, Flaw>,
+    compared: Option<Compared>,
+}
+
+#[derive(Debug)]
+struct Proved {
+    receipt: Receipt,
+    record: Record,
+    signed: Checkpoint,
+}
+
+/// Why a receipt proves nothing: which label says it, and with what.
+#[derive(Debug)]
+struct Flaw {
+    key: &'static str,
+    what: String,
+}
+
+#[derive(Debug)]
+struct Compared {
+    file: String,
+    differences: Vec<Difference>,
+    /// How many more there are.
+    more: usize,
+}
+
+/// Looks at a receipt by a key, and nothing else.
+pub(super) fn verify(name: String, bytes: &[u8], key: &PublicKey) -> Proof {
+    let flaw = |key, what: String| Flaw { key, what };
+    let prove = || {
+        let (receipt, said) = parse(bytes).map_err(|error| flaw("receipt-unreadable", error))?;
+        let signed = receipt.verify(key).map_err(|bad| match bad {
+            BadReceipt::NotInTree => flaw("receipt-not-in-tree", receipt.position.to_string()),
+            BadReceipt::Note(note) => flaw("receipt-bad-signature", note.code().to_owned()),
+        })?;
+        let record = Record::decode(receipt.position, &receipt.leaf);
+        let record = record.map_err(|remark| flaw("receipt-unreadable", remark.to_string()))?;
+        let meant = says(&record);
+        if meant != said {
+            let field = meant.as_object().and_then(|meant| {
+                let differs = |(name, value): &(&String, &Value)| said.get(name.as_str()) != Some(*value);
+                meant.iter().find(differs).map(|(name, _)| name.clone())
+            });
+            return Err(flaw("receipt-says-otherwise", field.unwrap_or_else(|| "says".to_owned())));
+        }
+        Ok(Proved { receipt, record, signed })
+    };
+    Proof { file: name, outcome: prove(), compared: None }
+}
+
+impl Proof {
+    /// Whether nothing is wrong.
+    pub(super) fn holds(&self) -> bool {
+        self.outcome.is_ok() && self.compared.as_ref().is_none_or(|compared| compared.differences.is_empty())
+    }
+
+    /// The digest of the form set that its filing was filed on, if it is a filing that is proved.
+    pub(super) fn form_set(&self) -> Option<Digest> {
+        self.outcome.as_ref().ok().and_then(|proved| proved.record.form_set())
+    }
+
+    /// Holds a filing's file against it, cell by cell.
+    pub(super) fn compare(
+        &mut self,
+        name: String,
+        reading: &Reading,
+        form: &Arc<FormSet>,
+        settings: &Settings,
+    ) -> Result<(), Failure> {
+        let Ok(proved) = &self.outcome else { return Ok(()) };
+        let held = proved.record.submission(form).map_err(Failure::Refused)?;
+        let same = proved.record.envelope.event.attempt().is_some_and(|attempt| attempt.digest == reading.digest);
+        let mut differences = if same { Vec::new() } else { differences(&held, &reading.submission, form, settings) };
+        if !same && differences.is_empty() {
+            // What the digest covers beside cells: nobody should have to guess that something is wrong.
+            let place = settings.label("receipt-digest").to_owned();
+            let digest = proved.record.envelope.event.attempt().map(|attempt| attempt.digest.short());
+            differences.push(Difference { place, receipt: digest.unwrap_or_default(), file: reading.digest.short() });
+        }
+        let more = differences.len().saturating_sub(CELLS_TOLD_MAX);
+        differences.truncate(CELLS_TOLD_MAX);
+        self.compared = Some(Compared { file: name, differences, more });
+        Ok(())
+    }
+}
+
+/// Every cell in which two submissions on one form set differ, in the order of the form set.
+fn differences(held: &Submission, filed: &Submission, form: &FormSet, settings: &Settings) -> Vec<Difference> {
+    let mut found = Vec::new();
+    if held.header != filed.header {
+        let place = settings.label("receipt-header").to_owned();
+        found.push(Difference { place, receipt: held.header.to_string(), file: filed.header.to_string() });
+    }
+    for (at, table) in form.tables.iter().enumerate() {
+        let sides = [held.table(at), filed.table(at)];
+        let scale = |filed: Option<&FiledTable>| match filed {
+            None => settings.label("receipt-not-filed").to_owned(),
+            Some(filed) if filed.rows().is_empty() => settings.label("receipt-empty").to_owned(),
+            Some(filed) => {
+                let unit = filed.denomination.map_or("", |denomination| denomination.as_str());
+                format!("{unit} {}", filed.decimals.map_or(String::new(), |decimals| decimals.to_string()))
+            }
+        };
+        let stated = sides.map(scale);
+        if stated[0] != stated[1] {
+            let [receipt, file] = stated;
+            found.push(Difference { place: table.id.to_string(), receipt, file });
+        }
+        let rows = sides.map(|side| side.map(FiledTable::rows));
+        let mut keys: Vec<&str> =
+            rows.iter().flatten().flat_map(|rows| rows.iter().map(|row| row.key.as_str())).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let [ours, theirs] = rows.map(|rows| rows.and_then(|rows| rows.get(key)));
+            for (number, column) in table.columns.iter().enumerate() {
+                let cell = |row: Option<crate::budget::submission::FiledRow<'_>>| {
+                    row.and_then(|row| row.cells.get(number).cloned()).unwrap_or(Cell::Blank)
+                };
+                let (ours, theirs) = (cell(ours), cell(theirs));
+                if ours != theirs {
+                    let place = format!("{}/{key}/{}", table.id, column.id);
+                    found.push(Difference { place, receipt: shown(&ours, settings), file: shown(&theirs, settings) });
+                }
+            }
+        }
+    }
+    found
+}
+
+fn shown(cell: &Cell, settings: &Settings) -> String {
+    match cell {
+        Cell::Blank => settings.label("receipt-blank").to_owned(),
+        Cell::Amount(amount) => format!("{amount} {}", amount.scale.denomination.as_str()),
+        Cell::Number(_) | Cell::Text(_) | Cell::Unreadable(_) => cell.to_string(),
+    }
+}
+
+impl Proved {
+    fn sentence(&self, language: Language) -> String {
+        let envelope = &self.record.envelope;
+        let mut facts = vec![
+            ("position", self.receipt.position.to_string()),
+            ("size", self.signed.size.to_string()),
+            ("origin", self.signed.origin.clone()),
+            ("time", time(envelope.time.0)),
+        ];
+        let key = match (&envelope.event, envelope.event.attempt()) {
+            (event, Some(attempt)) => {
+                let slot = &attempt.slot;
+                facts.extend([
+                    ("unit", slot.unit.to_string()),
+                    ("year", slot.year.to_string()),
+                    ("round", label(&format!("round-{}", slot.round), language).to_owned()),
+                    ("kind", label(&format!("kind-{}", slot.kind), language).to_owned()),
+                    ("digest", attempt.digest.short()),
+                ]);
+                match event {
+                    Event::Submitted(submitted) => {
+                        facts.push(("version", submitted.version.to_string()));
+                        "receipt-proves-filing"
+                    }
+                    _ => "receipt-proves-refusal",
+                }
+            }
+            (_, None) => "receipt-proves-event",
+        };
+        let facts: Vec<(&str, &str)> = facts.iter().map(|(name, fact)| (*name, fact.as_str())).collect();
+        say(language, key, &facts)
+    }
+}
+
+impl Show for Proof {
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        let proved = match &self.outcome {
+            Ok(proved) => proved,
+            Err(Flaw { key, what }) => {
+                let facts = [("file", self.file.as_str()), ("what", what.as_str())];
+                return format!("{}\n", alarm(&say(language, key, &facts)));
+            }
+        };
+        let mut out = format!("{}\n", strong(&proved.sentence(language)));
+        match &self.compared {
+            None => {}
+            Some(Compared { file, differences, .. }) if differences.is_empty() => {
+                out.push_str(&format!("{}\n", say(language, "receipt-file-same", &[("file", file)])));
+            }
+            Some(Compared { file, differences, more }) => {
+                let count = (differences.len() + more).to_string();
+                let facts = [("file", file.as_str()), ("n", &count)];
+                out.push_str(&format!("{}\n", alarm(&say(language, "receipt-file-differs", &facts))));
+                for Difference { place, receipt, file } in differences {
+                    let facts = [("place", place.as_str()), ("receipt", receipt), ("file", file)];
+                    out.push_str(&format!("  {}\n", say(language, "receipt-cell-differs", &facts)));
+                }
+                if *more > 0 {
+                    out.push_str(&format!("  {}\n", say(language, "receipt-more", &[("n", &more.to_string())])));
+                }
+            }
+        }
+        out
+    }
+
+    fn json(&self) -> Value {
+        let difference = |one: &Difference| json!({ "place": one.place, "receipt": one.receipt, "file": one.file });
+        match &self.outcome {
+            Err(Flaw { key, what }) => json!({ "receipt": self.file, "proved": false, "why": key, "what": what }),
+            Ok(proved) => json!({
+                "receipt": self.file,
+                "proved": true,
+                "position": proved.receipt.position,
+                "says": says(&proved.record),
+                "origin": proved.signed.origin,
+                "size": proved.signed.size,
+                "root": proved.signed.root.to_string(),
+                "sentence": proved.sentence(Language::English),
+                "filing": self.compared.as_ref().map(|compared| json!({
+                    "file": compared.file,
+                    "same": compared.differences.is_empty(),
+                    "differences": compared.differences.iter().map(difference).collect::<Vec<_>>(),
+                    "more": compared.more,
+                })),
+            }),
+        }
+    }
+
+    fn sheet(&self) -> Sheet {
+        let proved = if self.outcome.is_ok() { "yes" } else { "no" };
+        let why = self.outcome.as_ref().err().map_or(String::new(), |flaw| flaw.key.to_owned());
+        let mut rows = Vec::new();
+        for one in self.compared.iter().flat_map(|compared| &compared.differences) {
+            let cells = [proved, &why, &one.place, &one.receipt, &one.file];
+            rows.push(cells.map(str::to_owned).to_vec());
+        }
+        if rows.is_empty() {
+            rows.push([proved, &why, "", "", ""].map(str::to_owned).to_vec());
+        }
+        Sheet { columns: vec!["proved", "why", "place", "receipt", "file"], rows }
+    }
+}

@@ -1,0 +1,125 @@
+//! `audit verify EXPORT`: everything that an export says, worked out again from its bytes and one public key.
+//!
+//! No server, no data directory. In order: is the file whole; does the tree over its events have the roots that were
+//! signed; can each record be read; does each filing have its digest, its totals, its verdicts, its ceilings. What is
+//! wrong is named with its first position, and so is how far the journal can be trusted all the same.
+
+use std::path::Path;
+
+use super::backup::progress;
+use super::output::{Answer, Failure};
+use super::report::{Report, Standing};
+use super::settings::Settings;
+use crate::budget::digest::Digest;
+use crate::budget::reason::{Reason, Remark};
+use crate::consolidator::store_fault;
+use crate::consolidator::verify::{Faults, verify};
+use crate::ledger::checkpoint::{self, BadNote, PublicKey};
+use crate::ledger::tree::{Tree, leaf_hash};
+use crate::store::archive::{ArchiveJournal, Entry, Survey};
+use crate::store::restore::archive_at;
+
+/// Verifies an export, a backup or a mirror.
+///
+/// # Errors
+/// A file that isn't there or no archive at all; what is wrong in one is in the answer.
+pub(super) fn run(path: &Path, key: &PublicKey, settings: &Settings) -> Result<Answer, Failure> {
+    let refused = |error| Failure::Refused(store_fault(error));
+    let archive = archive_at(path);
+    let length = std::fs::metadata(&archive).map_or(0, |meta| meta.len());
+    let facts = vec![("file", path.display().to_string()), ("key", key.to_string())];
+    let ends = ["verify-end-good", "verify-end-bad"];
+    let mut report = Report { title: "verify-title", ends, facts, lines: Vec::new() };
+
+    let bar = progress(length, "{bar:30} {percent}%");
+    let mut tree = Tree::default();
+    let mut notes = Vec::new();
+    let opened = ArchiveJournal::open(&archive, |entry, offset| {
+        match entry {
+            Entry::Event { bytes, .. } => tree.push(leaf_hash(bytes)),
+            Entry::Checkpoint { position, note } => notes.push((*position, note.clone())),
+            Entry::Mark { .. } => {}
+        }
+        bar.set_position(offset);
+    });
+    bar.finish_and_clear();
+    let (journal, survey) = opened.map_err(refused)?;
+    whole(&mut report, &archive, &survey, tree.size());
+    let signed = signatures(&mut report, key, &tree, &notes);
+
+    let mut first_bad = survey.flaw.as_ref().map(|flaw| flaw.position);
+    if survey.first > 1 {
+        // Nothing can be folded that doesn't begin at the beginning.
+        report.say(Standing::Skipped, "verify-begins-late", &[("first", survey.first.to_string())]);
+        report.bad("verify-no-beginning", &[], Vec::new());
+        first_bad = Some(1);
+    } else {
+        let bar = progress(tree.size(), "{bar:30} {pos}/{len}");
+        let verified = verify(&journal, &|position| bar.set_position(position)).map_err(Failure::Refused)?;
+        bar.finish_and_clear();
+        first_bad = first_bad.into_iter().chain(verified.first_bad()).min();
+        report.facts.push(("rows", verified.rows.to_string()));
+        report.verified(verified);
+    }
+    let through = signed.unwrap_or(0);
+    report.facts.push(("size", through.to_string()));
+    if report.bad_lines() > 0 {
+        let good = first_bad.map_or(through, |bad| through.min(bad.saturating_sub(1)));
+        let key = if good == 0 { "verify-trust-nothing" } else { "verify-trust-through" };
+        let first = first_bad.map_or_else(|| "–".to_owned(), |bad| bad.to_string());
+        report.say(Standing::Note, key, &[("through", good.to_string()), ("first", first)]);
+    }
+    let code = u8::from(report.bad_lines() > 0);
+    Ok(Answer { code, ..settings.answer(&report) })
+}
+
+/// Whether the file is whole, from its first byte to its last.
+fn whole(report: &mut Report, path: &Path, survey: &Survey, events: u64) {
+    let facts = [("n", events.to_string()), ("bytes", survey.bytes.to_string())];
+    match &survey.flaw {
+        Some(flaw) => {
+            let remark = Remark::new(Reason::ArchiveDamaged).with("path", path.display());
+            let last = flaw.resumed.map_or(events, |behind| behind.last);
+            let remark = remark.with("position", flaw.position).with("last", last).with("what", &flaw.what);
+            report.bad("verify-file-bad", &[("offset", flaw.offset.to_string())], vec![remark]);
+        }
+        None if !survey.complete => report.bad("verify-file-cut", &facts, Vec::new()),
+        None => report.say(Standing::Good, "verify-file", &facts),
+    }
+}
+
+/// Holds the tree against every checkpoint; the largest size up to which it is as signed.
+fn signatures(report: &mut Report, key: &PublicKey, tree: &Tree, notes: &[(u64, Vec<u8>)]) -> Option<u64> {
+    let texts: Vec<(u64, String)> =
+        notes.iter().map(|(at, note)| (*at, String::from_utf8_lossy(note).into_owned())).collect();
+    let changes: Vec<String> = texts.iter().map(|(_, note)| note.clone()).collect();
+    let keys = checkpoint::trusted(key, &changes);
+    let (mut unsigned, mut differing) = (Faults::default(), Faults::default());
+    let mut signed: Option<(u64, Digest)> = None;
+    for (at, note) in &texts {
+        let at_fault = |what: &str| Remark::new(Reason::JournalDamaged).with("position", at).with("what", what);
+        match checkpoint::verify(note, &keys) {
+            Err(BadNote::UnknownKey) => unsigned.add(at_fault("checkpoint: unknown key")),
+            Err(bad) => unsigned.add(at_fault(&format!("checkpoint: {}", bad.code()))),
+            Ok(found) if tree.root(found.size) != Some(found.root) || found.size > *at => {
+                differing.add(at_fault(&format!("checkpoint: the root of {}", found.size)));
+            }
+            Ok(found) => signed = signed.max(Some((found.size, found.root))),
+        }
+    }
+    let count = [("n", texts.len().to_string())];
+    report.faults("verify-signatures", "verify-signatures-bad", &count, unsigned);
+    let size = signed.map(|(size, _)| size);
+    match (differing.count, size) {
+        (0, Some(size)) if size == tree.size() => {
+            let root = signed.map_or(String::new(), |(_, root)| root.to_string());
+            report.say(Standing::Good, "verify-tree", &[("n", size.to_string()), ("root", root)]);
+        }
+        (0, size) => {
+            let facts = [("n", tree.size().to_string()), ("signed", size.unwrap_or(0).to_string())];
+            report.bad("verify-unsigned-end", &facts, Vec::new());
+        }
+        _ => report.faults("verify-tree", "verify-tree-bad", &count, differing),
+    }
+    size
+}

@@ -1,0 +1,487 @@
+//! Receipts, exports and saved checkpoints as people use them: the real command line, no server where none is needed, and
+//! every way in which such a file can be wrong.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use budget_consolidator::cli;
+use budget_consolidator::consolidator::{Consolidator, Signing};
+use budget_consolidator::ledger::checkpoint::{Checkpoint, PrivateKey, sign};
+use budget_consolidator::ledger::tree::{Tree, leaf_hash};
+use budget_consolidator::proto::{api, storage};
+use budget_consolidator::store::{Journal, MIRROR_FILE, MemoryJournal, MirrorOptions, MirroredJournal, archive};
+use prost::Message;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::replay::file_the_example;
+use crate::support::{ADMINISTRATOR, TestServer, new_key, project, test_clock, unit_nodes};
+
+const ORIGIN: &str = "budget.example/2024";
+
+fn signing(folder: &Path) -> Signing {
+    Signing::open(&folder.join("signing"), Some(ORIGIN)).unwrap()
+}
+
+async fn served(journal: Arc<dyn Journal>, folder: &Path) -> TestServer {
+    TestServer::signing(journal, None, Some(signing(folder))).await
+}
+
+/// The published key of a signing directory.
+fn key(folder: &Path) -> String {
+    let keys = fs::read_to_string(folder.join("signing/public-keys")).unwrap();
+    keys.lines().last().unwrap().to_owned()
+}
+
+/// Runs a command line in this process: what it says, and its exit code.
+fn offline(arguments: &[&str]) -> (String, u8) {
+    let line: Vec<OsString> = ["consolidator", "--lang", "en"].iter().chain(arguments).map(OsString::from).collect();
+    // It has a runtime of its own, which can't begin within the test's.
+    let ended = std::thread::spawn(move || cli::run(line)).join().unwrap();
+    (ended.out + &ended.err, ended.code)
+}
+
+/// Runs the binary against a server, with saved checkpoints in a folder of the test's own.
+fn online(server: &TestServer, folder: &Path, arguments: &[&str]) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
+    command.args(["--lang", "en", "--server", &server.address]).args(arguments);
+    let output = command.env_remove("BUDGET_AS").env("BUDGET_CHECKPOINTS", folder.join("seen")).output().unwrap();
+    (String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(), output.status.code())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A filing of the example, copied to where it may be changed.
+fn filing(folder: &Path, name: &str) -> PathBuf {
+    let to = folder.join(format!("{name}.json"));
+    fs::copy(project("examples/fenyang-2024/submissions").join(format!("{name}.json")), &to).unwrap();
+    to
+}
+
+fn python(receipt: &Path, key: &str) -> Option<(String, bool)> {
+    let script = project("examples/verify_receipt.py");
+    let output = Command::new("python3").arg("-B").arg(script).arg(receipt).arg(key).output();
+    let output = output.inspect_err(|error| println!("SKIPPED: python3: {error}")).ok()?;
+    Some((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_proves_a_filing_offline_and_a_changed_digit_is_named() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    let server = served(Arc::new(MemoryJournal::new()), root).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let file = filing(root, "407001");
+    let (said, code) = online(&server, root, &["--as", "407001/unit", "submit", text(&file)]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Receipt: 407001.receipt"), "{said}");
+    let first = root.join("407001.receipt");
+    // A second version has a receipt of its own; the first one's stays.
+    online(&server, root, &["--as", "407001/unit", "submit", text(&file)]);
+    let second = first.clone();
+    let first = root.join("407001.receipt.5");
+    let fetched = root.join("fetched");
+    let (said, code) = online(&server, root, &["--as", "0/auditor", "audit", "receipt", "5", "--out", text(&fetched)]);
+    assert_eq!(code, Some(0), "{said}");
+    server.stop().await;
+
+    let key = key(root);
+    for (receipt, version) in [(&first, 1), (&second, 2), (&fetched, 1)] {
+        let (said, code) = offline(&["audit", "verify", text(receipt), text(&file), "--key", &key]);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains(&format!("Proved: version {version} of 407001, 2024")), "{said}");
+        assert!(said.contains("is what the receipt holds"), "{said}");
+        if let Some((said, proved)) = python(receipt, &key) {
+            assert!(proved && said.contains("PROVED") && said.contains(ORIGIN), "{said}");
+        }
+    }
+    // The key may be given as the file that the service keeps.
+    assert_eq!(offline(&["audit", "verify", text(&first), "--key", text(&root.join("signing/public-keys"))]).1, 0);
+
+    let whole = fs::read_to_string(&file).unwrap();
+    let amount = whole.split('"').find(|part| part.len() > 5 && part.contains('.') && part.parse::<f64>().is_ok());
+    let amount = amount.unwrap().to_owned();
+    let digit = if amount.starts_with('1') { "2" } else { "1" };
+    fs::write(&file, whole.replacen(&amount, &format!("{digit}{}", &amount[1..]), 1)).unwrap();
+    let (said, code) = offline(&["audit", "verify", text(&first), text(&file), "--key", &key]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("1 places differ") && said.contains(&format!("receipt {amount}")), "{said}");
+    let named = said.lines().find(|line| line.contains(": receipt ")).unwrap();
+    assert_eq!(named.split(':').next().unwrap().matches('/').count(), 2, "{named}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_of_another_server_proves_nothing() {
+    let (ours, theirs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for folder in [ours.path(), theirs.path()] {
+        let server = served(Arc::new(MemoryJournal::new()), folder).await;
+        server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+        let receipt = folder.join("3.receipt");
+        let (said, code) =
+            online(&server, folder, &["--as", "0/auditor", "audit", "receipt", "3", "--out", text(&receipt)]);
+        assert_eq!(code, Some(0), "{said}");
+        server.stop().await;
+    }
+    let receipt = theirs.path().join("3.receipt");
+    let (said, code) = offline(&["audit", "verify", text(&receipt), "--key", &key(ours.path())]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("Not proved") && said.contains("unknown-key"), "{said}");
+    if let Some((said, proved)) = python(&receipt, &key(ours.path())) {
+        assert!(!proved && said.contains("not signed by this key"), "{said}");
+    }
+}
+
+/// A journal with one small event that is not the program's own, its export, and its receipt.
+async fn small(root: &Path) -> (PathBuf, PathBuf, String) {
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let opened = Consolidator::open_signing(journal, test_clock(), Vec::new(), None, Some(signing(root)));
+    let server = TestServer::around(opened.unwrap()).await;
+    let nodes = unit_nodes("fenyang-2024/units.csv");
+    let administrator = server.client(ADMINISTRATOR).await;
+    for count in [2, 3, 4] {
+        let nodes = nodes[..count].to_vec();
+        let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes };
+        administrator.registry().import_units(request).await.unwrap();
+    }
+    let (export, receipt) = (root.join("export"), root.join("2.receipt"));
+    let (said, code) = online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]);
+    assert_eq!(code, Some(0), "{said}");
+    let (said, code) = online(&server, root, &["--as", "0/auditor", "audit", "receipt", "2", "--out", text(&receipt)]);
+    assert_eq!(code, Some(0), "{said}");
+    server.stop().await;
+    (export, receipt, key(root))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_changed_byte_of_a_receipt_passes() {
+    let folder = TempDir::new().unwrap();
+    let (_, receipt, key) = small(folder.path()).await;
+    let whole = fs::read(&receipt).unwrap();
+    let value: Value = serde_json::from_slice(&whole).unwrap();
+    let changed = folder.path().join("changed");
+    let verify = |bytes: &[u8]| {
+        fs::write(&changed, bytes).unwrap();
+        offline(&["audit", "verify", text(&changed), "--key", &key])
+    };
+    assert_eq!(verify(&whole).1, 0);
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let (said, code) = verify(&bytes);
+        // A blank for another blank changes nothing that is said.
+        let same = serde_json::from_slice::<Value>(&bytes).is_ok_and(|other| other == value);
+        // The key that comes along proves nothing, and is only shown.
+        assert!(code == 1 || code == 0 && same, "byte {at}: {code} {said}");
+    }
+    for cut in (0..whole.len() - 1).step_by(7) {
+        assert_ne!(verify(&whole[..cut]).1, 0, "cut at {cut}");
+    }
+    assert_ne!(verify(&[&whole[..], b"x"].concat()).1, 0);
+    assert_ne!(verify(&[&whole[..], &whole[..]].concat()).1, 0);
+}
+
+/// The records of an archive behind its first line, each whole.
+fn records(archive: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let line = archive.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let (mut rest, mut found) = (&archive[line..], Vec::new());
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest[9..13].try_into().unwrap()) as usize;
+        let (record, behind) = rest.split_at(17 + length + 4);
+        found.push(record.to_vec());
+        rest = behind;
+    }
+    (archive[..line].to_vec(), found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_changed_byte_of_an_export_passes() {
+    let folder = TempDir::new().unwrap();
+    let (export, _, key) = small(folder.path()).await;
+    let whole = fs::read(&export).unwrap();
+    let changed = folder.path().join("changed");
+    let verify = |bytes: &[u8]| {
+        fs::write(&changed, bytes).unwrap();
+        offline(&["audit", "verify", text(&changed), "--key", &key])
+    };
+    let (said, code) = verify(&whole);
+    assert_eq!(code, 0, "{said}");
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let (said, code) = verify(&bytes);
+        assert_eq!(code, 1, "byte {at}: {said}");
+        // In the first line it is no archive any more; behind it the place and what is left are named.
+        let named = said.contains("can still be trusted") || said.contains("nothing in it can be trusted");
+        assert!(named || said.contains("ARCHIVE") || said.contains("NEWER"), "byte {at}: {said}");
+    }
+    for cut in (0..whole.len()).step_by(3) {
+        assert_eq!(verify(&whole[..cut]).1, 1, "cut at {cut}");
+    }
+    for more in [&b"x"[..], &[0; 40], &whole] {
+        assert_eq!(verify(&[&whole[..], more].concat()).1, 1, "{} bytes more", more.len());
+    }
+    let (line, records) = records(&whole);
+    let built = |records: &[Vec<u8>]| [line.clone(), records.concat()].concat();
+    assert_eq!(built(&records), whole);
+    for at in 0..records.len() {
+        let mut left_out = records.clone();
+        left_out.remove(at);
+        assert_eq!(verify(&built(&left_out)).1, 1, "record {at} left out");
+        // A mark or a checkpoint that is there twice says nothing new.
+        if records[at][0] == 1 {
+            let mut twice = records.clone();
+            twice.insert(at, records[at].clone());
+            assert_eq!(verify(&built(&twice)).1, 1, "record {at} twice");
+        }
+        // Mark and checkpoint both stand behind all events, whichever comes first.
+        for other in (at + 1..records.len()).filter(|_| records[at][0] == 1) {
+            let mut swapped = records.clone();
+            swapped.swap(at, other);
+            let (said, code) = verify(&built(&swapped));
+            assert_eq!(code, 1, "records {at} and {other} swapped: {said}");
+        }
+    }
+}
+
+/// An export of these records, with a tree and a checkpoint that the owner of the key makes.
+fn forged(root: &Path, records: &[Vec<u8>]) -> PathBuf {
+    let key = PrivateKey::parse(&fs::read_to_string(root.join("signing/signing-key")).unwrap()).unwrap();
+    let tree = Tree::of(records.iter().map(|record| leaf_hash(record)));
+    let size = tree.size();
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: tree.root(size).unwrap(), successor: None };
+    let mut out = archive::line().into_bytes();
+    for (record, position) in records.iter().zip(1..) {
+        archive::add_event(&mut out, position, record);
+    }
+    archive::add_mark(&mut out, size);
+    archive::add_checkpoint(&mut out, size, sign(&checkpoint, &[&key]).as_bytes());
+    let path = root.join("forged");
+    fs::write(&path, out).unwrap();
+    path
+}
+
+fn attempt(envelope: &mut storage::Envelope) -> Option<&mut storage::Attempt> {
+    match envelope.event.as_mut()? {
+        storage::envelope::Event::Submitted(submitted) => submitted.attempt.as_mut(),
+        storage::envelope::Event::Refused(refused) => refused.attempt.as_mut(),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_was_altered_and_signed_again_is_found_out() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    let journal = Arc::new(MemoryJournal::new());
+    let server = served(journal.clone(), root).await;
+    file_the_example(&server).await;
+    server.stop().await;
+    let records: Vec<Vec<u8>> = journal.scan(1).map(|record| record.unwrap().1).collect();
+    let key = key(root);
+    let verify = |records: &[Vec<u8>]| {
+        let path = forged(root, records);
+        let (said, code) = offline(&["--format", "json", "audit", "verify", text(&path), "--key", &key]);
+        let report: Value = serde_json::from_str(&said).unwrap();
+        let bad = report["checks"].as_array().unwrap().iter().filter(|check| check["standing"] == "bad");
+        let bad = bad.map(|check| {
+            let position = check["faults"][0]["facts"]["position"].as_str().unwrap_or("").to_owned();
+            (check["check"].as_str().unwrap().to_owned(), position)
+        });
+        (code, bad.collect::<Vec<_>>())
+    };
+    assert_eq!(verify(&records), (0, vec![]));
+
+    type Alter = fn(&mut storage::Envelope) -> Option<()>;
+    let alterations: [(&str, &str, Alter); 9] = [
+        ("a count of verdicts", "fsck-verdicts-bad", |e| {
+            let verdicts = attempt(e)?.verdicts.as_mut()?;
+            verdicts.pass = verdicts.pass.checked_sub(1)?;
+            verdicts.fail += 1;
+            Some(())
+        }),
+        ("the grounds of the verdicts", "fsck-verdicts-bad", |e| {
+            attempt(e)?.verdicts.as_mut()?.expected_plus_one += 1;
+            Some(())
+        }),
+        ("headroom", "fsck-ceilings-bad", |e| {
+            attempt(e)?.judgements.first_mut()?.headroom_fen += 1;
+            Some(())
+        }),
+        ("what was filed under a ceiling", "fsck-ceilings-bad", |e| {
+            attempt(e)?.judgements.first_mut()?.filed_fen += 1;
+            Some(())
+        }),
+        ("the version of the control figures", "fsck-ceilings-bad", |e| {
+            attempt(e)?.control_version += 1;
+            Some(())
+        }),
+        ("the control total", "fsck-figures-bad", |e| {
+            let attempt = attempt(e)?;
+            attempt.control_total_fen = (attempt.control_total_fen.parse::<i128>().unwrap() + 1).to_string();
+            Some(())
+        }),
+        ("the row count", "fsck-figures-bad", |e| {
+            attempt(e)?.row_count += 1;
+            Some(())
+        }),
+        ("the digest", "fsck-digests-bad", |e| {
+            attempt(e)?.digest[0] ^= 1;
+            Some(())
+        }),
+        ("the version", "fsck-figures-bad", |e| match e.event.as_mut()? {
+            storage::envelope::Event::Submitted(submitted) => {
+                submitted.version += 1;
+                Some(())
+            }
+            _ => None,
+        }),
+    ];
+    for (what, check, alter) in alterations {
+        let mut altered = None;
+        for (at, record) in records.iter().enumerate() {
+            let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
+            if alter(&mut envelope).is_some() {
+                let mut all = records.clone();
+                all[at] = envelope.encode_to_vec();
+                altered = Some((at + 1, all));
+                break;
+            }
+        }
+        let (position, all) = altered.unwrap_or_else(|| panic!("nothing in the example has {what}"));
+        let (code, bad) = verify(&all);
+        assert_eq!(code, 1, "{what} at {position}");
+        assert!(bad.contains(&(check.to_owned(), position.to_string())), "{what} at {position}: {bad:?}");
+    }
+
+    // A refusal that never was, and a figure in the cells themselves, with its digest made right.
+    let found = records.iter().enumerate().find_map(|(at, record)| {
+        let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
+        let Some(storage::envelope::Event::Submitted(submitted)) = envelope.event.take() else { return None };
+        let storage::Submitted { attempt, content_zstd, .. } = submitted;
+        envelope.event = Some(storage::envelope::Event::Refused(storage::Refused { attempt, content_zstd }));
+        Some((at, envelope.encode_to_vec()))
+    });
+    let (at, record) = found.unwrap();
+    let all: Vec<_> = records[..at].iter().cloned().chain([record]).collect();
+    let (code, bad) = verify(&all);
+    assert_eq!((code, bad), (1, vec![("fsck-verdicts-bad".to_owned(), (at + 1).to_string())]));
+    let found = records.iter().enumerate().find_map(|(at, record)| {
+        let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
+        let Some(storage::envelope::Event::Submitted(submitted)) = envelope.event.as_mut() else { return None };
+        let bytes = zstd::decode_all(submitted.content_zstd.as_slice()).unwrap();
+        let mut content = storage::Content::decode(bytes.as_slice()).unwrap();
+        let column = content.tables.iter_mut().flat_map(|table| &mut table.columns).find(|c| !c.values.is_empty())?;
+        column.values[0] += 1;
+        submitted.content_zstd = zstd::bulk::compress(&content.encode_to_vec(), 1).unwrap();
+        Some((at, envelope.encode_to_vec()))
+    });
+    let (at, record) = found.unwrap();
+    let all: Vec<_> = records[..at].iter().cloned().chain([record]).collect();
+    let (code, bad) = verify(&all);
+    assert_eq!(code, 1);
+    assert!(bad.contains(&("fsck-digests-bad".to_owned(), (at + 1).to_string())), "{bad:?}");
+}
+
+/// Where the checkpoint of a server is saved.
+fn saved(folder: &Path, server: &TestServer) -> PathBuf {
+    let name = server.address.trim_start_matches("http://").replace(':', "_");
+    folder.join("seen").join(format!("{name}.json"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_verb_notices_a_fork_or_a_rollback() {
+    let (a, b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let journal = Arc::new(MemoryJournal::new());
+    let server = served(journal.clone(), a.path()).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let (said, code) = online(&server, a.path(), &["--as", "407/department", "audit", "checkpoint", "--save"]);
+    assert_eq!(code, Some(0), "{said}");
+    let status = ["--as", "407/department", "status", "407"];
+    assert_eq!(online(&server, a.path(), &status).1, Some(0));
+    let seen = fs::read(saved(a.path(), &server)).unwrap();
+    server.stop().await;
+
+    // The same key on another history, and on less of the same one.
+    fs::create_dir(b.path().join("signing")).unwrap();
+    fs::copy(a.path().join("signing/signing-key"), b.path().join("signing/signing-key")).unwrap();
+    let fork = served(Arc::new(MemoryJournal::new()), b.path()).await;
+    let again = ["--as", "407/department", "audit", "checkpoint", "--save"];
+    let put = |server: &TestServer| {
+        let path = saved(a.path(), server);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &seen).unwrap();
+    };
+    put(&fork);
+    for arguments in [&status[..], &again] {
+        let (said, code) = online(&fork, a.path(), arguments);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("rollback") && said.contains("HISTORY_ROLLED_BACK"), "{said}");
+    }
+    for _ in 0..4 {
+        fork.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    }
+    for arguments in [&status[..], &again] {
+        let (said, code) = online(&fork, a.path(), arguments);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("fork") && said.contains("HISTORY_FORKED"), "{said}");
+    }
+    // Whoever has looked into it can go on.
+    let replace = [&again[..], &["--replace"]].concat();
+    assert_eq!(online(&fork, a.path(), &replace).1, Some(0));
+    assert_eq!(online(&fork, a.path(), &status).1, Some(0));
+    fork.stop().await;
+
+    let stranger = TempDir::new().unwrap();
+    let other = served(Arc::new(MemoryJournal::new()), stranger.path()).await;
+    put(&other);
+    let (said, code) = online(&other, a.path(), &status);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("SIGNING_KEY_CHANGED"), "{said}");
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_verified_as_an_export_is_and_a_rotated_key_by_the_old_one() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    let memory = Arc::new(MemoryJournal::new());
+    let mirrored = |memory: &Arc<MemoryJournal>| -> Arc<dyn Journal> {
+        Arc::new(MirroredJournal::open(memory.clone(), &root.join("mirror"), MirrorOptions::default()).unwrap())
+    };
+    let server = served(mirrored(&memory), root).await;
+    file_the_example(&server).await;
+    server.stop().await;
+    let old = key(root);
+    let mirror = root.join("mirror");
+    let (said, code) = offline(&["audit", "verify", text(&mirror), "--key", &old]);
+    assert_eq!(code, 0, "{said}");
+
+    let (said, code) = offline(&["audit", "rotate-key", "--signing", text(&root.join("signing"))]);
+    assert_eq!(code, 0, "{said}");
+    let new = key(root);
+    assert!(new != old && said.contains(&new), "{said}");
+    let server = served(mirrored(&memory), root).await;
+    let receipt = root.join("a.receipt");
+    let arguments = ["--as", "0/auditor", "audit", "receipt", "5", "--out", text(&receipt)];
+    let (said, code) = online(&server, root, &arguments);
+    assert_eq!(code, Some(0), "{said}");
+    let export = root.join("export");
+    assert_eq!(online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]).1, Some(0));
+    server.stop().await;
+    for key in [&old, &new] {
+        for proof in [&receipt, &export, &mirror.join(MIRROR_FILE)] {
+            let (said, code) = offline(&["audit", "verify", text(proof), "--key", key]);
+            // The mirror has checkpoints of the old key that the new one can't vouch for.
+            let expected = u8::from(key == &new && proof.ends_with(MIRROR_FILE));
+            assert_eq!(code, expected, "{} {said}", proof.display());
+        }
+        if let Some((said, proved)) = python(&receipt, key) {
+            assert!(proved, "{said}");
+        }
+    }
+}
