@@ -11,6 +11,7 @@
 //! | [`wording`] | every reason as a sentence, in Chinese and English | where a reason comes from |
 //! | [`consolidator`] | the one writer, the readers' snapshots, events ⇄ bytes; time and concurrency | gRPC |
 //! | [`store`] | the journal: append, read, head; sled, memory, mirror, archives | budgets: only bytes and positions |
+//! | [`certificate`] | whom a certificate names; reading its files; a small authority that issues them | connections |
 //! | [`ledger`] | events, decide and apply, what a reader may ask. Pure | clock, disk, network, async, protobuf |
 //! | [`budget`] | money, codes, form sets, check rules, submissions, ceilings, sums. Pure | who may do what, and when |
 //! | [`proto`] | generated messages | |
@@ -21,6 +22,7 @@
 //! the format of mirrors and backups: [`store::archive`].
 
 pub mod budget;
+pub mod certificate;
 pub mod cli;
 pub mod consolidator;
 pub mod grpc;

@@ -113,6 +113,16 @@ reasons! {
     // Refusals of requests.
     /// The request doesn't say who is asking, or says it wrongly.
     UnknownActor = "UNKNOWN_ACTOR",
+    /// A header names the actor although a certificate does.
+    IdentityClaimed = "IDENTITY_CLAIMED",
+    /// A certificate that names nobody, several, or nobody that there can be.
+    CertificateIdentity = "CERTIFICATE_IDENTITY",
+    /// A certificate that has ended.
+    CertificateExpired = "CERTIFICATE_EXPIRED",
+    /// A certificate that was revoked.
+    CertificateRevoked = "CERTIFICATE_REVOKED",
+    /// A certificate of an authority that isn't let in.
+    CertificateUnknown = "CERTIFICATE_UNKNOWN",
     /// This actor may not do this.
     NotPermitted = "NOT_PERMITTED",
     /// There is no such method, or none that is let in.
@@ -229,6 +239,12 @@ reasons! {
     StoreStopped = "STORE_STOPPED",
     /// The service can't be started with this directory or address.
     CannotStart = "CANNOT_START",
+    /// The service should be started neither with certificates nor, by name, without.
+    NoTls = "NO_TLS",
+    /// The service should be started without TLS where others can reach it.
+    NotOnLoopback = "NOT_ON_LOOPBACK",
+    /// A file with a certificate, a key or a list of revoked ones can't be used.
+    CertificateFile = "CERTIFICATE_FILE",
     /// The data directory is in use by another process.
     StoreInUse = "STORE_IN_USE",
     /// Too much is waiting: nothing was applied, try again.

@@ -8,12 +8,15 @@ use tonic::codec::CompressionEncoding;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use super::handshake::objection;
 use super::output::Failure;
+use super::serve::wall_clock;
 use super::settings::Settings;
+use super::way::{Credentials, ends_soon};
 use super::words::say;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
@@ -32,13 +35,13 @@ const ACTOR_HEADER: &str = "x-budget-actor";
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const CONNECT_SECONDS_MAX: u64 = 10;
 
-type Wire = InterceptedService<Channel, Identity>;
+type Wire = InterceptedService<Channel, Named>;
 
-/// Says with each request who asks.
+/// Says with each request who asks, where no certificate does.
 #[derive(Clone, Debug)]
-pub(super) struct Identity(Option<MetadataValue<Ascii>>);
+pub(super) struct Named(Option<MetadataValue<Ascii>>);
 
-impl Interceptor for Identity {
+impl Interceptor for Named {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(actor) = &self.0 {
             request.metadata_mut().insert(ACTOR_HEADER, actor.clone());
@@ -52,6 +55,8 @@ impl Interceptor for Identity {
 pub(super) struct Client {
     wire: Wire,
     server: String,
+    /// With which certificate; none without TLS.
+    credentials: Option<Credentials>,
     language: Language,
 }
 
@@ -97,27 +102,37 @@ impl Client {
     /// The same, without a look at what was seen of the server before.
     ///
     /// # Errors
-    /// An address that is none, or a server that doesn't answer.
+    /// An address that is none, a certificate that can't be used, or a server that doesn't answer.
     pub(super) async fn connect_unseen(settings: &Settings) -> Result<Client, Failure> {
-        let language = settings.language;
-        let address = if settings.server.contains("://") {
-            settings.server.clone()
-        } else {
-            format!("http://{}", settings.server)
-        };
-        let wrong = |key: &str, error: &(dyn std::error::Error + 'static)| {
-            say(language, key, &[("server", &address), ("error", &root_cause(error))])
-        };
-        let endpoint =
-            Endpoint::from_shared(address.clone()).map_err(|error| Failure::Usage(wrong("server-wrong", &error)))?;
-        let channel = endpoint
-            .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
-            .connect()
-            .await
-            .map_err(|error| Failure::Unreachable(wrong("server-unreachable", &error)))?;
-        let actor = settings.actor.as_ref().and_then(|actor| actor.to_string().parse().ok());
-        let wire = InterceptedService::new(channel, Identity(actor));
-        Ok(Client { wire, server: address, language })
+        let (language, server) = (settings.language, settings.server.clone());
+        let endpoint = Endpoint::from_shared(server.clone()).map_err(|error| {
+            let facts = [("server", server.as_str()), ("error", &causes(&error))];
+            Failure::Usage(say(language, "server-wrong", &facts))
+        })?;
+        let mut endpoint = endpoint.connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX));
+        if let Some(credentials) = &settings.credentials {
+            let pem = credentials.read().map_err(Failure::Refused)?;
+            if let Some(warning) = ends_soon(pem.until, wall_clock()().0, language) {
+                eprintln!("{warning}");
+            }
+            let tls = ClientTlsConfig::new()
+                .ca_certificate(Certificate::from_pem(pem.ca))
+                .identity(Identity::from_pem(pem.certificate, pem.key));
+            endpoint = endpoint.tls_config(tls).map_err(|error| {
+                let facts = [("server", server.as_str()), ("error", &causes(&error))];
+                Failure::Usage(say(language, "certificate-unusable", &facts))
+            })?;
+        }
+        let connected = endpoint.connect().await;
+        let certified = settings.credentials.is_some();
+        let actor = settings.actor.as_ref().filter(|_| !certified).and_then(|actor| actor.to_string().parse().ok());
+        let credentials = settings.credentials.clone();
+        let client =
+            |channel| Client { wire: InterceptedService::new(channel, Named(actor)), server, credentials, language };
+        match connected {
+            Ok(channel) => Ok(client(channel)),
+            Err(error) => Err(unreachable(language, "server-unreachable", &settings.server, &causes(&error))),
+        }
     }
 
     /// What a status says: the service's reason, or that there is no server any more.
@@ -128,9 +143,11 @@ impl Client {
         let lost = matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
             || std::error::Error::source(status).is_some();
         if lost {
-            let cause = std::error::Error::source(status).map_or_else(|| status.message().to_owned(), root_cause);
-            let facts = [("server", self.server.as_str()), ("error", cause.as_str())];
-            return Failure::Unreachable(say(self.language, "server-lost", &facts));
+            let cause = std::error::Error::source(status).map_or_else(|| status.message().to_owned(), causes);
+            let said = TLS_TROUBLE.iter().any(|(said, _)| cause.contains(said));
+            let asked = self.credentials.as_ref().filter(|_| !said);
+            let cause = asked.and_then(|own| objection(&self.server, own)).unwrap_or(cause);
+            return unreachable(self.language, "server-lost", &self.server, &cause);
         }
         let code = format!("{:?}", status.code());
         Failure::Failed(say(self.language, "server-other", &[("code", &code), ("error", status.message())]))
@@ -163,13 +180,41 @@ pub(super) fn remark(status: &Status) -> Option<Remark> {
     Some(Remark { reason, facts })
 }
 
-/// The innermost cause, which is the one that says something: "Connection refused".
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause: &dyn std::error::Error = error;
+/// What a handshake says when it fails, and the label that says it to a person. Alerts are what the server thinks of
+/// our certificate; the rest is what we think of its.
+const TLS_TROUBLE: [(&str, &str); 13] = [
+    ("alert: CertificateExpired", "tls-expired"),
+    ("alert: CertificateRevoked", "tls-revoked"),
+    ("alert: UnknownCA", "tls-not-known"),
+    ("alert: CertificateRequired", "tls-none"),
+    ("alert: BadCertificate", "tls-refused"),
+    ("alert: DecryptError", "tls-not-known"),
+    ("alert: CertificateUnknown", "tls-refused"),
+    ("certificate: UnknownIssuer", "tls-server-not-known"),
+    ("certificate: BadSignature", "tls-server-not-known"),
+    ("certificate: certificate not valid for name", "tls-server-name"),
+    ("certificate: certificate expired", "tls-server-expired"),
+    ("InvalidContentType", "tls-server-plain"),
+    ("frame with invalid size", "server-wants-tls"),
+];
+
+fn unreachable(language: Language, otherwise: &'static str, server: &str, cause: &str) -> Failure {
+    let known = TLS_TROUBLE.iter().find(|(said, _)| cause.contains(said));
+    let key = known.map_or(otherwise, |(_, key)| *key);
+    let last = cause.rsplit(": ").next().unwrap_or(cause);
+    Failure::Unreachable(say(language, key, &[("server", server), ("error", last)]))
+}
+
+/// All causes, from the outermost to the one that says something: "Connection refused".
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut all = error.to_string();
+    let mut cause = error;
     while let Some(inner) = cause.source() {
+        all.push_str(": ");
+        all.push_str(&inner.to_string());
         cause = inner;
     }
-    cause.to_string()
+    all
 }
 
 #[cfg(test)]

@@ -1,19 +1,25 @@
-//! `demo`: the whole path on the example, in titled scenes, against a real server in a process of its own.
+//! `demo`: the whole path on the example, in titled scenes, against a real server in a process of its own,
+//! over mutual TLS with certificates made on the spot. `--as` picks the one of a scene's actor.
 //!
 //! The scenes and their commands are data: `examples/fenyang-2024/demo.toml`. What is shown is what the commands print.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use clap::{CommandFactory, FromArgMatches};
 use serde::Deserialize;
 
 use super::output::{Answer, Failure};
-use super::settings::Settings;
-use super::{CommandLine, actor, dispatch};
+use super::serve::wall_clock;
+use super::settings::{DEFAULT_SERVER, Settings};
+use super::{CommandLine, Globals, dispatch, parse_actor, way};
+use crate::budget::reason::Remark;
+use crate::certificate::authority::{Authority, Validity};
+use crate::ledger::actor::Actor;
 use crate::wording::Language;
 
 /// The files of the example, embedded when the program was built.
@@ -21,6 +27,9 @@ const EXAMPLE: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/example.rs
 
 /// What stands in a command for the folder that the demo plays in.
 const STAGE: &str = "{stage}/";
+
+/// How long its certificates hold: `--keep` may be gone on with for some time.
+const DAYS: u32 = 365;
 
 /// How wide the demo draws where nobody says.
 const WIDTH: u16 = 132;
@@ -84,6 +93,30 @@ impl Stage {
     fn data(&self) -> PathBuf {
         self.root.join("data")
     }
+
+    /// Folder of the server's certificate.
+    fn tls(&self) -> PathBuf {
+        self.root.join("tls")
+    }
+
+    /// Folder with a certificate for each who has a part, and a profile.
+    fn people(&self) -> PathBuf {
+        self.root.join("people")
+    }
+
+    /// Certificates for the server and for all who are named in the script.
+    fn certify(&self, script: &Script) -> Result<(), Remark> {
+        let now = wall_clock()().0.div_euclid(1_000);
+        let validity = Validity::days(now, DAYS);
+        let authority = Authority::init(&self.root.join("ca"), "demo", validity)?;
+        authority.issue_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], validity, &self.tls())?;
+        let words = script.scene.iter().flat_map(|scene| &scene.run).flat_map(|line| line.split_whitespace());
+        let actors: BTreeSet<Actor> = words.filter_map(parse_actor).collect();
+        for actor in actors {
+            authority.issue_identity(&actor, validity, &self.people(), &format!("https://{DEFAULT_SERVER}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Stage {
@@ -103,10 +136,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(data: &Path) -> std::io::Result<Server> {
+    fn start(stage: &Stage) -> std::io::Result<Server> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
+            .arg(stage.data())
+            .arg("--tls")
+            .arg(stage.tls())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
@@ -139,7 +174,8 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
     let script = EXAMPLE.iter().find(|(name, _)| *name == "demo.toml").map(|(_, bytes)| String::from_utf8_lossy(bytes));
     let script: Script = toml::from_str(&script.unwrap_or_default()).map_err(|e| failed(std::io::Error::other(e)))?;
     let stage = Stage::set(options).map_err(failed)?;
-    let mut server = Server::start(&stage.data()).map_err(failed)?;
+    stage.certify(&script).map_err(Failure::Refused)?;
+    let mut server = Server::start(&stage).map_err(failed)?;
     say(&settings.say("demo-server", &[("address", &server.address)])).map_err(failed)?;
     let scenes = script.scene.len();
     for (at, scene) in script.scene.iter().enumerate() {
@@ -150,7 +186,7 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
         say(&format!("\n━━ {}/{scenes}  {claim}", at + 1)).map_err(failed)?;
         if scene.kill {
             drop(server);
-            server = Server::start(&stage.data()).map_err(failed)?;
+            server = Server::start(&stage).map_err(failed)?;
         }
         for line in &scene.run {
             say(&format!("\n$ consolidator {}", line.replace(STAGE, ""))).map_err(failed)?;
@@ -159,8 +195,10 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
         }
     }
     let end = if stage.keep {
-        let (data, example) = (stage.data().display().to_string(), stage.example().display().to_string());
-        settings.say("demo-kept", &[("data", &data), ("example", &example)])
+        let [data, example, tls, people] = [stage.data(), stage.example(), stage.tls(), stage.people()]
+            .map(|folder| std::path::absolute(&folder).unwrap_or(folder).display().to_string());
+        let facts = [("data", &data), ("example", &example), ("tls", &tls), ("people", &people)];
+        settings.say("demo-kept", &facts.map(|(key, fact)| (key, fact.as_str())))
     } else {
         settings.say("demo-end", &[])
     };
@@ -179,12 +217,11 @@ async fn play(line: &str, stage: &Stage, address: &str, settings: &Settings) -> 
     let arguments = std::iter::once(OsString::from("consolidator")).chain(words);
     let parsed = CommandLine::command().try_get_matches_from(arguments).and_then(|m| CommandLine::from_arg_matches(&m));
     let CommandLine { globals, verb } = parsed.map_err(|error| Failure::Failed(error.to_string()))?;
+    let globals = Globals { profile: Some(stage.people()), server: Some(address.to_owned()), ..globals };
     let settings = Settings {
-        server: address.to_owned(),
-        actor: actor(globals.actor.as_deref(), settings)?,
         width: Some(settings.width.unwrap_or(WIDTH)),
         checkpoints: Some(stage.root.join("checkpoints")),
-        ..settings.clone()
+        ..settings.clone().on(way::find(&globals, settings.language)?)
     };
     // The demo is itself a verb, so the call comes back to where it started: boxed, to end the circle of types.
     Box::pin(dispatch(verb, &settings)).await

@@ -1,8 +1,8 @@
-//! The command line: one file per verb, all of them clients of a server but `serve`, `demo`, `check`,
+//! The command line: one file per verb, all of them clients of a server but `serve`, `demo`, `check`, `ca`,
 //! `restore` and `fsck`.
 //!
 //! Knows nothing of how anything is stored. What a verb shows goes through `output.rs`, words through `words.rs`,
-//! the way to the server through `client.rs`. All texts, the help included, stand in the catalogue of
+//! the way to the server through `way.rs` and `client.rs`. All texts, the help included, stand in the catalogue of
 //! [`crate::wording`], in Chinese and English.
 //!
 //! Exit codes: 0 fine, 1 findings that refuse or a refusal, 2 usage, 3 the server can't be reached.
@@ -10,6 +10,7 @@
 mod attempt;
 pub mod audit;
 pub mod backup;
+pub mod ca;
 pub mod check;
 mod client;
 pub mod control;
@@ -20,6 +21,7 @@ mod filing;
 pub mod findings;
 pub mod form;
 pub mod fsck;
+mod handshake;
 mod help;
 pub mod history;
 pub mod justify;
@@ -43,9 +45,11 @@ pub mod unit;
 mod verified;
 pub mod view;
 mod watch;
+mod way;
 mod words;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use serde_json::Value;
@@ -80,10 +84,18 @@ struct CommandLine {
 
 #[derive(Debug, clap::Args)]
 struct Globals {
-    #[arg(long, global = true, env = "BUDGET_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
-    server: String,
+    #[arg(long, global = true, env = "BUDGET_SERVER", value_name = "URL")]
+    server: Option<String>,
     #[arg(long = "as", global = true, env = "BUDGET_AS", value_name = "NODE/ROLE")]
     actor: Option<String>,
+    #[arg(long, global = true, env = "BUDGET_PROFILE", value_name = "FILE")]
+    profile: Option<PathBuf>,
+    #[arg(long, global = true, env = "BUDGET_CERT", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    #[arg(long, global = true, env = "BUDGET_KEY", value_name = "FILE")]
+    key: Option<PathBuf>,
+    #[arg(long, global = true, env = "BUDGET_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     #[arg(long, global = true, value_enum, hide_possible_values = true)]
     lang: Option<Lang>,
     #[arg(long, global = true, value_enum, default_value = "table", hide_possible_values = true)]
@@ -116,10 +128,27 @@ enum Verb {
     Form(form::Verb),
     #[command(subcommand)]
     Audit(audit::Verb),
+    #[command(subcommand)]
+    Ca(ca::Verb),
     Backup(backup::Args),
     Restore(restore::Args),
     Fsck(fsck::Args),
     Explain(explain::Args),
+}
+
+impl Verb {
+    fn asks_a_server(&self) -> bool {
+        !matches!(
+            self,
+            Verb::Demo(_)
+                | Verb::Serve(_)
+                | Verb::Check(_)
+                | Verb::Ca(_)
+                | Verb::Restore(_)
+                | Verb::Fsck(_)
+                | Verb::Explain(_)
+        )
+    }
 }
 
 /// Which year and round.
@@ -177,11 +206,11 @@ fn parse_actor(text: &str) -> Option<Actor> {
 }
 
 /// Who asks. An empty variable says nothing, as if it weren't there.
-fn actor(text: Option<&str>, settings: &Settings) -> Result<Option<Actor>, Failure> {
+fn actor(text: Option<&str>, language: Language) -> Result<Option<Actor>, Failure> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let wrong = || {
         let roles: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
-        Failure::Usage(settings.say("actor-wrong", &[("actor", text), ("roles", &roles.join(", "))]))
+        Failure::Usage(words::say(language, "actor-wrong", &[("actor", text), ("roles", &roles.join(", "))]))
     };
     parse_actor(text).map(Some).ok_or_else(wrong)
 }
@@ -202,16 +231,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Ended {
         Err(error) => return not_run(&error, language),
     };
     let settings = Settings {
-        server: globals.server,
+        server: DEFAULT_SERVER.to_owned(),
+        named_server: globals.server.clone(),
         actor: None,
+        credentials: None,
         language,
         format: globals.format,
         width: settings::terminal_width(),
         colour: settings::colour(),
         checkpoints: seen::folder(),
     };
-    let settings = match actor(globals.actor.as_deref(), &settings) {
-        Ok(actor) => Settings { actor, ..settings },
+    let found = if verb.asks_a_server() { way::find(&globals, language).map(Some) } else { Ok(None) };
+    let settings = match found {
+        Ok(None) => settings,
+        Ok(Some(way)) => settings.on(way),
         Err(failure) => return Ended { out: String::new(), err: settings.complain(&failure), code: failure.code() },
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -242,6 +275,7 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Unit(verb) => unit::run(verb, settings).await,
         Verb::Form(verb) => form::run(verb, settings).await,
         Verb::Audit(verb) => audit::run(verb, settings).await,
+        Verb::Ca(verb) => ca::run(verb, settings),
         Verb::Backup(args) => backup::run(args, settings).await,
         Verb::Restore(args) => restore::run(&args, settings),
         Verb::Fsck(args) => fsck::run(&args, settings),
@@ -318,7 +352,9 @@ mod samples {
     pub(super) fn settings() -> Settings {
         Settings {
             server: DEFAULT_SERVER.to_owned(),
+            named_server: None,
             actor: None,
+            credentials: None,
             language: Language::Chinese,
             format: Format::Table,
             width: None,

@@ -4,18 +4,20 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::metrics;
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::{
     Clock, Consolidator, SAVED_STATE_FILE, Signing, WriterThread, embedded_form_sets, store_fault,
 };
 use crate::grpc;
 use crate::grpc::door::Door;
+use crate::grpc::tls::Tls;
 use crate::ledger::event::Timestamp;
 use crate::store::{
     Journal, JournalError, MirrorOptions, MirroredJournal, ReplacedFile, STORE_FORMAT_FILE, SledJournal, SledOptions,
@@ -24,15 +26,24 @@ use crate::store::{
 /// How long open streams may take to end after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Exit code after a second signal to stop: what a shell says of a process that SIGTERM has ended.
+pub const STOPPED_AT_ONCE: i32 = 143;
+
 /// Where to keep the data, and where to listen.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The data directory; made if it isn't there
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Address to listen on; loopback only, because nothing is encrypted yet
+    /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7407")]
     pub listen: SocketAddr,
+    /// Folder of the certificates: `server.pem`, `server-key.pem`, `ca.pem`, `revoked.pem`
+    #[arg(long, value_name = "DIR")]
+    pub tls: Option<PathBuf>,
+    /// Without TLS, on loopback only; whoever asks is believed
+    #[arg(long, conflicts_with = "tls")]
+    pub insecure_loopback: bool,
     /// A second copy of everything, kept current in this directory; better on another disk
     #[arg(long, value_name = "DIR")]
     pub mirror: Option<PathBuf>,
@@ -55,8 +66,8 @@ pub struct Options {
 
 /// A server that is up.
 pub struct Server {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it is, as clients say it.
+    pub address: String,
     door: Door,
     consolidator: Consolidator,
     writer: WriterThread,
@@ -67,7 +78,7 @@ pub fn wall_clock() -> Clock {
     Arc::new(|| Timestamp(jiff::Timestamp::now().as_millisecond()))
 }
 
-/// Opens the store and binds the address.
+/// Binds the address and opens the store, without TLS.
 ///
 /// # Errors
 /// What the store or the network says, as a remark for a person.
@@ -104,9 +115,18 @@ pub async fn open_signing(
     signing: impl FnOnce() -> Result<Signing, Remark>,
     listen: SocketAddr,
 ) -> Result<Server, Remark> {
-    let unbound = |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{listen}: {error}"));
-    let door = Door::insecure(TcpListener::bind(listen).await.map_err(unbound)?)?;
-    let address = door.address().map_err(unbound)?;
+    open_behind(Door::insecure(bind(listen).await?)?, data, mirror, signing)
+}
+
+/// The same behind a door. Whoever knocks while the journal is folded waits.
+fn open_behind(
+    door: Door,
+    data: &Path,
+    mirror: Option<(&Path, MirrorOptions)>,
+    signing: impl FnOnce() -> Result<Signing, Remark>,
+) -> Result<Server, Remark> {
+    let address = door.address().map_err(|error| Remark::new(Reason::CannotStart).with("what", error))?;
+    let address = format!("{}://{address}", door.scheme());
     let journal = open_journal(data, mirror).map_err(|error| at_start(store_fault(error)))?;
     let opened = Consolidator::open_signing(
         journal,
@@ -117,6 +137,11 @@ pub async fn open_signing(
     );
     let (consolidator, writer) = opened?;
     Ok(Server { address, door, consolidator, writer })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Remark> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| Remark::new(Reason::CannotStart).with("what", format!("{address}: {error}")))
 }
 
 fn open_journal(data: &Path, mirror: Option<(&Path, MirrorOptions)>) -> Result<Arc<dyn Journal>, JournalError> {
@@ -169,6 +194,23 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sled=warn".into());
     // Fails only if a log was set up before, and then that one is used.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let tls = match (&options.tls, options.insecure_loopback) {
+        (Some(folder), _) => Some(Tls::open(folder, wall_clock())?),
+        (None, true) => None,
+        (None, false) => return Err(Remark::new(Reason::NoTls)),
+    };
+    let listener = bind(options.listen).await?;
+    let door = match &tls {
+        Some(tls) => Door::secure(listener, tls.clone()),
+        None => Door::insecure(listener)?,
+    };
+    let up = Arc::new(OnceLock::new());
+    if let Some(address) = options.metrics {
+        let listener = bind(address).await?;
+        tracing::info!(%address, "metrics");
+        let watched = metrics::Watched { up: up.clone(), data: options.data.clone(), tls };
+        tokio::spawn(metrics::serve(listener, watched));
+    }
     let lagging = options.mirror_lagging;
     let mirror =
         options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
@@ -177,34 +219,35 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
         let opened = Signing::open(options.signing.as_deref().unwrap_or(&beside), options.origin.as_deref());
         opened.map(|signing| signing.giving_up_after(options.give_up_after))
     };
-    let server = open_signing(&options.data, mirror, signing, options.listen).await?;
-    if let Some(address) = options.metrics {
-        let unbound =
-            |error: std::io::Error| Remark::new(Reason::CannotStart).with("what", format!("{address}: {error}"));
-        let listener = TcpListener::bind(address).await.map_err(unbound)?;
-        tracing::info!(address = %listener.local_addr().map_err(unbound)?, "metrics");
-        tokio::spawn(super::metrics::serve(listener, server.consolidator.clone(), options.data.clone()));
-    }
+    let server = open_behind(door, &options.data, mirror, signing)?;
+    let _ = up.set(server.consolidator.clone());
     // The one line on standard output: with port 0, a program that starts the service learns where it is.
-    println!("http://{}", server.address);
+    println!("{}", server.address);
     tracing::info!(address = %server.address, data = %options.data.display(), "serving");
-    server.run(stop_signal()).await?;
+    let served = server.run(stop_signal()).await;
     tracing::info!("stopped");
-    Ok(())
+    served
 }
 
-/// Done at the first SIGTERM or SIGINT.
+/// Done at the first SIGTERM or SIGINT. At the second the process ends at once, with [`STOPPED_AT_ONCE`]: what was
+/// acknowledged is on disk, as after a `kill -9`.
 async fn stop_signal() {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals can't be listened to");
+        return std::future::pending().await;
+    };
+    let mut told = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        (terminate, interrupt) => {
-            tracing::error!(?terminate, ?interrupt, "signals can't be listened to");
-            std::future::pending::<()>().await;
-        }
-    }
+    };
+    told().await;
+    tracing::info!("stopping: open streams may end within {DRAIN:?}; another signal ends it at once");
+    tokio::spawn(async move {
+        told().await;
+        tracing::warn!("ended at once by a second signal; what was not acknowledged is not filed");
+        std::process::exit(STOPPED_AT_ONCE);
+    });
 }

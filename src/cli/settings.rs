@@ -3,20 +3,25 @@
 use std::io::IsTerminal;
 
 use super::output::{Answer, Failure, Format, Look, Show, finish, render};
+use super::way::{Credentials, Way};
 use super::words::say;
 use crate::ledger::actor::Actor;
 use crate::wording::{Language, label};
 
 /// Where a server listens unless said otherwise.
-pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7407";
+pub const DEFAULT_SERVER: &str = "127.0.0.1:7407";
 
 /// What holds for every verb.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Address of the server.
     pub server: String,
+    /// The same as it was said on the command line, if it was.
+    pub named_server: Option<String>,
     /// Who asks.
     pub actor: Option<Actor>,
+    /// With which certificate; none without TLS.
+    pub credentials: Option<Credentials>,
     /// In which language people are spoken to.
     pub language: Language,
     /// In which form answers are given.
@@ -30,6 +35,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The same with that way to the server.
+    pub(super) fn on(self, way: Way) -> Settings {
+        Settings { server: way.server, actor: way.actor, credentials: way.credentials, ..self }
+    }
+
     /// The label of that key.
     pub fn label(&self, key: &str) -> &'static str {
         label(key, self.language)

@@ -115,8 +115,11 @@ const STANDINGS: [Known; 8] = [
     (Standing::Approved, "approved", "standing-approved", |counts| counts.approved),
 ];
 
+/// A label and what it counts.
+type Counter = (&'static str, fn(&StandingCounts) -> u32);
+
 /// Who is waited for, how many times, and what is out of order; each with its label.
-const WAITING: [(&str, fn(&StandingCounts) -> u32); 5] = [
+const WAITING: [Counter; 5] = [
     ("waits-for-unit", |counts| counts.wait_for_unit),
     ("waits-for-department", |counts| counts.wait_for_department),
     ("waits-for-bureau", |counts| counts.wait_for_bureau),

@@ -29,6 +29,11 @@ struct ByStrength {
     strength: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCertificate {
+    certificate: &'static str,
+}
+
 /// All that is counted.
 pub(super) struct Metrics {
     registry: Registry,
@@ -41,6 +46,7 @@ pub(super) struct Metrics {
     queue: Gauge,
     accepting: Gauge,
     free: Gauge,
+    certificates: Family<ByCertificate, Gauge>,
 }
 
 /// How things stand at the moment.
@@ -72,6 +78,7 @@ impl Metrics {
             queue: Gauge::default(),
             accepting: Gauge::default(),
             free: Gauge::default(),
+            certificates: Family::default(),
             registry: Registry::default(),
         };
         registry.register("filings", "Filings that were decided, by outcome", metrics.filings.clone());
@@ -90,6 +97,8 @@ impl Metrics {
         );
         let free = metrics.free.clone();
         registry.register_with_unit("store_free", "Free where the store is; -1 if unknown", Unit::Bytes, free);
+        let certificates = metrics.certificates.clone();
+        registry.register("certificate_expiry", "Unix time at which a certificate of the server ends", certificates);
         Metrics { registry, ..metrics }
     }
 
@@ -125,7 +134,10 @@ impl Metrics {
     }
 
     /// Everything in the text format of Prometheus.
-    pub(super) fn text(&self, standing: Standing) -> String {
+    pub(super) fn text(&self, standing: Standing, certificates: &[(&'static str, i64)]) -> String {
+        for (certificate, until) in certificates.iter().copied() {
+            self.certificates.get_or_create(&ByCertificate { certificate }).set(until);
+        }
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.position.set(whole(standing.position));
         let lag = standing.mirrored.map(|mirrored| whole(standing.position.saturating_sub(mirrored)));

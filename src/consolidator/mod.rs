@@ -206,8 +206,9 @@ impl Consolidator {
         self.shared.accepting.load(Ordering::Acquire)
     }
 
-    /// What is counted, in the text format of Prometheus. `free` is how many bytes are left where the store is.
-    pub fn metrics(&self, free: Option<u64>) -> String {
+    /// What is counted, in the text format of Prometheus. `free` is how many bytes are left where the store is,
+    /// `certificates` until when those of the server hold, in seconds of Unix time.
+    pub fn metrics(&self, free: Option<u64>, certificates: &[(&'static str, i64)]) -> String {
         let standing = Standing {
             position: self.shared.published.load().state.position,
             mirrored: self.mirror_position(),
@@ -215,7 +216,7 @@ impl Consolidator {
             accepting: self.is_accepting(),
             free,
         };
-        self.shared.metrics.text(standing)
+        self.shared.metrics.text(standing, certificates)
     }
 
     /// The position through which a mirror has everything durably; none without a mirror.

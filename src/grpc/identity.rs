@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tonic::Request;
 use tonic::codegen::http::{Extensions, HeaderMap};
 
-use super::door::Peer;
+use super::tls::Peer;
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::actor::Actor;
 
@@ -22,7 +22,6 @@ pub(super) enum Caller {
     /// Without TLS, on loopback: each request names its actor in [`ACTOR_HEADER`].
     Named,
     /// Over TLS, with this certificate.
-    #[expect(dead_code, reason = "the door with TLS comes next")]
     Certified(Arc<Peer>),
 }
 
@@ -41,6 +40,10 @@ pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Remark> {
 pub(super) fn who(extensions: &Extensions, headers: &HeaderMap) -> Result<Actor, Remark> {
     match extensions.get::<Caller>() {
         Some(Caller::Named) => named(headers),
+        // Whoever sends it expects it to count, and it doesn't: better said than passed over.
+        Some(Caller::Certified(_)) if headers.contains_key(ACTOR_HEADER) => {
+            Err(Remark::new(Reason::IdentityClaimed).with("header", ACTOR_HEADER))
+        }
         Some(Caller::Certified(peer)) => peer.actor(),
         None => Err(unknown("")),
     }

@@ -1,5 +1,28 @@
 //! All limits of the API in one place. Beyond one of them a request is refused, never cut.
 
+use std::time::Duration;
+
+/// Time for a TLS handshake.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Connections that are not through their handshake; beyond it the oldest makes room.
+pub const HALF_OPEN_MAX: usize = 512;
+/// Connections in all; beyond it a new one is closed.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Connections of one identity; beyond it a new one is closed.
+pub const CONNECTIONS_PER_IDENTITY_MAX: usize = 64;
+/// Bytes of a request's headers together, counted as HTTP/2 does.
+pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// How often the certificates' files are looked at.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks that a connection stays open after its certificate was revoked or ended: its requests are refused with the
+/// reason, then it is closed.
+pub(crate) const LOOKS_BEFORE_SHOWN_OUT: u32 = 5;
+/// How long it is listened to somebody who is not let in, so that they can read why.
+pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
+/// And how many bytes.
+pub(crate) const LINGER_BYTES_MAX: u64 = 64 * 1024;
+/// Pause after a connection that could not be taken.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The largest message taken: a chunk of 256 long rows, or the files of a form set.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The largest answer given.

@@ -1,8 +1,9 @@
 //! The server side of tonic: one file per service, and what they share. Wire types stop here.
 //!
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
-//! How connections come in: `door.rs`. Who is asking: `identity.rs`. What each request passes first: `gate.rs`; who may
-//! call what: `access.rs`. Which status a reason travels as: `status.rs`. What is too much: `limits.rs`.
+//! How connections come in: `door.rs`, and over TLS: `tls.rs`. Who is asking: `identity.rs`. What each request passes
+//! first: `gate.rs`; who may call what: `access.rs`. Which status a reason travels as: `status.rs`. What is too much:
+//! `limits.rs`.
 //! What tonic itself refuses: `explained.rs`. Whether it takes filings, for load balancers: `health.rs`.
 //! Streams that follow the status board: `watch.rs`.
 //! Core values to messages and back: `convert.rs`.
@@ -25,6 +26,7 @@ mod registry;
 mod rule_finding;
 mod status;
 mod submission;
+pub mod tls;
 mod watch;
 
 use std::future::Future;
@@ -100,6 +102,7 @@ fn router(
         .initial_connection_window_size(limits::WINDOW_BYTES)
         .initial_stream_window_size(limits::WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_max_header_list_size(limits::HEADER_BYTES_MAX)
         .layer(gate())
         .add_service(health_service);
     match reflection().build_v1() {

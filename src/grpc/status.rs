@@ -26,7 +26,12 @@ pub(super) fn status(remark: Remark) -> Status {
 /// Which status code a reason travels as. Exhaustive: a new reason must be placed.
 fn code(reason: Reason) -> Code {
     match reason {
-        Reason::UnknownActor => Code::Unauthenticated,
+        Reason::UnknownActor
+        | Reason::IdentityClaimed
+        | Reason::CertificateIdentity
+        | Reason::CertificateExpired
+        | Reason::CertificateRevoked
+        | Reason::CertificateUnknown => Code::Unauthenticated,
         Reason::NotPermitted => Code::PermissionDenied,
         Reason::UnknownMethod => Code::Unimplemented,
         Reason::UnknownUnit
@@ -123,6 +128,7 @@ fn code(reason: Reason) -> Code {
         | Reason::OutcomeUnknown
         | Reason::ServerStopping => Code::Unavailable,
         // Most are said at a start, by `restore`, `backup` and the command line: no request meets them.
+        Reason::NoTls | Reason::NotOnLoopback | Reason::CertificateFile => Code::FailedPrecondition,
         Reason::JournalDamaged
         | Reason::JournalNewer
         | Reason::NotAnArchive

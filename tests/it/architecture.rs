@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 use crate::support::project;
 
 /// What each module may name of the crate. Arrows point down; nothing points up.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("budget", &[]),
     ("proto", &[]),
     ("store", &[]),
     ("ledger", &["budget"]),
     ("wording", &["budget"]),
+    ("certificate", &["budget", "ledger"]),
     ("submission_file", &["budget", "wording"]),
     ("consolidator", &["budget", "ledger", "store"]),
-    ("grpc", &["budget", "ledger", "consolidator", "submission_file", "wording", "proto"]),
-    ("cli", &["budget", "ledger", "consolidator", "store", "grpc", "submission_file", "wording", "proto"]),
+    ("grpc", &["budget", "ledger", "consolidator", "submission_file", "wording", "proto", "certificate"]),
+    (
+        "cli",
+        &["budget", "ledger", "consolidator", "store", "grpc", "submission_file", "wording", "proto", "certificate"],
+    ),
 ];
 
 /// Single files that may name more than their module.
@@ -79,7 +83,8 @@ const EXAMPLE_MARKS: [&str; 4] = ["例", "如 ", "xample", "such as "];
 /// Table names that are common words of the trade as well, and so may stand in a sentence.
 const COMMON_WORDS: [&str; 2] = ["单位", "说明"];
 
-const TOP_LEVEL: [&str; 12] = [
+const TOP_LEVEL: [&str; 13] = [
+    "deny.toml",
     "Cargo.toml",
     "Cargo.lock",
     "proto",

@@ -67,7 +67,7 @@ impl Process {
 
 fn serve(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    command.args(["serve", "--insecure-loopback", "--listen", "127.0.0.1:0", "--data"]).arg(data);
     command
 }
 
@@ -314,7 +314,13 @@ async fn the_binary_syncs_before_each_answer() {
     let log = directory.path().join("strace.log");
     let mut command = Command::new("strace");
     command.args(["-f", "-q", "-e", "trace=fsync,fdatasync", "-o"]).arg(&log);
-    command.arg(env!("CARGO_BIN_EXE_consolidator")).args(["serve", "--listen", "127.0.0.1:0", "--data"]);
+    command.arg(env!("CARGO_BIN_EXE_consolidator")).args([
+        "serve",
+        "--insecure-loopback",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+    ]);
     command.arg(directory.path().join("data"));
     let syncs = || {
         let text = std::fs::read_to_string(&log).unwrap();

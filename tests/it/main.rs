@@ -34,6 +34,7 @@ mod saved_state;
 mod seed;
 mod status_watch;
 mod support;
+mod tls;
 mod view_rules;
 mod watch;
 mod wire;

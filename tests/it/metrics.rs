@@ -23,7 +23,7 @@ async fn what_happened_is_counted_and_what_stands_is_looked_at() {
     let asked = parts(&slip, &form, "slip");
     client.submit_parts(asked.clone()).await.unwrap();
     client.submit_parts(asked).await.unwrap();
-    let page = server.consolidator.metrics(Some(4_096));
+    let page = server.consolidator.metrics(Some(4_096), &[]);
     let values = values(&page);
     let value = |name: &str| values.get(name).unwrap_or_else(|| panic!("{name} is not in\n{page}")).as_str();
     for (name, expected) in [
@@ -52,9 +52,11 @@ async fn what_happened_is_counted_and_what_stands_is_looked_at() {
 #[test]
 fn the_page_is_served_on_an_address_of_its_own() {
     let data = tempfile::tempdir().unwrap();
+    let certificates = crate::tls::Certificates::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut server = Command::new(env!("CARGO_BIN_EXE_consolidator"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--metrics", &free.to_string()])
+        .args(["serve", "--listen", "127.0.0.1:0", "--metrics", &free.to_string(), "--tls"])
+        .arg(certificates.path("tls"))
         .arg("--data")
         .arg(data.path().join("data"))
         .arg("--mirror")
@@ -72,11 +74,18 @@ fn the_page_is_served_on_an_address_of_its_own() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    let page = ask("/metrics");
+    let (page, ready) = (ask("/metrics"), ask("/ready"));
     server.kill().unwrap();
     server.wait().unwrap();
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     // The two form sets that came with the program, in store and mirror.
     assert!(page.contains("budget_journal_position 2\n") && page.contains("budget_mirror_lag_events 0\n"), "{page}");
     assert!(!page.contains("budget_store_free_bytes -1"), "{page}");
+    for certificate in ["server", "ca"] {
+        let name = format!("budget_certificate_expiry{{certificate=\"{certificate}\"}} ");
+        let until = page.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{page}"));
+        let days = (until.parse::<i64>().unwrap() - crate::tls::now()) / 86_400;
+        assert!((363..=365).contains(&days), "{certificate}: {days}");
+    }
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("ready\n"), "{ready}");
 }

@@ -102,7 +102,16 @@ async fn a_lost_data_directory_comes_back_from_the_mirror_with_the_same_views() 
     let (data, mirror) = (root.path().join("data"), root.path().join("mirror"));
     fs::remove_dir_all(&data).unwrap();
     // A start would be a start from nothing: it is refused, leaves nothing behind, and says what to do.
-    let served = consolidator(&["serve", "--data", path(&data), "--mirror", path(&mirror), "--listen", "127.0.0.1:0"]);
+    let served = consolidator(&[
+        "serve",
+        "--insecure-loopback",
+        "--data",
+        path(&data),
+        "--mirror",
+        path(&mirror),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
     let (text, code) = said(&served);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("STORE_EMPTY") && text.contains("consolidator restore"), "{text}");

@@ -38,7 +38,8 @@ impl Process {
     }
 
     fn serve(data: &Path, listen: &str) -> (Process, String) {
-        let server = Process::start(&["serve", "--listen", listen, "--data", data.to_str().unwrap()]);
+        let server =
+            Process::start(&["serve", "--insecure-loopback", "--listen", listen, "--data", data.to_str().unwrap()]);
         let address = server.line_with("http://");
         (server, address)
     }

@@ -102,14 +102,19 @@ impl TestServer {
     /// On what was opened already.
     pub async fn around((consolidator, writer): (Consolidator, WriterThread)) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        TestServer::behind(Door::insecure(listener).unwrap(), (consolidator, writer))
+    }
+
+    /// Behind a door.
+    pub fn behind(door: Door, (consolidator, writer): (Consolidator, WriterThread)) -> TestServer {
+        let address = format!("{}://{}", door.scheme(), door.address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let served = consolidator.clone();
         let serving = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            grpc::serve(served, Door::insecure(listener).unwrap(), stopped, Duration::from_secs(2)).await.unwrap();
+            grpc::serve(served, door, stopped, Duration::from_secs(2)).await.unwrap();
         });
         TestServer { consolidator, address, stop, serving, writer }
     }
