@@ -92,8 +92,8 @@ struct Globals {
     profile: Option<PathBuf>,
     #[arg(long, global = true, env = "BUDGET_CERT", value_name = "FILE")]
     cert: Option<PathBuf>,
-    #[arg(long, global = true, env = "BUDGET_KEY", value_name = "FILE")]
-    key: Option<PathBuf>,
+    #[arg(long, global = true, env = "BUDGET_CERT_KEY", value_name = "FILE")]
+    cert_key: Option<PathBuf>,
     #[arg(long, global = true, env = "BUDGET_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
     #[arg(long, global = true, value_enum, hide_possible_values = true)]

@@ -138,7 +138,7 @@ pub(super) fn find(globals: &Globals, language: Language) -> Result<Way, Failure
     };
     // The profile's key belongs to the profile's certificate; another one has its own beside it.
     let profiles_own = globals.cert.is_none() && picked.is_none();
-    let key = globals.key.clone().or_else(|| profile.path(profile.key.as_ref()).filter(|_| profiles_own));
+    let key = globals.cert_key.clone().or_else(|| profile.path(profile.key.as_ref()).filter(|_| profiles_own));
     let stem = certificate.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let key = key.unwrap_or_else(|| certificate.with_file_name(format!("{stem}-key.pem")));
     let ca = globals.ca.clone().or_else(|| profile.path(profile.ca.as_ref()));

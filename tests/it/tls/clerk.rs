@@ -19,7 +19,7 @@ impl Desk {
 
     async fn run(&self, line: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
-        for name in ["BUDGET_PROFILE", "BUDGET_SERVER", "BUDGET_AS", "BUDGET_CERT", "BUDGET_KEY", "BUDGET_CA"] {
+        for name in ["BUDGET_PROFILE", "BUDGET_SERVER", "BUDGET_AS", "BUDGET_CERT", "BUDGET_CERT_KEY", "BUDGET_CA"] {
             command.env_remove(name);
         }
         command.env("HOME", self.home.path()).env_remove("XDG_CONFIG_HOME").env("LANG", "en_US.UTF-8");
@@ -127,7 +127,7 @@ async fn what_goes_wrong_on_the_way_is_said_in_words() {
         ("no certificate", more(vec![], &["--server", &by_name]), 2, "asks for a certificate", "要有证书"),
         ("no such file", at(&by_name, "/nowhere.pem"), 1, "is not there", "不存在"),
         ("a key", at(&by_name, &key), 1, "holds no certificate", "没有可用的证书"),
-        ("open key", more(at(&by_name, &good), &["--key", text(&open_key)]), 1, "chmod 600", "chmod 600"),
+        ("open key", more(at(&by_name, &good), &["--cert-key", text(&open_key)]), 1, "chmod 600", "chmod 600"),
         ("another's", more(at(&by_name, &good), &["--as", "407/department"]), 2, "--as says", "--as 说的是"),
         ("profile", more(vec![], &["--profile", text(&nothing)]), 2, "can't be read", "读不懂"),
     ];
