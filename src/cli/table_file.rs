@@ -64,10 +64,17 @@ impl<const N: usize> TableFile<N> {
                 *cell = place.and_then(|place| record.get(place)).unwrap_or("").to_owned();
             }
             rows.push(row);
-            lines.push(record.position().map_or(0, csv::Position::line));
+            lines.push(record.position().map_or(0, |at| line_of(text, at)));
         }
         Ok(TableFile { bytes, rows, lines })
     }
+}
+
+/// The line that a record begins in: the reader counts blank lines in front of it as its own.
+fn line_of(text: &str, at: &csv::Position) -> u64 {
+    let from = usize::try_from(at.byte()).ok().and_then(|byte| text.as_bytes().get(byte..)).unwrap_or(&[]);
+    let blank = from.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    at.line() + blank.filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// The answer to a request with a key: if it is one, the attempt is over.
@@ -103,6 +110,12 @@ mod tests {
     fn columns_are_found_by_name() {
         let file = read("\u{feff}name,code\n甲 , 1\n").unwrap();
         assert_eq!(file.rows, [["1".to_owned(), "甲".to_owned()]]);
+    }
+
+    #[test]
+    fn each_row_knows_its_line() {
+        let file = read("code,name\r\n1,甲\r\n\r\n\n2,\"乙\n丙\"\n3,丁").unwrap();
+        assert_eq!(file.lines, [2, 5, 7]);
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(super) fn counts(counts: &Counts) -> api::StandingCounts {
         wait_for_department: number(counts.waiting_for(Turn::Department)),
         wait_for_bureau: number(counts.waiting_for(Turn::Bureau)),
         wait_for_nobody: number(counts.waiting_for(Turn::Nobody)),
+        over_ceiling: number(counts.over_ceiling()),
         ..api::StandingCounts::default()
     }
 }
@@ -79,6 +80,7 @@ pub(super) fn line(line: &StatusLine) -> api::StatusLine {
         refused: u32::try_from(line.refused).unwrap_or(u32::MAX),
         refused_position,
         refused_time_ms: refused_time.0,
+        over_ceiling: line.over_ceiling,
         ..api::StatusLine::default()
     }
 }

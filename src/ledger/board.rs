@@ -58,6 +58,8 @@ pub struct StatusLine {
     pub refused: usize,
     /// Position and time of the last refused attempt, if it came after the version that counts.
     pub refused_since: Option<(Position, Timestamp)>,
+    /// Whether what counts is above a hard ceiling, which was cut after it had been filed.
+    pub over_ceiling: bool,
 }
 
 /// How many of the units expected at or below a node stand where.
@@ -65,6 +67,7 @@ pub struct StatusLine {
 pub struct Counts {
     standings: BTreeMap<Standing, usize>,
     turns: BTreeMap<Turn, usize>,
+    over_ceiling: usize,
 }
 
 impl Counts {
@@ -78,6 +81,11 @@ impl Counts {
         self.turns.get(&turn).copied().unwrap_or(0)
     }
 
+    /// How many are above a ceiling.
+    pub fn over_ceiling(&self) -> usize {
+        self.over_ceiling
+    }
+
     /// How many are expected.
     pub fn expected(&self) -> usize {
         self.standings.values().sum()
@@ -86,12 +94,14 @@ impl Counts {
     fn add(&mut self, line: &StatusLine) {
         *self.standings.entry(line.standing).or_default() += 1;
         *self.turns.entry(line.turn).or_default() += 1;
+        self.over_ceiling += usize::from(line.over_ceiling);
     }
 
     fn take_off(&mut self, line: &StatusLine) {
         for count in [self.standings.get_mut(&line.standing), self.turns.get_mut(&line.turn)].into_iter().flatten() {
             *count = count.saturating_sub(1);
         }
+        self.over_ceiling = self.over_ceiling.saturating_sub(usize::from(line.over_ceiling));
     }
 }
 
@@ -174,8 +184,10 @@ fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node) -> StatusLin
         Turn::Bureau => Some(BUREAU.into()),
         Turn::Nobody => None,
     };
+    let over_ceiling = state.control(scope.year, scope.round).is_some_and(|book| book.is_over(tree, &unit.code));
     StatusLine {
         unit: unit.clone(),
+        over_ceiling,
         standing,
         turn,
         waits_for,
@@ -268,5 +280,10 @@ fn units_changed(before: &State, now: &State, scope: &Scope) -> BTreeSet<UnitCod
         DiffItem::Update { new: (slot, _), .. } => slot,
     });
     let of_scope = |slot: &&Slot| (slot.year, slot.round) == (scope.year, scope.round);
-    slots.filter(of_scope).map(|slot| slot.unit.clone()).collect()
+    let mut units: BTreeSet<UnitCode> = slots.filter(of_scope).map(|slot| slot.unit.clone()).collect();
+    let book = |state: &State| state.control(scope.year, scope.round).cloned().unwrap_or_default();
+    if let Some(tree) = now.tree(scope.year) {
+        units.extend(book(before).over_changed(&book(now), tree));
+    }
+    units
 }

@@ -8,9 +8,10 @@
 //!
 //! A line is there only for cells that some node at or above has a ceiling on. Who may change what: `decide/control.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, Vector};
 
 use super::Position;
@@ -268,6 +269,22 @@ impl ControlBook {
         }
         found.sort_by(|a, b| a.unit.cmp(&b.unit));
         found
+    }
+
+    /// The units that are above a ceiling in this book or in a later one and may not be in the other. Costs what differs.
+    pub(super) fn over_changed(&self, later: &ControlBook, tree: &UnitTree) -> BTreeSet<UnitCode> {
+        let mut units = BTreeSet::new();
+        for item in self.nodes.diff(&later.nodes) {
+            let (node, lines) = match item {
+                DiffItem::Add(node, lines) | DiffItem::Remove(node, lines) => (node, [Some(lines), None]),
+                DiffItem::Update { old: (node, old), new: (_, new) } => (node, [Some(old), Some(new)]),
+            };
+            for line in lines.into_iter().flatten().flat_map(|lines| lines.iter()) {
+                let over = [self, later].map(|book| book.over(tree, node, &line.cell));
+                units.extend(over.into_iter().flatten().map(|over| over.unit));
+            }
+        }
+        units
     }
 
     /// Puts changed ceilings in force.

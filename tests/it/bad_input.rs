@@ -108,7 +108,7 @@ impl Scene {
             let within = api::Scope { form_set: self.form.id.to_string(), ..scope(node) };
             let request = api::ViewRequest { scope: Some(within), tables: Vec::new(), children: true };
             let mut view = bureau.consolidation().view(request).await.unwrap().into_inner();
-            view.position = 0;
+            (view.position, view.time_ms) = (0, 0);
             views.push(view);
         }
         let mut ceilings = bureau

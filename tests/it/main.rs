@@ -7,6 +7,7 @@ mod architecture;
 mod as_of;
 mod bad_input;
 mod checks;
+mod control_cli;
 mod control_laws;
 mod control_model;
 mod control_pool;
