@@ -161,6 +161,20 @@ pub(crate) async fn view(channel: &Channel, tables: &[String], filings: usize) -
     start.elapsed()
 }
 
+/// The same so many positions ago.
+pub(crate) async fn view_before(channel: &Channel, tables: &[String], ago: u64) -> Duration {
+    let ask = async |as_of| {
+        let scope = everything().map(|scope| api::Scope { as_of, ..scope });
+        let message = api::ViewRequest { scope, tables: tables.to_vec(), children: false };
+        consolidation(channel).view(request("budget://0/bureau", message)).await.expect("a view").into_inner()
+    };
+    let position = ask(None).await.position - ago;
+    let start = Instant::now();
+    let as_of = api::AsOf { moment: Some(api::as_of::Moment::Position(position)) };
+    assert_eq!(ask(Some(as_of)).await.position, position);
+    start.elapsed()
+}
+
 /// The first page of the list of projects.
 pub(crate) async fn list(channel: &Channel) -> Duration {
     let start = Instant::now();

@@ -159,8 +159,11 @@ async fn size(generator: &Arc<Generator>, units: usize) -> Size {
     }
     let summed = generator.form.tables.iter().filter(|table| table.roll_up == RollUp::Sum);
     let summed: Vec<String> = summed.map(|table| table.id.to_string()).collect();
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS {
         size.views.push(client::view(&channel, &summed, units).await);
+        // Each time another one, so that none is at hand; the small size has no more than half its events.
+        let ago = 1 + (look as u64 * 29) % (units as u64 / 2).min(230);
+        size.past_views.push(client::view_before(&channel, &summed, ago).await);
         size.pages.push(client::list(&channel).await);
     }
     size.memory = server.peak_memory();

@@ -30,6 +30,8 @@ pub(crate) struct Size {
     pub(crate) lines: u64,
     pub(crate) ingest: Vec<Ingest>,
     pub(crate) views: Vec<Duration>,
+    /// As of one of the last positions.
+    pub(crate) past_views: Vec<Duration>,
     pub(crate) pages: Vec<Duration>,
     /// Bytes that the filings take.
     pub(crate) disk: u64,
@@ -166,6 +168,15 @@ impl fmt::Display for Report {
                 format!("**{p50}**"),
                 targets.0,
                 targets.1,
+            )?;
+        }
+        for size in &self.sizes {
+            let (now, past) = (percentile(&size.views, 50), percentile(&size.past_views, 50));
+            row(
+                format!("– as of one of the last positions at {} units, p50, against now", size.units),
+                format!("{}, **{:.1}×**", ms(past), past.as_secs_f64() / now.as_secs_f64()),
+                "10×",
+                "",
             )?;
         }
         let at = |units: usize| self.sizes.iter().find(|size| size.units == units);

@@ -9,9 +9,10 @@ use super::notes::{Note, counts, headroom, judgement_json, list};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::words::{
-    grouped, hex, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs,
+    grouped, hex, kind_code, kind_name, parse_moment, round_code, round_name, say, short_digest, time,
+    time_for_programs,
 };
-use super::{node_title, rule_finding, rules};
+use super::{Moment, Times, actor, cell_history, node_title, rule_finding, rules};
 use crate::budget::form_set::FormSet;
 use crate::proto::api::journal_event::Event;
 use crate::proto::api::{self, JournalEvent, Verdict};
@@ -22,7 +23,24 @@ const PAGE_EVENTS: u32 = 1_000;
 /// What `history` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    #[arg(default_value = "", hide_default_value = true)]
     pub(super) node: String,
+    #[arg(long, value_name = "TABLE/ROW/COLUMN")]
+    pub(super) cell: Option<String>,
+    #[arg(long, value_name = "NODE/ROLE", conflicts_with = "cell")]
+    pub(super) by: Option<String>,
+    #[arg(long = "kind", value_name = "KIND", conflicts_with = "cell")]
+    pub(super) event_kinds: Vec<String>,
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "cell")]
+    pub(super) since: Option<api::AsOf>,
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "cell")]
+    pub(super) until: Option<api::AsOf>,
+    #[command(flatten)]
+    pub(super) times: Times,
+    #[command(flatten)]
+    pub(super) moment: Moment,
+    #[arg(long, value_name = "ID")]
+    pub(super) form_set: Option<String>,
 }
 
 /// Runs `history`.
@@ -30,6 +48,15 @@ pub struct Args {
 /// # Errors
 /// A refusal, or a server that can't be reached.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    let some = args.by.is_some() || !args.event_kinds.is_empty() || args.since.is_some() || args.until.is_some();
+    match &args.cell {
+        Some(cell) => cell_history::of_cell(&args, cell, settings).await,
+        None if some || args.node.is_empty() => events(args, settings).await,
+        None => of_unit(args, settings).await,
+    }
+}
+
+async fn of_unit(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
     let mut events = Vec::new();
     let mut page_token = String::new();
@@ -43,6 +70,43 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
             return Ok(settings.answer(&history));
         }
         page_token = page.next_page_token;
+    }
+}
+
+/// The journal, or some of it.
+async fn events(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    use api::as_of::Moment::{Position, TimeMs};
+    let client = Client::connect(settings).await?;
+    let moment = |moment: Option<api::AsOf>| moment.and_then(|as_of| as_of.moment);
+    let mut request = api::ListEventsRequest {
+        page_size: PAGE_EVENTS,
+        actor: actor(args.by.as_deref(), settings)?.map_or_else(String::new, |actor| actor.to_string()),
+        kinds: args.event_kinds.clone(),
+        unit: args.node.clone(),
+        ..api::ListEventsRequest::default()
+    };
+    match moment(args.since) {
+        Some(Position(position)) => request.from_position = position,
+        Some(TimeMs(ms)) => request.from_time_ms = ms,
+        None => {}
+    }
+    let mut last = u64::MAX;
+    match moment(args.until) {
+        Some(Position(position)) => last = position,
+        Some(TimeMs(ms)) => request.to_time_ms = ms,
+        None => {}
+    }
+    let mut events = Vec::new();
+    loop {
+        let answer = client.audit().list_events(request.clone()).await;
+        let page = answer.map_err(|status| client.failure(&status))?.into_inner();
+        events.extend(page.events.into_iter().filter(|event| event.position <= last));
+        if page.next_page_token.parse().map_or(true, |at: u64| at >= last) {
+            let forms = form_sets(&client, &events).await;
+            let history = History { unit: args.node, name: String::new(), events, position: page.head, forms };
+            return Ok(settings.answer(&history));
+        }
+        request.page_token = page.next_page_token;
     }
 }
 
@@ -224,7 +288,8 @@ impl Show for History {
     fn text(&self, look: &Look) -> String {
         let language = look.language;
         let unit = node_title(&self.unit, &self.name);
-        let mut out = format!("{}\n", strong(&say(language, "history-title", &[("unit", &unit)])));
+        let title = if unit.is_empty() { "events-title" } else { "history-title" };
+        let mut out = format!("{}\n", strong(&say(language, title, &[("unit", &unit)])));
         out.push_str(&format!("  {}\n", say(language, "as-of", &[("n", &self.position.to_string())])));
         if self.events.is_empty() {
             out.push_str(&format!("  {}\n", label("history-nothing", language)));

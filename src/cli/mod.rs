@@ -11,10 +11,12 @@ mod attempt;
 pub mod audit;
 pub mod backup;
 pub mod ca;
+mod cell_history;
 pub mod check;
 mod client;
 pub mod control;
 pub mod demo;
+pub mod diff;
 pub mod explain;
 mod figures;
 mod filing;
@@ -116,6 +118,7 @@ enum Verb {
     Check(check::Args),
     View(view::Args),
     Trace(trace::Args),
+    Diff(diff::Args),
     Status(status::Args),
     Findings(findings::Args),
     Justify(justify::Args),
@@ -267,6 +270,7 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Check(args) => check::run(&args, settings),
         Verb::View(args) => view::run(args, settings).await,
         Verb::Trace(args) => trace::run(args, settings).await,
+        Verb::Diff(args) => diff::run(args, settings).await,
         Verb::Status(args) => status::run(args, settings).await,
         Verb::Findings(args) => findings::run(args, settings).await,
         Verb::Justify(args) => justify::run(args, settings).await,

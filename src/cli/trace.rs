@@ -1,15 +1,17 @@
 //! `trace`: where a figure comes from, so that a person can add it up on paper.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, alarm, strong};
 use super::settings::Settings;
 use super::view::cell_json;
-use super::words::{grouped, hex, kind_code, kind_name, money, say, time_for_programs, written_scale};
+use super::words::{as_of, grouped, hex, kind_code, kind_name, money, say, time_for_programs, written_scale};
 use super::{Moment, Times, node_title};
 use crate::budget::money::Money;
-use crate::proto::api::{self, ShownCell, TraceElimination, TraceShare};
+use crate::proto::api::{self, ShownCell, TraceElimination, TraceNode, TraceShare};
 use crate::wording::{Language, label};
 
 const PAGE_SHARES: u32 = 1_000;
@@ -37,6 +39,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let scope = args.moment.of(args.times.scope(&args.node, args.form_set.as_deref()));
     let mut shares = Vec::new();
     let mut eliminations = Vec::new();
+    let mut nodes = BTreeMap::new();
     let mut page_token = String::new();
     loop {
         let request = api::TraceRequest {
@@ -48,15 +51,18 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         let page = client.consolidation().trace(request).await.map_err(|status| client.failure(&status))?.into_inner();
         shares.extend(page.shares);
         eliminations.extend(page.eliminations);
+        nodes.extend(page.nodes.into_iter().map(|node| (node.code.clone(), node)));
         if page.next_page_token.is_empty() {
             let trace = Trace {
                 node: args.node,
                 cell: page.cell,
                 title: [page.table_name, page.row_label, page.column_label],
                 figure: page.figure.unwrap_or_default(),
+                moment: as_of(page.position, page.time_ms, args.moment.as_of.is_some(), settings.language),
                 position: page.position,
                 shares,
                 eliminations,
+                nodes,
             };
             let code = u8::from(!trace.adds_up());
             return Ok(Answer { code, ..settings.answer(&trace) });
@@ -74,19 +80,47 @@ pub(super) struct Trace {
     title: [String; 3],
     figure: ShownCell,
     position: u64,
+    /// The position in words.
+    moment: String,
     shares: Vec<TraceShare>,
     eliminations: Vec<TraceElimination>,
+    /// The nodes between, by code.
+    nodes: BTreeMap<String, TraceNode>,
+}
+
+/// What an exact amount adds, or a count where there is none.
+fn added(exact: &str, value: &str) -> Money {
+    money(exact).or_else(|| money(&format!("{value}.00"))).unwrap_or(Money::ZERO)
 }
 
 impl Trace {
-    fn sum(&self) -> Money {
-        let shares: Money = self.shares.iter().filter_map(|share| money(&share.exact)).sum();
-        shares - self.eliminations.iter().filter_map(|eliminated| money(&eliminated.amount)).sum()
+    /// What stands at or below a path adds up to: shares less eliminations.
+    fn sum(&self, path: &[String]) -> Money {
+        let shares = self.shares.iter().filter(|share| share.path.starts_with(path));
+        let taken = self.eliminations.iter().filter(|eliminated| eliminated.path.starts_with(path));
+        let shares: Money = shares.map(|share| added(&share.exact, &share.value)).sum();
+        shares - taken.filter_map(|eliminated| money(&eliminated.amount)).sum()
     }
 
-    /// Whether the shares are the figure, to the 分. Not asked of what is no amount.
+    /// Whether anything here can be added up: amounts and counts, not texts.
+    fn is_sum(&self) -> bool {
+        !self.figure.exact.is_empty() || money(&format!("{}.00", self.figure.value)).is_some()
+    }
+
+    /// Whether the shares are the figure, to the 分, and those below each node between are its figure. Not asked of what
+    /// is no amount.
     fn adds_up(&self) -> bool {
-        self.figure.exact.is_empty() || money(&self.figure.exact) == Some(self.sum())
+        let is = |figure: &ShownCell, sum| added(&figure.exact, &figure.value) == sum;
+        let node = |node: &TraceNode| {
+            let path = self.shares.iter().map(|share| share.path.as_slice()).find(|path| path.contains(&node.code));
+            let end = path.and_then(|path| path.iter().position(|code| *code == node.code));
+            let (Some(path), Some(end), Some(figure)) = (path, end, &node.figure) else { return true };
+            // A unit with others below it stands beside them in its own figure.
+            let own = self.shares.iter().filter(|share| share.unit == node.code && share.path == path[..end]);
+            let own: Money = own.map(|share| added(&share.exact, &share.value)).sum();
+            is(figure, self.sum(&path[..=end]) + own)
+        };
+        !self.is_sum() || (is(&self.figure, self.sum(&[])) && self.nodes.values().all(node))
     }
 
     fn shares(&self, look: &Look) -> String {
@@ -101,7 +135,18 @@ impl Trace {
             .figures(word("head-as-written"))
             .text(word("head-scale"))
             .figures(word("head-exact"));
-        for (at, share) in self.shares.iter().enumerate() {
+        self.below(&[], &mut grid, language);
+        if self.is_sum() {
+            grid.row(sum_row("=", word("head-sum"), &self.sum(&[]), self.figure.exact.is_empty()));
+        }
+        grid.draw(look)
+    }
+
+    /// The shares at a path, then those below it, node by node with a subtotal each.
+    fn below(&self, path: &[String], grid: &mut Grid, language: Language) {
+        let word = |key| label(key, language);
+        let inset = "  ".repeat(path.len());
+        for share in self.shares.iter().filter(|share| share.path == path) {
             let version = share.version.clone().unwrap_or_default();
             let value = match (share.filed, share.value.is_empty()) {
                 (false, _) => word("share-missing").to_owned(),
@@ -109,8 +154,8 @@ impl Trace {
                 (true, false) => grouped(&share.value),
             };
             grid.row(vec![
-                (if at == 0 { "" } else { "+" }).to_owned(),
-                node_title(&share.unit, &share.name),
+                (if grid.is_empty() { "" } else { "+" }).to_owned(),
+                format!("{inset}{}", node_title(&share.unit, &share.name)),
                 kind_name(share.kind, language).to_owned(),
                 version.version.to_string(),
                 version.position.to_string(),
@@ -119,23 +164,76 @@ impl Trace {
                 grouped(&share.exact),
             ]);
         }
-        for eliminated in &self.eliminations {
+        for eliminated in self.eliminations.iter().filter(|eliminated| eliminated.path == path) {
             let facts =
                 [("unit", eliminated.unit.as_str()), ("title", &eliminated.title), ("other", &eliminated.counterparty)];
             let mut row = vec![String::new(); 8];
             "-".clone_into(&mut row[0]);
-            row[1] = say(language, "trace-eliminated", &facts);
+            row[1] = format!("{inset}{}", say(language, "trace-eliminated", &facts));
             row[7] = grouped(&eliminated.amount);
             grid.row(row);
         }
-        if !self.figure.exact.is_empty() {
-            let mut last = vec![String::new(); 8];
-            "=".clone_into(&mut last[0]);
-            word("head-sum").clone_into(&mut last[1]);
-            last[7] = grouped(&self.sum().to_string());
-            grid.row(last);
+        let next = |share: &TraceShare| (share.path.starts_with(path)).then(|| share.path.get(path.len()).cloned());
+        let mut nodes: Vec<String> = self.shares.iter().filter_map(next).flatten().collect();
+        nodes.sort();
+        nodes.dedup();
+        for node in nodes {
+            let below = [path, std::slice::from_ref(&node)].concat();
+            self.below(&below, grid, language);
+            let name = self.nodes.get(&node).map_or("", |node| node.name.as_str());
+            let title = say(language, "trace-subtotal", &[("node", &node_title(&node, name))]);
+            let mut row = sum_row("", &title, &self.sum(&below), self.figure.exact.is_empty());
+            row[1] = format!("{inset}{title}");
+            grid.row(row);
         }
-        grid.draw(look)
+    }
+
+    /// How the figure is made of what was reported, adjusted and eliminated, and between what it lies.
+    fn levels(&self, language: Language) -> String {
+        let mut out = String::new();
+        let figure = &self.figure;
+        if !(figure.adjusted.is_empty() && figure.eliminated.is_empty()) {
+            let shown = |text: &str| grouped(if text.is_empty() { "0.00" } else { text });
+            let facts = [
+                ("reported", shown(&figure.reported)),
+                ("adjusted", shown(&figure.adjusted)),
+                ("eliminated", shown(&figure.eliminated)),
+                ("exact", shown(&figure.exact)),
+            ];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            out.push_str(&format!("  {}\n", say(language, "trace-levels", &facts)));
+        }
+        if let (Some(exact), Some(slack)) = (money(&figure.exact), money(&figure.slack)) {
+            let ends = [exact - slack, exact + slack].map(|end| grouped(&end.to_string()));
+            let facts = [("low", ends[0].as_str()), ("high", &ends[1])];
+            out.push_str(&format!("  {}\n", say(language, "trace-interval", &facts)));
+        }
+        out
+    }
+
+    /// How the rules of the row came out in each filing, where they did not plainly pass.
+    fn verdicts(&self, look: &Look) -> String {
+        let language = look.language;
+        let mut grid = Grid::new()
+            .text(label("head-unit", language))
+            .text(label("head-rule", language))
+            .text(label("head-cell", language))
+            .text("");
+        for share in &self.shares {
+            for verdict in &share.verdicts {
+                let place = [verdict.row.as_str(), &verdict.column].into_iter().filter(|part| !part.is_empty());
+                grid.row(vec![
+                    node_title(&share.unit, &share.name),
+                    verdict.rule.clone(),
+                    place.collect::<Vec<_>>().join("/"),
+                    label(verdict_label(verdict.verdict), language).to_owned(),
+                ]);
+            }
+        }
+        if grid.is_empty() {
+            return String::new();
+        }
+        format!("\n{}\n{}", strong(label("trace-verdicts", language)), grid.draw(look))
     }
 
     fn lines(share: &TraceShare, look: &Look) -> String {
@@ -186,15 +284,42 @@ impl Trace {
     }
 }
 
+fn sum_row(sign: &str, title: &str, sum: &Money, count: bool) -> Vec<String> {
+    let mut row = vec![String::new(); 8];
+    sign.clone_into(&mut row[0]);
+    title.clone_into(&mut row[1]);
+    let text = sum.to_string();
+    row[if count { 5 } else { 7 }] = grouped(if count { text.trim_end_matches(".00") } else { &text });
+    row
+}
+
+fn verdict_label(verdict: i32) -> &'static str {
+    match api::RuleVerdict::try_from(verdict) {
+        Ok(api::RuleVerdict::PassByRounding) => "trace-verdict-rounding",
+        Ok(api::RuleVerdict::Fail) => "trace-verdict-fail",
+        Ok(api::RuleVerdict::NotEvaluable) => "trace-verdict-not-evaluable",
+        Ok(api::RuleVerdict::Pass | api::RuleVerdict::Unspecified) | Err(_) => "trace-verdict-pass",
+    }
+}
+
+fn verdict_code(verdict: i32) -> &'static str {
+    match api::RuleVerdict::try_from(verdict) {
+        Ok(api::RuleVerdict::PassByRounding) => "pass_by_rounding",
+        Ok(api::RuleVerdict::Fail) => "fail",
+        Ok(api::RuleVerdict::NotEvaluable) => "not_evaluable",
+        Ok(api::RuleVerdict::Pass | api::RuleVerdict::Unspecified) | Err(_) => "pass",
+    }
+}
+
 impl Show for Trace {
     fn text(&self, look: &Look) -> String {
         let language = look.language;
         let title: Vec<&str> = self.title.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-        let position = self.position.to_string();
         let facts = [("node", self.node.as_str()), ("title", &title.join(" · ")), ("cell", &self.cell)];
         let mut out = format!("{}\n", strong(&say(language, "trace-title", &facts)));
         out.push_str(&format!("  {}\n", printed(&self.figure, language)));
-        out.push_str(&format!("  {}\n", say(language, "as-of", &[("n", &position)])));
+        out.push_str(&self.levels(language));
+        out.push_str(&format!("  {}\n", self.moment));
         if self.shares.is_empty() {
             out.push_str(&format!("  {}\n", label("trace-nothing", language)));
             return out;
@@ -209,6 +334,7 @@ impl Show for Trace {
         for share in self.shares.iter().filter(|share| !share.lines.is_empty()) {
             out.push_str(&Trace::lines(share, look));
         }
+        out.push_str(&self.verdicts(look));
         out
     }
 
@@ -225,6 +351,11 @@ impl Show for Trace {
             "adds_up": self.adds_up(),
             "shares": self.shares.iter().map(share_json).collect::<Vec<_>>(),
             "eliminations": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
+            "nodes": self.nodes.values().map(|node| json!({
+                "node": node.code,
+                "name": node.name,
+                "figure": node.figure.as_ref().map(cell_json),
+            })).collect::<Vec<_>>(),
         })
     }
 
@@ -277,6 +408,7 @@ fn elimination_json(eliminated: &TraceElimination) -> Value {
         "counterparty": eliminated.counterparty,
         "title": eliminated.title,
         "amount": eliminated.amount,
+        "path": eliminated.path,
     })
 }
 
@@ -302,6 +434,13 @@ fn share_json(share: &TraceShare) -> Value {
         "exact": share.exact,
         "scale": share.scale,
         "lines": lines,
+        "path": share.path,
+        "verdicts": share.verdicts.iter().map(|verdict| json!({
+            "rule": verdict.rule,
+            "row": verdict.row,
+            "column": verdict.column,
+            "verdict": verdict_code(verdict.verdict),
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -320,7 +459,7 @@ mod tests {
             value: value.into(),
             exact: exact.into(),
             scale: "万元.2".into(),
-            lines: vec![],
+            ..TraceShare::default()
         }
     }
 
@@ -339,6 +478,8 @@ mod tests {
             title: ["甲表".into(), "合计".into(), "合计".into()],
             figure: ShownCell { value: "4.00".into(), exact: exact.into(), ..ShownCell::default() },
             position: 9,
+            moment: as_of(9, 0, false, Language::Chinese),
+            nodes: BTreeMap::new(),
             shares: vec![
                 share("407001", "1.50", "15000.00"),
                 TraceShare { lines, ..share("407002", "2.50", "25000.00") },

@@ -141,17 +141,28 @@ impl Consolidator {
         .await
     }
 
-    /// Does work that reads much of the journal, off the threads that serve, one such work at a time.
+    /// Goes on from a snapshot to a later position, event by event, off the threads that serve and in turn with other long
+    /// folds. `seen` is told each event with the snapshot behind it and keeps what it wants in `T`, until it says that it
+    /// has seen enough. Where it ended is kept, for whoever goes on from there.
     ///
     /// # Errors
-    /// Those of the work.
-    pub async fn in_turn<T: Send + 'static>(
+    /// Those of `seen`, or a fault.
+    pub async fn walk<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Remark> + Send + 'static,
+        from: Snapshot,
+        to: Position,
+        mut kept: T,
+        mut seen: impl FnMut(&mut T, &Envelope, &Snapshot) -> Result<bool, Remark> + Send + 'static,
     ) -> Result<T, Remark> {
         let turn = self.shared.past_states.turn.acquire().await;
         let _turn = turn.map_err(|_| Remark::new(Reason::StoreStopped).with("what", "fold"))?;
-        blocking(work).await
+        let shared = self.shared.clone();
+        blocking(move || {
+            let end = from.walk(to, |envelope, at| seen(&mut kept, envelope, at))?;
+            shared.past_states.keep(&end.state);
+            Ok(kept)
+        })
+        .await
     }
 }
 
@@ -163,7 +174,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Remark> + 
 
 impl Snapshot {
     /// The last position that was logged at a time or before.
-    fn position_at(&self, time: Timestamp) -> Result<Position, Remark> {
+    ///
+    /// # Errors
+    /// `TIME_BEFORE_JOURNAL`, or a fault.
+    pub fn position_at(&self, time: Timestamp) -> Result<Position, Remark> {
         // Times never go back, so there is one place where they pass the one that is asked for.
         let (mut before, mut after) = (0, self.state.position + 1);
         while after - before > 1 {
@@ -177,29 +191,34 @@ impl Snapshot {
         Err(Remark::new(Reason::TimeBeforeJournal).with("time", time).with("first", first))
     }
 
-    /// Goes on from this snapshot to a later one, event by event: `seen` is told each event with the snapshot behind it,
-    /// until it says that it has seen enough.
-    ///
-    /// # Errors
-    /// Those of `seen`, or a fault.
-    pub fn walk(
+    /// Before the first event.
+    pub fn beginning(self) -> Snapshot {
+        Snapshot { state: Arc::default(), ..self }
+    }
+
+    /// As it was when this was asked for.
+    pub fn of_today(self) -> Snapshot {
+        Snapshot { state: self.today.clone(), ..self }
+    }
+
+    fn walk(
         self,
         to: Position,
         mut seen: impl FnMut(&Envelope, &Snapshot) -> Result<bool, Remark>,
-    ) -> Result<(), Remark> {
+    ) -> Result<Snapshot, Remark> {
         let mut at = self;
         let journal: Arc<dyn Journal> = at.journal.clone();
         for record in journal.scan(at.state.position + 1) {
             let (position, bytes) = record.map_err(store_fault)?;
             if position > to {
-                return Ok(());
+                break;
             }
             let record = Record::decode(position, &bytes)?;
             super::fold_one(Arc::make_mut(&mut at.state), journal.as_ref(), &record)?;
             if !seen(&record.envelope, &at)? {
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        Ok(at)
     }
 }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::limits;
 use super::status::status;
-use super::{findings, identity, look, proof};
+use super::{cell_history, events, findings, identity, look, proof};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
@@ -23,7 +23,7 @@ const PIECES_WAITING_MAX: usize = 4;
 pub(super) struct Audit(pub(super) Consolidator);
 
 /// An event for a reader; `unit` leaves only that unit's figures in an issue of control figures.
-fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
+pub(super) fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
     use api::journal_event::Event as Wire;
     let event = match &envelope.event {
         Event::Submitted(submitted) => Wire::Submitted(api::SubmittedEvent {
@@ -225,13 +225,14 @@ impl api::audit_service_server::AuditService for Audit {
         if !may(&actor, Operation::Read, BUREAU, None) {
             return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", BUREAU)));
         }
-        let snapshot = self.0.snapshot();
-        let head = snapshot.state.position;
-        let from = request.from_position.max(1);
-        let count = limits::page_size(request.page_size) as u64;
-        let to = from.saturating_add(count).min(head.saturating_add(1));
-        let events = (from..to).map(|position| snapshot.event(position).map(|event| event_out(&event, None)));
-        let events = events.collect::<Result<Vec<_>, _>>().map_err(status)?;
-        Ok(Response::new(api::ListEventsResponse { events, head }))
+        events::list(&self.0.snapshot(), &request).map(Response::new).map_err(status)
+    }
+
+    async fn get_cell_history(
+        &self,
+        request: Request<api::GetCellHistoryRequest>,
+    ) -> Result<Response<api::GetCellHistoryResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        cell_history::of_cell(&self.0, &actor, request.into_inner()).await.map(Response::new).map_err(status)
     }
 }

@@ -10,10 +10,10 @@ use super::limits;
 use super::rule_finding::{self, Wording};
 use super::status::status;
 use super::watch::{Stopping, WatchStream, Watches};
-use super::{identity, look};
-use crate::budget::cell::{Cell, CellAddress};
-use crate::budget::form_set::{Column, FormSet, RollUp, Table};
-use crate::budget::money::{Money, Scale, Total};
+use super::{diff, identity, look, trace};
+use crate::budget::cell::Cell;
+use crate::budget::form_set::{Column, FormSet, Table};
+use crate::budget::money::{Money, Total};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::budget::rule::Verdict;
@@ -77,7 +77,7 @@ fn table_out(table: &Table, rows: Vec<api::ShownRow>) -> api::ShownTable {
 }
 
 /// A cell as it was filed.
-fn filed_cell(cell: &Cell) -> api::ShownCell {
+pub(super) fn filed_cell(cell: &Cell) -> api::ShownCell {
     let amount = cell.amount();
     let slack = amount.map_or(Money::ZERO, |amount| amount.scale.half_quantum());
     api::ShownCell {
@@ -89,7 +89,7 @@ fn filed_cell(cell: &Cell) -> api::ShownCell {
 }
 
 /// A cell as it was summed.
-fn summed_cell(column: &Column, posted: &Posted) -> api::ShownCell {
+pub(super) fn summed_cell(column: &Column, posted: &Posted) -> api::ShownCell {
     let sum = posted.consolidated();
     // What is taken off shows even where nobody has filed the cell: nothing is dropped on the way to a total.
     if sum.parts == 0 && posted.eliminated.parts == 0 {
@@ -164,7 +164,7 @@ fn shown_table(view: &NodeView, index: usize) -> api::ShownTable {
 }
 
 /// The indexes of the tables asked for; of all if none are.
-fn wanted(form: &FormSet, ids: &[String]) -> Result<Vec<usize>, Remark> {
+pub(super) fn wanted(form: &FormSet, ids: &[String]) -> Result<Vec<usize>, Remark> {
     if ids.is_empty() {
         // What nobody files is there for rules to ask, and never has anything to show.
         let filed = form.tables.iter().enumerate().filter(|(_, table)| !table.filed_by.is_empty());
@@ -272,79 +272,6 @@ fn rows_out(
     Ok(api::ListRowsResponse { table: Some(table_out(table, rows)), next_page_token, position: state.position })
 }
 
-fn trace_out(snapshot: &Snapshot, scope: &Scope, request: &api::TraceRequest) -> Result<api::TraceResponse, Remark> {
-    let state = &snapshot.state;
-    let address = CellAddress::parse(&request.cell).ok_or_else(|| convert::bad("cell", &request.cell))?;
-    let view = view::view(state, scope, snapshot)?;
-    let form = view.form.as_ref();
-    let unknown = || Remark::new(Reason::UnknownCell).with("cell", &address).with("form_set", &form.id);
-    let (index, table) = form.table(&address.table).ok_or_else(unknown)?;
-    let column_at = table.column(&address.column).ok_or_else(unknown)?;
-    let column = &table.columns[column_at];
-    if form.cell(&address).is_none() && !(table.roll_up == RollUp::List && address.row == SUBTOTAL_ROW) {
-        return Err(unknown());
-    }
-    let summed_row =
-        table.roll_up == RollUp::Sum || table.total_row() == Some(&address.row) || address.row == SUBTOTAL_ROW;
-    if view.filing.is_none() && (table.roll_up == RollUp::None || !summed_row || !column.kind.adds_up()) {
-        return Err(Remark::new(Reason::NotSummed).with("cell", &address).with("table", &table.name));
-    }
-    let size = limits::page_size(request.page_size);
-    let (shares, more) = view::trace(state, scope, &address, &request.page_token, size, snapshot)?;
-    let last = shares.last().map(|share| share.unit.code.to_string());
-    // A leaf has nothing below it to eliminate, and its figure is as it was filed.
-    let first_page = request.page_token.is_empty() && view.filing.is_none();
-    let eliminations = if first_page { view::eliminations(state, scope, &address) } else { Vec::new() };
-    let filed = view.filing.as_ref().and_then(|(_, submission)| submission.cell(form, &address)).map(filed_cell);
-    let figure = filed.unwrap_or_else(|| {
-        let row = view.row(index, &address.row);
-        row.get(column_at).map_or_else(api::ShownCell::default, |posted| summed_cell(column, posted))
-    });
-    Ok(api::TraceResponse {
-        cell: address.to_string(),
-        table_name: table.name.clone(),
-        row_label: form.row_label(table, &address.row).to_owned(),
-        column_label: column.label.clone(),
-        figure: Some(figure),
-        shares: shares.iter().map(share_out).collect(),
-        next_page_token: if more { last.unwrap_or_default() } else { String::new() },
-        position: state.position,
-        eliminations: eliminations.iter().map(elimination).collect(),
-    })
-}
-
-fn elimination(elimination: &view::Elimination) -> api::TraceElimination {
-    api::TraceElimination {
-        unit: elimination.unit.to_string(),
-        counterparty: elimination.counterparty.to_string(),
-        title: elimination.title.clone(),
-        amount: elimination.amount.to_string(),
-    }
-}
-
-fn share_out(share: &view::Share) -> api::TraceShare {
-    let exact = |cell: &Cell| cell.amount().map_or_else(String::new, |amount| amount.value.to_string());
-    let scale = share.cell.as_ref().and_then(Cell::amount).map(|amount| amount.scale);
-    let line = |line: &view::Line| api::TraceLine {
-        row: line.row.to_string(),
-        label: line.label.clone(),
-        value: line.cell.to_string(),
-        exact: exact(&line.cell),
-        minus: line.minus,
-    };
-    api::TraceShare {
-        unit: share.unit.code.to_string(),
-        name: share.unit.name.clone(),
-        kind: convert::kind_out(share.kind),
-        version: Some(convert::version_out(&share.version)),
-        filed: share.cell.is_some(),
-        value: share.cell.as_ref().map_or_else(String::new, Cell::to_string),
-        exact: share.cell.as_ref().map_or_else(String::new, exact),
-        scale: scale.map_or_else(String::new, |scale: Scale| scale.to_string()),
-        lines: share.lines.iter().map(line).collect(),
-    }
-}
-
 #[tonic::async_trait]
 impl api::consolidation_service_server::ConsolidationService for Consolidation {
     type WatchStream = WatchStream;
@@ -373,8 +300,13 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     }
 
     async fn trace(&self, request: Request<api::TraceRequest>) -> Result<Response<api::TraceResponse>, Status> {
-        let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
-        trace_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
+        let actor = identity::actor(&request).map_err(status)?;
+        trace::answer(&self.consolidator, &actor, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn diff(&self, request: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        diff::answer(&self.consolidator, &actor, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn get_status_board(

@@ -11,10 +11,13 @@
 pub mod access;
 mod audit;
 mod board;
+mod cell_history;
 mod consolidation;
 mod control_figure;
 mod convert;
+mod diff;
 pub mod door;
+mod events;
 mod explained;
 mod findings;
 mod gate;
@@ -27,6 +30,7 @@ mod rule_finding;
 mod status;
 mod submission;
 pub mod tls;
+mod trace;
 mod watch;
 
 use std::future::Future;

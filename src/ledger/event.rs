@@ -65,6 +65,10 @@ pub struct Envelope {
     pub event: Event,
 }
 
+/// The stable names of what can happen.
+pub const KINDS: [&str; 7] =
+    ["form_set_published", "units_imported", "control_issued", "submitted", "refused", "justified", "tail_given_up"];
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -109,6 +113,19 @@ impl Event {
             | Event::Refused(_)
             | Event::Justified(_)
             | Event::TailGivenUp(_) => None,
+        }
+    }
+
+    /// What happened, by a stable name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::FormSetPublished(_) => "form_set_published",
+            Event::UnitsImported(_) => "units_imported",
+            Event::ControlIssued(_) => "control_issued",
+            Event::Submitted(_) => "submitted",
+            Event::Refused(_) => "refused",
+            Event::Justified(_) => "justified",
+            Event::TailGivenUp(_) => "tail_given_up",
         }
     }
 

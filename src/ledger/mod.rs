@@ -11,12 +11,14 @@ pub mod actor;
 pub mod board;
 pub mod checkpoint;
 pub mod checks;
+pub mod compare;
 pub mod control;
 pub mod decide;
 pub mod event;
 pub mod image;
 pub mod receipt;
 pub mod state;
+pub mod trace;
 pub mod tree;
 pub mod view;
 

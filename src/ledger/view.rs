@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use super::Contents;
 use super::state::{Book, BookKey, Filings, State, Version};
-use crate::budget::cell::{Cell, CellAddress, RowKey};
-use crate::budget::form_set::{FormSet, RollUp, Rows, Table};
+use crate::budget::cell::{CellAddress, RowKey};
+use crate::budget::form_set::{FormSet, RollUp, Rows};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::{Sum, Totals};
 use crate::budget::rule::{Checked, Consolidated, SumRow};
-use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitCode};
-use crate::budget::unit_tree::{Node, UnitTree};
+use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
+use crate::budget::unit_tree::UnitTree;
 
 /// The figures of one node: its own filing, or the sums of those below it.
 #[derive(Debug)]
@@ -56,7 +56,8 @@ impl Posted {
 }
 
 impl NodeView {
-    fn of_filing(form: Arc<FormSet>, tree_version: u32, version: Version, submission: Arc<Submission>) -> NodeView {
+    /// The figures of one filing, whether it counts or not.
+    pub fn of_filing(form: Arc<FormSet>, tree_version: u32, version: Version, submission: Arc<Submission>) -> NodeView {
         let reported = Arc::new(Totals::of(&form, [submission.as_ref()]));
         NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: Some((version, submission)) }
     }
@@ -252,7 +253,7 @@ fn default_form(state: &State, tree: &UnitTree, scope: &Scope) -> Result<Arc<For
     }
 }
 
-fn form_of(state: &State, version: &Version) -> Result<Arc<FormSet>, Remark> {
+pub(super) fn form_of(state: &State, version: &Version) -> Result<Arc<FormSet>, Remark> {
     state
         .form_set_version(&version.form_set)
         .cloned()
@@ -279,124 +280,6 @@ pub fn reported(state: &State, slot: &Slot, cell: &CellAddress) -> Option<Money>
     let mut sums = sums.map(|(key, _)| state.reported(key.year, key.round, key.layout, &slot.unit, cell)).peekable();
     sums.peek()?;
     Some(sums.sum())
-}
-
-/// One submission's share of a figure.
-#[derive(Debug)]
-pub struct Share {
-    /// Who filed it.
-    pub unit: Node,
-    /// Unit or difference form.
-    pub kind: Kind,
-    /// The version that counts.
-    pub version: Version,
-    /// What stands in the cell; `None` if its row or table was not filed.
-    pub cell: Option<Cell>,
-    /// The lines below the cell, down to the ones that add up no others.
-    pub lines: Vec<Line>,
-}
-
-/// A line of a filing behind a figure.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Row key.
-    pub row: RowKey,
-    /// Its label.
-    pub label: String,
-    /// What stands in the column.
-    pub cell: Cell,
-    /// Whether it is taken off.
-    pub minus: bool,
-}
-
-/// Where the figure of a cell comes from: the share of each submission below the node, sorted by unit,
-/// from the first unit after `after`, at most `limit`. Also says whether there are more.
-///
-/// # Errors
-/// As [`view`], and `UNKNOWN_CELL`.
-pub fn trace(
-    state: &State,
-    scope: &Scope,
-    address: &CellAddress,
-    after: &str,
-    limit: usize,
-    contents: &dyn Contents,
-) -> Result<(Vec<Share>, bool), Remark> {
-    let tree = tree(state, scope)?;
-    let mut shares = Vec::new();
-    let mut codes: Vec<&str> =
-        tree.nodes().map(|node| node.code.as_str()).filter(|code| tree.is_within(code, &scope.node)).collect();
-    codes.retain(|code| *code > after);
-    for code in codes {
-        let Some(node) = tree.node(code) else { continue };
-        for kind in [Kind::Unit, Kind::Difference] {
-            let Some(version) = state.filings(&scope.slot(code, kind)).and_then(Filings::latest) else { continue };
-            let form = form_of(state, version)?;
-            if scope.form_set.as_ref().is_some_and(|id| form.id != id) {
-                continue;
-            }
-            if shares.len() == limit {
-                return Ok((shares, true));
-            }
-            let (table_index, table, column) = form
-                .table(&address.table)
-                .and_then(|(index, table)| Some((index, table, table.column(&address.column)?)))
-                .ok_or_else(|| Remark::new(Reason::UnknownCell).with("cell", address).with("form_set", &form.id))?;
-            let submission = contents.submission(version.position)?;
-            let filed = submission.table(table_index);
-            let cell = filed.and_then(|filed| filed.row(&address.row)).and_then(|row| row.cells.get(column)).cloned();
-            let lines = filed.map_or_else(Vec::new, |filed| lines_below(&form, table, filed, &address.row, column));
-            shares.push(Share { unit: node.clone(), kind, version: version.clone(), cell, lines });
-        }
-    }
-    Ok((shares, false))
-}
-
-/// The lines below a row, down to those that add up no others; those with nothing in the column are left out.
-fn lines_below(form: &FormSet, table: &Table, filed: &FiledTable, row: &str, column: usize) -> Vec<Line> {
-    let mut found: Vec<(&str, bool)> = Vec::new();
-    match &table.rows {
-        Rows::Record => {}
-        Rows::Fixed { rows, .. } => {
-            let mut open: Vec<(usize, bool)> =
-                rows.iter().position(|r| r.key == row).map(|at| (at, false)).into_iter().collect();
-            // A form set has no cycles, so this ends; the bound is for sums that name one row many times.
-            while let Some((at, minus)) = open.pop() {
-                if found.len() > rows.len() {
-                    break;
-                }
-                if rows[at].parts.is_empty() && rows[at].key != row {
-                    found.push((&rows[at].key, minus));
-                }
-                open.extend(rows[at].parts.iter().rev().map(|part| (part.row, minus != part.minus)));
-            }
-        }
-        Rows::Keyed { .. } => {
-            let is_total = table.total_row() == Some(row);
-            let keys: Vec<&str> =
-                filed.rows().iter().map(|r| r.key.as_str()).filter(|key| table.total_row() != Some(key)).collect();
-            let coded = form.code_axis(table).is_some();
-            let below = |key: &str, above: &str| coded && key.len() > above.len() && key.starts_with(above);
-            found.extend(
-                keys.iter()
-                    .filter(|key| is_total || below(key, row))
-                    .filter(|key| !keys.iter().any(|other| below(other, key)))
-                    .map(|key| (*key, false)),
-            );
-        }
-    }
-    let line = |(key, minus): (&str, bool)| {
-        let cells = &filed.row(key)?.cells;
-        let cell = cells.get(column)?.clone();
-        let named =
-            cells.iter().zip(&table.columns).find(|(c, _)| matches!(c, Cell::Text(_))).map(|(c, _)| c.to_string());
-        let label = match form.row_label(table, key) {
-            "" => named.unwrap_or_default(),
-            label => label.to_owned(),
-        };
-        (!cell.is_blank()).then(|| Line { row: key.into(), label, cell, minus })
-    };
-    found.into_iter().filter_map(line).collect()
 }
 
 /// What became of an internal transfer.
@@ -457,49 +340,6 @@ pub fn transfers(state: &State, scope: &Scope) -> Vec<InternalTransfer> {
                 other: other.map(|other| other.amount),
                 standing,
             });
-        }
-    }
-    found
-}
-
-/// What one side of an eliminated transfer takes off a cell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Elimination {
-    /// The unit in whose figure the money stands.
-    pub unit: UnitCode,
-    /// The other side.
-    pub counterparty: UnitCode,
-    /// What the unit calls it.
-    pub title: String,
-    /// How much.
-    pub amount: Money,
-}
-
-/// What internal transfers between units below a node take off a cell, both sides of each pair apart.
-pub fn eliminations(state: &State, scope: &Scope, address: &CellAddress) -> Vec<Elimination> {
-    let Some(tree) = state.tree(scope.year) else { return Vec::new() };
-    let inside = |code: &str| tree.contains(code) && tree.is_within(code, &scope.node);
-    let mut found = Vec::new();
-    for ((year, round, unit), stated) in &state.transfers {
-        let Some(rules) = &stated.form.transfers else { continue };
-        let named = scope.form_set.as_ref().is_none_or(|id| stated.form.id == id);
-        if (*year, *round) != (scope.year, scope.round) || !inside(unit) || !named {
-            continue;
-        }
-        let Some((table, definition)) = stated.form.table(&address.table) else { continue };
-        let Some(column) = definition.column(&address.column) else { continue };
-        for transfer in stated.transfers.iter().filter(|transfer| inside(&transfer.counterparty)) {
-            let other = state.counterpart(*year, *round, unit, &stated.form, transfer);
-            if other.is_none_or(|other| other.amount != transfer.amount) {
-                continue;
-            }
-            let tables = rules.elimination(&stated.form, transfer);
-            let taken = tables.iter().find(|filed| filed.table == table).and_then(|filed| filed.row(&address.row));
-            if let Some(amount) = taken.and_then(|row| row.cells[column].amount()) {
-                let title = rules.kinds.get(&transfer.kind).map_or_else(String::new, |kind| kind.title.clone());
-                let (unit, counterparty) = (unit.clone(), transfer.counterparty.clone());
-                found.push(Elimination { unit, counterparty, title, amount: amount.value });
-            }
         }
     }
     found

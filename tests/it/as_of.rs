@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use budget_consolidator::budget::digest::Digest;
+use budget_consolidator::budget::form_set::FormSet;
 use budget_consolidator::budget::reason::Reason;
 use budget_consolidator::budget::submission::Kind;
 use budget_consolidator::consolidator::{AsOf, Consolidator, RECENT_MAX, SPACING, WriterThread, fold};
@@ -19,10 +20,30 @@ use proptest::prelude::*;
 use crate::laws::{self, Step, UNITS, YEAR};
 use crate::support::*;
 
+pub async fn act(consolidator: &Consolidator, actor: Actor, action: Action) {
+    let key = new_key();
+    consolidator.carry_out(actor, key.as_str().into(), Digest::of(key.as_bytes()), action).await.unwrap();
+}
+
+pub async fn take(consolidator: &Consolidator, form: &FormSet, step: &Step) {
+    let (unit, kind, said) = match step {
+        Step::File(unit, said) => (UNITS[*unit], Kind::Unit, said),
+        Step::Differ(said) => ("1", Kind::Difference, said),
+        Step::Move(parents) => {
+            let action = Action::ImportUnits { year: YEAR, nodes: laws::nodes(*parents) };
+            return act(consolidator, Actor::service(), action).await;
+        }
+    };
+    let prepared = consolidator.prepare(laws::read(form, unit, kind, said), None, form, None).unwrap();
+    let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
+    let actor = Actor { node: unit.into(), role };
+    consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
+}
+
 /// A service in this process, without a socket, that steps of the laws are taken by.
 pub struct Service {
     pub consolidator: Consolidator,
-    form: Arc<budget_consolidator::budget::form_set::FormSet>,
+    form: Arc<FormSet>,
     writer: WriterThread,
 }
 
@@ -36,25 +57,11 @@ impl Service {
     }
 
     async fn act(&self, actor: Actor, action: Action) {
-        let key = new_key();
-        let fingerprint = Digest::of(key.as_bytes());
-        self.consolidator.carry_out(actor, key.as_str().into(), fingerprint, action).await.unwrap();
+        act(&self.consolidator, actor, action).await;
     }
 
     pub async fn take(&self, step: &Step) {
-        let (unit, kind, said) = match step {
-            Step::File(unit, said) => (UNITS[*unit], Kind::Unit, said),
-            Step::Differ(said) => ("1", Kind::Difference, said),
-            Step::Move(parents) => {
-                let nodes = laws::nodes(*parents);
-                return self.act(Actor::service(), Action::ImportUnits { year: YEAR, nodes }).await;
-            }
-        };
-        let reading = laws::read(&self.form, unit, kind, said);
-        let prepared = self.consolidator.prepare(reading, None, &self.form, None).unwrap();
-        let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
-        let actor = Actor { node: unit.into(), role };
-        self.consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
+        take(&self.consolidator, &self.form, step).await;
     }
 
     pub fn head(&self) -> u64 {

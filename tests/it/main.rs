@@ -5,6 +5,7 @@
 mod access;
 mod architecture;
 mod as_of;
+mod audit_questions;
 mod bad_input;
 mod checks;
 mod control_cli;

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use catalogue::Catalogue;
 pub(crate) use catalogue::fold_width;
+pub use layout::same_table;
 pub use load::FormFault;
 pub use rows::{FixedRow, Part};
 

@@ -1,0 +1,477 @@
+//! What an auditor asks over a real socket: what differs and why, what a cell or a ceiling was, who did what when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::cli;
+use budget_consolidator::ledger::actor::Actor;
+use budget_consolidator::ledger::decide::Action;
+use budget_consolidator::proto::api::as_of::Moment;
+use budget_consolidator::proto::api::{self, ShownCell};
+use proptest::prelude::*;
+
+use crate::as_of::{act, runtime, take};
+use crate::laws::{self, Said, Step, YEAR};
+use crate::support::*;
+
+const FIRST_UNIT: &str = "11";
+
+/// A server with the form set and the units of the laws.
+struct Scene {
+    server: TestServer,
+    form: Arc<FormSet>,
+    auditor: Client,
+}
+
+impl Scene {
+    async fn new() -> Scene {
+        let server = TestServer::start().await;
+        let form = Arc::new(laws::form());
+        act(&server.consolidator, Actor::service(), Action::PublishFormSet { form: form.clone() }).await;
+        let nodes = laws::nodes([0, 1, 2, 3, 4]);
+        act(&server.consolidator, Actor::service(), Action::ImportUnits { year: YEAR, nodes }).await;
+        let auditor = server.client(AUDITOR).await;
+        Scene { server, form, auditor }
+    }
+
+    async fn take(&self, step: &Step) -> u64 {
+        take(&self.server.consolidator, &self.form, step).await;
+        self.server.consolidator.snapshot().state.position
+    }
+
+    async fn diff(&self, node: &str, from: api::DiffSide, to: api::DiffSide) -> api::DiffResponse {
+        self.diff_by(node, from, to, 1_000).await
+    }
+
+    /// All pages of a comparison.
+    async fn diff_by(&self, node: &str, from: api::DiffSide, to: api::DiffSide, page_size: u32) -> api::DiffResponse {
+        let mut request = api::DiffRequest {
+            node: node.into(),
+            from: Some(from),
+            to: Some(to),
+            tables: Vec::new(),
+            page_size,
+            page_token: String::new(),
+        };
+        let mut whole: Option<api::DiffResponse> = None;
+        loop {
+            let page = self.auditor.consolidation().diff(request.clone()).await.unwrap().into_inner();
+            request.page_token.clone_from(&page.next_page_token);
+            match &mut whole {
+                None => whole = Some(page),
+                Some(whole) => whole.cells.extend(page.cells),
+            }
+            if request.page_token.is_empty() {
+                return whole.unwrap();
+            }
+        }
+    }
+
+    /// The cells that a node shows as of a position: (table, row, column) with exact 元.
+    async fn cells(&self, node: &str, position: u64) -> BTreeMap<[String; 3], ShownCell> {
+        let scope = Some(api::Scope { as_of: side(position).as_of, ..scope(node) });
+        let request = api::ViewRequest { scope, tables: Vec::new(), children: false };
+        let Ok(view) = self.auditor.consolidation().view(request).await else { return BTreeMap::new() };
+        let mut cells = BTreeMap::new();
+        for table in view.into_inner().tables {
+            for row in &table.rows {
+                for (column, cell) in table.columns.iter().zip(&row.cells) {
+                    cells.insert([table.id.clone(), row.key.clone(), column.id.clone()], cell.clone());
+                }
+            }
+        }
+        cells
+    }
+}
+
+fn said(cells: &[((usize, usize), i64)]) -> Said {
+    Said { cells: cells.iter().copied().collect(), ..Said::default() }
+}
+
+fn side(position: u64) -> api::DiffSide {
+    let as_of = Some(api::AsOf { moment: Some(Moment::Position(position)) });
+    api::DiffSide { as_of, ..api::DiffSide::default() }
+}
+
+fn version(version: u32) -> api::DiffSide {
+    api::DiffSide { version, ..api::DiffSide::default() }
+}
+
+fn named(cell: &api::ChangedCell) -> String {
+    let shown = |cell: &Option<ShownCell>| cell.as_ref().map_or("–".to_owned(), |cell| cell.value.clone());
+    let mark = match cell.change() {
+        api::RowChange::Added => " added",
+        api::RowChange::Removed => " removed",
+        _ => "",
+    };
+    let place = format!("{}/{}/{}{mark}", cell.table, cell.row, cell.column);
+    format!("{place}: {} → {} ({}) {:?}", shown(&cell.from), shown(&cell.to), cell.difference, cell.causes)
+}
+
+#[tokio::test]
+async fn versions_differ_cell_by_cell_and_say_at_which_version() {
+    let scene = Scene::new().await;
+    scene.take(&Step::File(0, said(&[((1, 0), 500), ((2, 0), 500), ((4, 1), 0)]))).await;
+    let second = scene.take(&Step::File(0, said(&[((1, 0), 700), ((2, 0), 700), ((4, 1), 0)]))).await;
+    let third = scene.take(&Step::File(0, said(&[((1, 0), 900), ((4, 0), 100)]))).await;
+    let diff = scene.diff(FIRST_UNIT, version(1), version(3)).await;
+    let told: Vec<String> = diff.cells.iter().map(named).collect();
+    assert_eq!(
+        told,
+        [
+            format!("A/1/x: 5.00 → 9.00 (4.00) [{second}, {third}]"),
+            format!("A/11/x removed: 5.00 → – () [{second}, {third}]"),
+            format!("A/2/x: \u{20}→ 1.00 () [{third}]"),
+            format!("A/2/y: 0.00 → \u{20}() [{third}]"),
+        ]
+        .map(|line| line.replace("\u{20}→ 1.00", " → 1.00").replace("→ \u{20}()", "→  ()")),
+    );
+    assert_eq!(
+        diff.events.iter().map(|event| (event.position, event.version)).collect::<Vec<_>>(),
+        [(second, 2), (third, 3)]
+    );
+    assert_eq!((diff.from.unwrap().version.unwrap().version, diff.to.unwrap().version.unwrap().version), (1, 3));
+    assert!(scene.diff(FIRST_UNIT, version(2), version(2)).await.cells.is_empty());
+    scene.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_is_compared_under_its_units_and_a_table_that_came_is_said() {
+    let scene = Scene::new().await;
+    let before = scene.take(&Step::File(0, said(&[((1, 0), 500)]))).await;
+    let with = Said { transfers: [((3, true), 2)].into(), ..said(&[((1, 0), 500)]) };
+    let after = scene.take(&Step::File(0, with)).await;
+    let diff = scene.diff("1", side(before), side(after)).await;
+    let listed: Vec<_> = diff.cells.iter().filter(|cell| !cell.unit.is_empty()).collect();
+    assert!(!listed.is_empty() && listed.iter().all(|cell| cell.unit == FIRST_UNIT && cell.table == "M"));
+    assert!(listed.iter().all(|cell| cell.change() == api::RowChange::Added && cell.from.is_none()));
+    assert!(listed.iter().all(|cell| cell.causes == [after]), "{listed:?}");
+    scene.server.stop().await;
+}
+
+#[tokio::test]
+async fn tables_of_another_layout_are_said_and_not_compared() {
+    let scene = Scene::new().await;
+    let before = scene.take(&Step::File(0, said(&[((1, 0), 500)]))).await;
+    let files: budget_consolidator::budget::form_set::FormFiles = scene
+        .form
+        .files
+        .iter()
+        .map(|(name, bytes)| {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            (name.clone(), text.replace("y = \"另数\"", "y = \"另数\", z = \"又数\"").into_bytes())
+        })
+        .collect();
+    let form = Arc::new(FormSet::load(files).unwrap());
+    act(&scene.server.consolidator, Actor::service(), Action::PublishFormSet { form: form.clone() }).await;
+    take(&scene.server.consolidator, &form, &Step::File(0, said(&[((1, 0), 900)]))).await;
+    let diff = scene.diff(FIRST_UNIT, side(before), api::DiffSide::default()).await;
+    assert!(diff.cells.iter().all(|cell| cell.table != "A"), "{:?}", diff.cells);
+    assert_eq!(diff.tables.iter().map(|t| (&*t.table, &*t.not_compared)).collect::<Vec<_>>(), [("A", "layout")]);
+    scene.server.stop().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Between any two positions: every cell that differs is told and no other, each with causes, and at each cause it is
+    /// another cell than before it. The history of a cell says the same.
+    #[test]
+    fn law_a_diff_tells_every_cell_that_differs(
+        steps in prop::collection::vec(laws::step(), 4..12),
+        ends in any::<[prop::sample::Index; 2]>(),
+        node in prop::sample::select(vec!["0", "1", "9", "12"]),
+    ) {
+        runtime().block_on(async {
+            let scene = Scene::new().await;
+            let first = scene.server.consolidator.snapshot().state.position;
+            let mut head = first;
+            for step in &steps {
+                head = scene.take(step).await;
+            }
+            let span = usize::try_from(head - first).unwrap() + 1;
+            let mut ends = ends.map(|end| first + end.index(span) as u64);
+            ends.sort_unstable();
+            let diff = scene.diff(node, side(ends[0]), side(ends[1])).await;
+            let (before, after) = (scene.cells(node, ends[0]).await, scene.cells(node, ends[1]).await);
+            let differ: BTreeSet<[String; 3]> = before
+                .keys()
+                .chain(after.keys())
+                .filter(|cell| {
+                    let value = |cells: &BTreeMap<[String; 3], ShownCell>| {
+                        cells.get(*cell).map(|cell| cell.value.clone()).unwrap_or_default()
+                    };
+                    value(&before) != value(&after)
+                })
+                .cloned()
+                .collect();
+            let cell = |cell: &api::ChangedCell| [cell.table.clone(), cell.row.clone(), cell.column.clone()];
+            let own: Vec<_> = diff.cells.iter().filter(|cell| cell.unit.is_empty() && !cell.column.is_empty()).collect();
+            let told: BTreeSet<[String; 3]> = own.iter().map(|changed| cell(changed)).collect();
+            assert_eq!(told, differ, "{node} from {ends:?}");
+            assert!(!diff.causes_left_out);
+            for changed in own.into_iter().take(6) {
+                assert!(!changed.causes.is_empty(), "{changed:?}");
+                let events: BTreeSet<u64> = diff.events.iter().map(|event| event.position).collect();
+                for cause in &changed.causes {
+                    assert!(*cause > ends[0] && *cause <= ends[1] && events.contains(cause), "{changed:?}");
+                    let at = async |position| scene.cells(node, position).await.get(&cell(changed)).cloned();
+                    assert_ne!(at(cause - 1).await, at(*cause).await, "{changed:?} at {cause}");
+                }
+            }
+            // In pages it is the same.
+            let paged = scene.diff_by(node, side(ends[0]), side(ends[1]), 2).await;
+            assert_eq!(paged.cells, diff.cells);
+            scene.server.stop().await;
+        });
+    }
+}
+
+async fn history_of(scene: &Scene, node: &str, cell: &str, page_size: u32) -> Vec<api::CellValue> {
+    let mut request = api::GetCellHistoryRequest {
+        node: node.into(),
+        cell: cell.into(),
+        page_size,
+        ..api::GetCellHistoryRequest::default()
+    };
+    let mut values = Vec::new();
+    loop {
+        let page = scene.auditor.audit().get_cell_history(request.clone()).await.unwrap().into_inner();
+        values.extend(page.values);
+        if page.next_page_token.is_empty() {
+            return values;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+#[tokio::test]
+async fn a_cells_history_is_every_value_that_it_had() {
+    let scene = Scene::new().await;
+    let transfer = |incoming| [((if incoming { 1 } else { 0 }, incoming), 2)].into();
+    for step in [
+        Step::File(0, said(&[((0, 0), 500)])),
+        Step::File(1, Said { transfers: transfer(false), ..said(&[((0, 0), 100), ((0, 1), 300)]) }),
+        // The same again: no other value.
+        Step::File(0, said(&[((0, 0), 500)])),
+        Step::Differ(said(&[((0, 0), 7)])),
+        // Both sides agree now: an elimination.
+        Step::File(0, Said { transfers: transfer(true), ..said(&[((0, 0), 500)]) }),
+        // A unit goes to another department below the same one, and comes back.
+        Step::Move([4, 1, 2, 3, 4]),
+        Step::Move([0, 1, 2, 3, 4]),
+        Step::File(0, said(&[((1, 0), 900)])),
+    ] {
+        scene.take(&step).await;
+    }
+    let head = scene.server.consolidator.snapshot().state.position;
+    for (node, cell) in [("1", "A/和/x"), ("9", "A/和/x"), ("0", "A/和/y"), (FIRST_UNIT, "A/和/x")] {
+        let values = history_of(&scene, node, cell, 0).await;
+        let place: [String; 3] = cell.split('/').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+        let mut expected = Vec::new();
+        let mut last: Option<ShownCell> = None;
+        for position in 1..=head {
+            let now = scene.cells(node, position).await.get(&place).cloned();
+            let differs = |one: &Option<ShownCell>, other: &Option<ShownCell>| {
+                one.as_ref().map(|cell| &cell.value) != other.as_ref().map(|cell| &cell.value)
+            };
+            if differs(&now, &last) {
+                expected.push((position, last.clone(), now.clone()));
+            }
+            last = now;
+        }
+        let told: Vec<_> = values.iter().map(|one| (one.position, one.from.clone(), one.to.clone())).collect();
+        assert_eq!(told, expected, "{node} {cell}");
+        assert_eq!(history_of(&scene, node, cell, 1).await, values, "page by page");
+    }
+    let values = history_of(&scene, "1", "A/和/x", 0).await;
+    assert_eq!(values[0].kind, "submitted");
+    assert_eq!((values[0].unit.as_str(), values[0].version, values[0].difference.as_str()), (FIRST_UNIT, 1, ""));
+    assert_eq!(values[1].difference, "1.00");
+    scene.server.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_found_by_who_what_whose_and_when() {
+    let server = TestServer::fenyang().await;
+    let form = form("shanxi-2024");
+    for name in ["407003", "407004-over", "407004", "407003"] {
+        let file = example(&format!("fenyang-2024/submissions/{name}.json"));
+        server.client(&unit(&file.slot.unit)).await.submit(&file, &form).await.unwrap();
+    }
+    let list = async |request: api::ListEventsRequest| {
+        server.client(AUDITOR).await.audit().list_events(request).await.map(|answer| answer.into_inner())
+    };
+    let all = list(api::ListEventsRequest::default()).await.unwrap();
+    assert_eq!(all.events.len() as u64, all.head);
+    let kind = |event: &api::JournalEvent| match event.event.as_ref().unwrap() {
+        api::journal_event::Event::Submitted(_) => "submitted",
+        api::journal_event::Event::Refused(_) => "refused",
+        _ => "other",
+    };
+    let positions = |events: &[api::JournalEvent]| events.iter().map(|event| event.position).collect::<Vec<_>>();
+    let only = |wanted: &dyn Fn(&api::JournalEvent) -> bool| -> Vec<u64> {
+        all.events.iter().filter(|event| wanted(event)).map(|event| event.position).collect()
+    };
+    let middle = all.events[all.events.len() / 2].time_ms;
+    let unit_events = positions(&server.client(AUDITOR).await.history("407004").await.unwrap().events);
+    for (request, expected) in [
+        (
+            api::ListEventsRequest { actor: unit("407003"), ..Default::default() },
+            only(&|event| event.actor == unit("407003")),
+        ),
+        (
+            api::ListEventsRequest { kinds: vec!["refused".into(), "submitted".into()], ..Default::default() },
+            only(&|event| kind(event) != "other"),
+        ),
+        (api::ListEventsRequest { unit: "407004".into(), ..Default::default() }, unit_events),
+        (api::ListEventsRequest { from_time_ms: middle, ..Default::default() }, only(&|event| event.time_ms >= middle)),
+        (api::ListEventsRequest { to_time_ms: middle, ..Default::default() }, only(&|event| event.time_ms <= middle)),
+        (api::ListEventsRequest { from_position: 3, ..Default::default() }, only(&|event| event.position >= 3)),
+        (
+            api::ListEventsRequest {
+                kinds: vec!["submitted".into()],
+                unit: "407004".into(),
+                from_time_ms: middle,
+                ..Default::default()
+            },
+            only(&|event| kind(event) == "submitted" && event.actor == unit("407004") && event.time_ms >= middle),
+        ),
+    ] {
+        assert!(!expected.is_empty());
+        assert_eq!(positions(&list(request.clone()).await.unwrap().events), expected, "{request:?}");
+        let mut paged = Vec::new();
+        let mut page = api::ListEventsRequest { page_size: 1, ..request };
+        loop {
+            let answer = list(page.clone()).await.unwrap();
+            paged.extend(positions(&answer.events));
+            if answer.next_page_token.is_empty() {
+                break;
+            }
+            page.page_token = answer.next_page_token;
+        }
+        assert_eq!(paged, expected);
+    }
+    for (request, refusal) in [
+        (api::ListEventsRequest { actor: "407003".into(), ..Default::default() }, "BAD_REQUEST"),
+        (api::ListEventsRequest { kinds: vec!["filed".into()], ..Default::default() }, "BAD_REQUEST"),
+        (api::ListEventsRequest { unit: "999".into(), ..Default::default() }, "UNKNOWN_UNIT"),
+        (api::ListEventsRequest { from_time_ms: 2, to_time_ms: 1, ..Default::default() }, "BAD_REQUEST"),
+        (api::ListEventsRequest { page_token: "x".into(), ..Default::default() }, "BAD_REQUEST"),
+        (api::ListEventsRequest { page_token: "0".into(), ..Default::default() }, "BAD_REQUEST"),
+    ] {
+        assert_eq!(reason(&list(request.clone()).await.unwrap_err()), refusal, "{request:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_compared_or_traced_is_refused() {
+    let scene = Scene::new().await;
+    let head = scene.take(&Step::File(0, said(&[((1, 0), 500)]))).await;
+    let diff = async |request: api::DiffRequest| {
+        scene.auditor.consolidation().diff(request).await.map_err(|status| reason(&status))
+    };
+    let whole = api::DiffRequest {
+        node: "1".into(),
+        from: Some(side(head - 1)),
+        to: Some(api::DiffSide::default()),
+        ..api::DiffRequest::default()
+    };
+    assert!(diff(whole.clone()).await.is_ok());
+    for (request, refusal) in [
+        (api::DiffRequest { from: None, ..whole.clone() }, "BAD_REQUEST"),
+        (api::DiffRequest { to: None, ..whole.clone() }, "BAD_REQUEST"),
+        (api::DiffRequest { from: Some(side(head + 1)), ..whole.clone() }, "UNKNOWN_POSITION"),
+        (api::DiffRequest { node: "77".into(), ..whole.clone() }, "UNKNOWN_UNIT"),
+        (api::DiffRequest { tables: vec!["T99".into()], ..whole.clone() }, "UNKNOWN_TABLE"),
+        (api::DiffRequest { node: FIRST_UNIT.into(), from: Some(version(9)), ..whole.clone() }, "UNKNOWN_SUBMISSION"),
+        (api::DiffRequest { from: Some(api::DiffSide { year: 1999, ..side(head) }), ..whole.clone() }, "UNKNOWN_YEAR"),
+        (api::DiffRequest { page_token: "1.2".into(), ..whole.clone() }, "BAD_REQUEST"),
+        (api::DiffRequest { page_token: "0.2.3".into(), ..whole.clone() }, "BAD_REQUEST"),
+        (api::DiffRequest { page_token: "1.2.3.4".into(), ..whole.clone() }, "BAD_REQUEST"),
+        (api::DiffRequest { page_token: format!("{0}.{0}.1", head + 1), ..whole.clone() }, "UNKNOWN_POSITION"),
+    ] {
+        assert_eq!(diff(request.clone()).await.unwrap_err(), refusal, "{request:?}");
+    }
+    for token in ["x", "1", "1.11", "1.11.both", "0.11.unit", "1.11.unit.x"] {
+        let request = api::TraceRequest {
+            scope: Some(scope("1")),
+            cell: "A/1/x".into(),
+            page_token: token.into(),
+            ..Default::default()
+        };
+        assert_eq!(reason(&scene.auditor.consolidation().trace(request).await.unwrap_err()), "BAD_REQUEST", "{token}");
+    }
+    for (cell, token, refusal) in [
+        ("A/1/q", "", "UNKNOWN_CELL"),
+        ("A", "", "BAD_REQUEST"),
+        ("M/11/in/x", "", "NOT_SUMMED"),
+        ("A/1/x", "5", "BAD_REQUEST"),
+        ("A/1/x", "5.9", "BAD_REQUEST"),
+        ("A/1/x", "9999.1", "UNKNOWN_POSITION"),
+    ] {
+        let request = api::GetCellHistoryRequest {
+            node: "1".into(),
+            cell: cell.into(),
+            page_token: token.into(),
+            ..Default::default()
+        };
+        let answer = scene.auditor.audit().get_cell_history(request).await;
+        assert_eq!(reason(&answer.unwrap_err()), refusal, "{cell} {token}");
+    }
+    scene.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_asks_all_of_it_in_both_languages() {
+    let scene = Scene::new().await;
+    scene.take(&Step::File(0, said(&[((1, 0), 500), ((2, 0), 500)]))).await;
+    scene.take(&Step::File(1, said(&[((1, 0), 300)]))).await;
+    scene.take(&Step::Differ(said(&[((1, 0), 20)]))).await;
+    let head = scene.take(&Step::File(0, said(&[((1, 0), 700), ((4, 0), 100)]))).await;
+    let run = async |line: String, code: u8| {
+        let address = scene.server.address.clone();
+        let arguments: Vec<_> = format!("consolidator --server {address} --as 0/auditor {line}")
+            .split_whitespace()
+            .map(std::ffi::OsString::from)
+            .collect();
+        let ended = tokio::task::spawn_blocking(move || cli::run(arguments)).await.unwrap();
+        assert_eq!(ended.code, code, "{line}\n{}{}", ended.out, ended.err);
+        ended.out + &ended.err
+    };
+    let before = head - 1;
+    for (line, parts) in [
+        (format!("diff 11 --from v1 --to v2"), &["A/1", "5.00", "7.00", "2.00"][1..]),
+        (format!("diff 1 --from @{before} --to @{head}"), &["budget://11/unit", "11"]),
+        (format!("history 1 --cell A/1/x"), &["5.00", "8.00", "8.20", "10.20"]),
+        (format!("history 1 --cell A/1/x --as-of {before}"), &["8.20"]),
+        (format!("history --by 11/unit --kind submitted"), &["11"]),
+        (format!("trace 0 A/1/x"), &["7.00", "3.00", "0.20", "10.20"]),
+        (format!("trace 1 A/1/x --as-of @{before}"), &["8.20"]),
+        (format!("view 1 --as-of {before}"), &["8.20"]),
+        (format!("status 1 --as-of {before}"), &["11"]),
+        (format!("findings 1 --as-of {before}"), &[]),
+        (format!("control list 1 --as-of {before}"), &[]),
+    ] {
+        for form in ["--lang zh", "--lang en", "--format json", "--format csv"] {
+            let text = run(format!("{form} {line}"), 0).await;
+            assert!(!text.trim().is_empty(), "{form} {line}");
+            let missing: Vec<_> = parts.iter().filter(|part| !text.contains(*part)).collect();
+            assert!(form.contains("format") || missing.is_empty(), "{line} lacks {missing:?}:\n{text}");
+        }
+    }
+    for (line, code) in [
+        (format!("view 1 --as-of {}", head + 1), 1),
+        ("view 1 --as-of yesterday".to_owned(), 2),
+        ("diff 1 --from never".to_owned(), 2),
+        ("diff 1".to_owned(), 2),
+        ("diff 11 --from v7".to_owned(), 1),
+        ("history 1 --cell A/9/q".to_owned(), 1),
+        ("view 1 --as-of 2020-01-01".to_owned(), 1),
+    ] {
+        run(line, code).await;
+    }
+    scene.server.stop().await;
+}
