@@ -223,7 +223,8 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let _ = up.set(server.consolidator.clone());
     // The one line on standard output: with port 0, a program that starts the service learns where it is.
     println!("{}", server.address);
-    tracing::info!(address = %server.address, data = %options.data.display(), "serving");
+    let (scheme, address) = server.address.split_once("://").unwrap_or_default();
+    tracing::info!(scheme, address, data = %options.data.display(), "serving");
     let served = server.run(stop_signal()).await;
     tracing::info!("stopped");
     served
