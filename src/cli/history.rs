@@ -80,7 +80,7 @@ async fn events(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let moment = |moment: Option<api::AsOf>| moment.and_then(|as_of| as_of.moment);
     let mut request = api::ListEventsRequest {
         page_size: PAGE_EVENTS,
-        actor: actor(args.by.as_deref(), settings)?.map_or_else(String::new, |actor| actor.to_string()),
+        actor: actor(args.by.as_deref(), settings.language)?.map_or_else(String::new, |actor| actor.to_string()),
         kinds: args.event_kinds.clone(),
         unit: args.node.clone(),
         ..api::ListEventsRequest::default()
