@@ -249,6 +249,12 @@ reasons! {
     StoreInUse = "STORE_IN_USE",
     /// Too much is waiting: nothing was applied, try again.
     Busy = "BUSY",
+    /// One identity has more requests open, or sends them faster, than it may.
+    TooManyRequests = "TOO_MANY_REQUESTS",
+    /// A request that takes longer than any may.
+    RequestTooSlow = "REQUEST_TOO_SLOW",
+    /// An answer that would be larger than any may be.
+    AnswerTooLarge = "ANSWER_TOO_LARGE",
     /// One identity follows more status boards at once than it may.
     TooManyWatches = "TOO_MANY_WATCHES",
     /// A client that follows a status board takes nothing.

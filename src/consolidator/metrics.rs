@@ -34,11 +34,17 @@ struct ByCertificate {
     certificate: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByLimit {
+    limit: &'static str,
+}
+
 /// All that is counted.
 pub(super) struct Metrics {
     registry: Registry,
     filings: Family<ByOutcome, Counter>,
     findings: Family<ByStrength, Counter>,
+    over_limit: Family<ByLimit, Counter>,
     group_events: Histogram,
     sync: Histogram,
     position: Gauge,
@@ -71,6 +77,7 @@ impl Metrics {
         let metrics = Metrics {
             filings: Family::default(),
             findings: Family::default(),
+            over_limit: Family::default(),
             group_events: Histogram::new(exponential_buckets(1.0, 2.0, 8)),
             sync: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
             position: Gauge::default(),
@@ -83,6 +90,12 @@ impl Metrics {
         };
         registry.register("filings", "Filings that were decided, by outcome", metrics.filings.clone());
         registry.register("findings", "What was found in them, by strength", metrics.findings.clone());
+        let over_limit = metrics.over_limit.clone();
+        registry.register(
+            "requests_over_limit",
+            "Requests that were refused, by the limit that they went beyond",
+            over_limit,
+        );
         registry.register("group_events", "Events that became durable together", metrics.group_events.clone());
         let sync = metrics.sync.clone();
         registry.register_with_unit("group_sync", "Time to append and sync them", Unit::Seconds, sync);
@@ -110,6 +123,11 @@ impl Metrics {
     pub(super) fn durable(&self, events: usize, timer: Timer) {
         self.group_events.observe(u32::try_from(events).unwrap_or(u32::MAX).into());
         self.sync.observe(timer.0.elapsed().as_secs_f64());
+    }
+
+    /// A request went beyond a limit.
+    pub(super) fn over_limit(&self, limit: &'static str) {
+        self.over_limit.get_or_create(&ByLimit { limit }).inc();
     }
 
     /// A command was carried out.

@@ -12,6 +12,7 @@ mod metrics;
 mod notary;
 mod past;
 mod proof;
+mod queue;
 pub mod record;
 mod saved_state;
 mod saved_tree;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
@@ -49,16 +50,12 @@ use notary::Notary;
 pub use notary::{Signed, Signing};
 use past::Past;
 pub use proof::Proved;
+use queue::Queue;
 use record::{Packed, Record};
 pub use saved_state::SAVED_STATE_FILE;
 use saved_state::Saver;
 pub use saved_tree::SAVED_TREE_FILE;
-use writer::{Item, Job, Writer};
-
-/// The most commands that wait for the writer; further ones wait in their own streams.
-///
-/// Each may hold a whole filing, so this bounds the memory of a deadline night.
-const QUEUE_MAX: usize = 64;
+use writer::{Job, Writer};
 
 /// The server's clock, handed in so that tests can turn it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -85,7 +82,7 @@ pub struct Done {
 #[derive(Clone)]
 pub struct Consolidator {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Item>,
+    entrance: Arc<Entrance>,
 }
 
 /// What the handle shares with the writer.
@@ -104,6 +101,15 @@ struct Shared {
 struct Published {
     state: Arc<State>,
     signed: Option<Arc<Signed>>,
+}
+
+/// Where commands come in; the queue closes with the last handle.
+struct Entrance(Arc<Queue<Job>>);
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Waits for the writer to end, which it does after [`Consolidator::close`], or when the last handle is gone.
@@ -173,7 +179,8 @@ impl Consolidator {
             accepting: AtomicBool::new(true),
             metrics: Metrics::new(),
         });
-        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let queue = Arc::new(Queue::new());
+        let jobs = queue.clone();
         let mut writer = Writer::new(shared.clone(), clock, saver);
         if let Some(note) = given_up {
             writer.give_up(note)?;
@@ -184,9 +191,9 @@ impl Consolidator {
         writer.sign_head();
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || writer.run(jobs))
+            .spawn(move || writer.run(&jobs))
             .map_err(|error| Remark::new(Reason::StoreStopped).with("what", error))?;
-        Ok((Consolidator { shared, queue }, WriterThread(thread)))
+        Ok((Consolidator { shared, entrance: Arc::new(Entrance(queue)) }, WriterThread(thread)))
     }
 
     /// The state that readers see: everything acknowledged, nothing else.
@@ -212,7 +219,7 @@ impl Consolidator {
         let standing = Standing {
             position: self.shared.published.load().state.position,
             mirrored: self.mirror_position(),
-            queue: self.queue.max_capacity() - self.queue.capacity(),
+            queue: self.entrance.0.len(),
             accepting: self.is_accepting(),
             free,
         };
@@ -313,9 +320,7 @@ impl Consolidator {
 
     /// Ends the writer once everything that waits before this is answered. Later commands are faults.
     pub async fn close(&self) {
-        if self.queue.send(Item::Close).await.is_err() {
-            tracing::debug!("the writer had ended already");
-        }
+        self.entrance.0.close();
     }
 
     async fn send(&self, command: Command, packed: Option<Packed>) -> Result<Done, Remark> {
@@ -324,9 +329,17 @@ impl Consolidator {
             return Err(stopped());
         }
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Item::Job(Box::new(Job { command, packed, reply }))).await.map_err(|_| stopped())?;
+        let actor = command.actor.clone();
+        self.entrance.0.push(&actor, Job { command, packed, reply }).map_err(|_| stopped())?;
         // A writer that ends without an answer may have appended before: the client must ask again.
-        answer.await.unwrap_or_else(|_| Err(Remark::new(Reason::OutcomeUnknown)))
+        let done = answer.await.unwrap_or_else(|_| Err(Remark::new(Reason::OutcomeUnknown)))?;
+        tracing::Span::current().record("position", done.envelope.position);
+        Ok(done)
+    }
+
+    /// Counts a request that was refused because of a limit.
+    pub fn over_limit(&self, limit: &'static str) {
+        self.shared.metrics.over_limit(limit);
     }
 }
 

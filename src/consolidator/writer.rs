@@ -4,14 +4,15 @@
 //! Order is everything here: nothing is published or answered before its batch is durable. If the append fails, the
 //! group's state is dropped, so nothing of it was ever visible; if it may have happened, the writer stops for good.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::notary::Signed;
 use super::past::Past;
+use super::queue::Queue;
 use super::record::{self, Packed, Record};
 use super::saved_state::Saver;
 use super::{Clock, Done, Published, Shared, store_fault, stored};
@@ -32,16 +33,17 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Done, Remark>>,
 }
 
-/// What goes through the queue.
-pub(super) enum Item {
-    /// A command.
-    Job(Box<Job>),
-    /// Nothing comes after this.
-    Close,
-}
-
 /// A command of the group that is decided: what it will be answered once the batch is durable.
 type Answer = (oneshot::Sender<Result<Done, Remark>>, Result<Done, Remark>);
+
+/// Lets go of what waits when the writer is gone.
+struct End<'q>(&'q Queue<Job>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -75,37 +77,20 @@ impl Writer {
         Writer { shared, clock, saver }
     }
 
-    /// Runs until it is closed or every sender is gone, and all that came before is answered.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Item>) {
-        self.take_all(&mut queue);
+    /// Runs until the queue is closed and all that came before is answered.
+    pub(super) fn run(mut self, queue: &Queue<Job>) {
+        // Also if this thread falls: whoever waits then learns that the outcome is unknown.
+        let _end = End(queue);
+        while let Some(job) = queue.next() {
+            self.group(job, queue);
+        }
         if let Some(saver) = self.saver.take() {
             saver.close(self.shared.published.load().state.clone());
         }
     }
 
-    fn take_all(&mut self, queue: &mut mpsc::Receiver<Item>) {
-        let mut waiting: VecDeque<Job> = VecDeque::new();
-        let mut open = true;
-        while open || !waiting.is_empty() {
-            if waiting.is_empty() {
-                match queue.blocking_recv() {
-                    Some(Item::Job(job)) => waiting.push_back(*job),
-                    Some(Item::Close) | None => return,
-                }
-            }
-            while open && waiting.len() < BATCH_RECORDS_MAX {
-                match queue.try_recv() {
-                    Ok(Item::Job(job)) => waiting.push_back(*job),
-                    Ok(Item::Close) => open = false,
-                    Err(_) => break,
-                }
-            }
-            self.group(&mut waiting);
-        }
-    }
-
-    /// Takes one group from the front of what is waiting.
-    fn group(&mut self, waiting: &mut VecDeque<Job>) {
+    /// Takes one group: this command, and what waits behind it.
+    fn group(&mut self, first: Job, queue: &Queue<Job>) {
         let (shared, published) = (self.shared.clone(), self.shared.published.load().state.clone());
         let mut group = Group {
             state: State::clone(&published),
@@ -117,11 +102,14 @@ impl Writer {
         };
         let head = group.state.position;
         let mut broken = None;
-        while let Some(job) = waiting.pop_front() {
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
             match self.step(&mut group, job) {
+                Step::Taken if group.answers.len() < BATCH_RECORDS_MAX => next = queue.try_next(),
                 Step::Taken => {}
                 Step::Full(job) => {
-                    waiting.push_front(job);
+                    let actor = job.command.actor.clone();
+                    queue.put_back(&actor, job);
                     break;
                 }
                 Step::Broken(fault) => {
@@ -314,7 +302,7 @@ impl Writer {
             fingerprint: form.digest,
             action: Action::PublishFormSet { form: Arc::new(form) },
         };
-        self.group(&mut VecDeque::from([Job { command, packed: None, reply }]));
+        self.group(Job { command, packed: None, reply }, &Queue::new());
         match answer.try_recv() {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(Remark::new(Reason::OutcomeUnknown)),

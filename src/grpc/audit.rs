@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use prost::Message;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -9,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::limits;
 use super::status::status;
-use super::{cell_history, events, findings, identity, look, proof};
+use super::{cell_history, events, findings, identity, look, proof, quota};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
@@ -100,9 +101,11 @@ impl api::audit_service_server::AuditService for Audit {
         if !may(&actor, Operation::Export, BUREAU, None) {
             return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", BUREAU)));
         }
+        let patience = quota::bounds(request.extensions()).idle;
         let export = self.0.snapshot().export(request.into_inner().from_position).map_err(status)?;
         tracing::info!(%actor, "the journal is being exported");
         let (pieces, stream) = tokio::sync::mpsc::channel(PIECES_WAITING_MAX);
+        let waiting = tokio::runtime::Handle::current();
         // The journal is read on a thread that may wait: for the disk, and for the client.
         tokio::task::spawn_blocking(move || {
             for piece in export {
@@ -111,8 +114,8 @@ impl api::audit_service_server::AuditService for Audit {
                     position: piece.position,
                     head: piece.head,
                 });
-                if pieces.blocking_send(piece).is_err() {
-                    // The client is gone.
+                // A client that is gone, or takes nothing, keeps no thread.
+                if waiting.block_on(pieces.send_timeout(piece, patience)).is_err() {
                     return;
                 }
             }
@@ -182,11 +185,14 @@ impl api::audit_service_server::AuditService for Audit {
         let from = convert::position_token(&request.page_token).map_err(status)?;
         let positions = state.history(&unit);
         let mut wanted = positions.iter().copied().filter(|position| *position > from).peekable();
-        let mut events = Vec::new();
+        let (mut events, mut bytes) = (Vec::new(), 0);
         while events.len() < limits::page_size(request.page_size)
+            && bytes < limits::PAGE_BYTES_MAX
             && let Some(position) = wanted.next()
         {
-            events.push(event_out(&snapshot.event(position).map_err(status)?, Some(&unit)));
+            let event = event_out(&snapshot.event(position).map_err(status)?, Some(&unit));
+            bytes += event.encoded_len();
+            events.push(event);
         }
         let last = events.last().map(|event| event.position.to_string());
         let next_page_token = if wanted.peek().is_some() { last.unwrap_or_default() } else { String::new() };
@@ -203,7 +209,8 @@ impl api::audit_service_server::AuditService for Audit {
         request: Request<api::ListFindingsRequest>,
     ) -> Result<Response<api::ListFindingsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
+        let _turn = quota::turn(&extensions).await;
         let asked = api::Scope {
             node: request.node.clone(),
             year: request.year,

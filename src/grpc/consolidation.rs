@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::board;
@@ -10,7 +11,7 @@ use super::limits;
 use super::rule_finding::{self, Wording};
 use super::status::status;
 use super::watch::{Stopping, WatchStream, Watches};
-use super::{diff, identity, look, trace};
+use super::{diff, identity, look, quota, trace};
 use crate::budget::cell::Cell;
 use crate::budget::form_set::{Column, FormSet, Table};
 use crate::budget::money::{Money, Total};
@@ -250,11 +251,11 @@ fn rows_out(
     let index = wanted(&form, std::slice::from_ref(&request.table))?[0];
     let table = &form.tables[index];
     let size = limits::page_size(request.page_size);
-    let mut rows = Vec::new();
+    let (mut rows, mut bytes) = (Vec::new(), 0);
     let mut last = UnitCode::default();
     let mut next_page_token = String::new();
     for unit in tree.budgeted_after(&scope.node, &request.page_token) {
-        if rows.len() >= size {
+        if rows.len() >= size || bytes >= limits::PAGE_BYTES_MAX {
             next_page_token = last.to_string();
             break;
         }
@@ -264,9 +265,11 @@ fn rows_out(
             continue;
         }
         let Some(filed) = submission.table(index) else { continue };
-        rows.extend(
-            filed_rows(&form, table, filed).into_iter().map(|row| api::ShownRow { unit: unit.code.to_string(), ..row }),
-        );
+        for row in filed_rows(&form, table, filed) {
+            let row = api::ShownRow { unit: unit.code.to_string(), ..row };
+            bytes += row.encoded_len();
+            rows.push(row);
+        }
         last = unit.code.clone();
     }
     Ok(api::ListRowsResponse { table: Some(table_out(table, rows)), next_page_token, position: state.position })
@@ -287,6 +290,7 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     }
 
     async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {
+        let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         view_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
@@ -295,17 +299,20 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         &self,
         request: Request<api::ListRowsRequest>,
     ) -> Result<Response<api::ListRowsResponse>, Status> {
+        let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         rows_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
     }
 
     async fn trace(&self, request: Request<api::TraceRequest>) -> Result<Response<api::TraceResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         trace::answer(&self.consolidator, &actor, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn diff(&self, request: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         diff::answer(&self.consolidator, &actor, request.into_inner()).await.map(Response::new).map_err(status)
     }
 

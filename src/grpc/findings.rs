@@ -45,7 +45,7 @@ pub(super) fn list(
     let (mut bytes, mut last) = (0, after);
     let mut texts = Justifications { snapshot, events: BTreeMap::new() };
     while answer.submissions.len() < limits::page_size(request.page_size)
-        && bytes < limits::ANSWER_BYTES_MAX / 4
+        && bytes < limits::PAGE_BYTES_MAX
         && let Some((slot, position)) = filed.next()
     {
         last = position;

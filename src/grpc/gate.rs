@@ -1,45 +1,83 @@
-//! The gate: what each request passes before a service sees it.
+//! The gate: what each request passes before a service sees it, and what each answer passes on its way out.
 //!
 //! A method that isn't listed in `access.rs` is refused, and so is who doesn't say who they are, or who has a role that
-//! never does this. By which node it is done to, the service judges: it knows the request.
+//! never does this. By which node it is done to, the service judges: it knows the request. An identity that asks too much
+//! is refused (`quota.rs`), and what takes too long ends. Each request has an id, which the client may give and always
+//! gets back, and a span in the log with its id, method, actor, and once they are known unit and position.
 
-use std::future::ready;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
+use http_body::{Frame, SizeHint};
 use tonic::body::Body;
-use tonic::codegen::{Service, http};
+use tonic::codegen::{Bytes, Service, http};
+use tonic::{Code, Status};
 use tower_layer::{Layer, layer_fn};
+use tracing::Instrument;
+use tracing::field::Empty;
 
-use super::access::{self, Guard};
+use super::access::{self, Guard, Method};
 use super::identity;
+use super::quota::{Pass, Quotas};
 use super::status::status;
 use crate::budget::reason::{Reason, Remark};
-use crate::ledger::actor::{fits, may_somewhere};
+use crate::consolidator::Consolidator;
+use crate::ledger::actor::{Actor, Operation, fits, may_somewhere};
+
+/// The metadata key of a request's id, on the way in and out.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// Puts a gate before all services.
-pub(super) fn gate<S>() -> impl Layer<S, Service = Gate<S>> + Clone {
-    layer_fn(|inside| Gate { inside })
+pub(super) fn gate<S>(consolidator: Consolidator, quotas: Arc<Quotas>) -> impl Layer<S, Service = Gate<S>> + Clone {
+    layer_fn(move |inside| Gate { inside, consolidator: consolidator.clone(), quotas: quotas.clone() })
 }
 
 /// A service behind a gate.
 #[derive(Clone)]
 pub(super) struct Gate<S> {
     inside: S,
+    consolidator: Consolidator,
+    quotas: Arc<Quotas>,
 }
 
-/// Why a request doesn't come in, if it doesn't.
-fn admit<B>(request: &http::Request<B>) -> Result<(), Remark> {
+/// A request that may come in.
+struct Admitted {
+    method: &'static Method,
+    /// Absent where nobody has to say who they are.
+    actor: Option<Actor>,
+}
+
+/// Who comes in; or why not.
+fn admit<B>(request: &http::Request<B>) -> Result<Admitted, Remark> {
     let path = request.uri().path();
     let method = access::method(path).ok_or_else(|| Remark::new(Reason::UnknownMethod).with("method", path))?;
     let operation = match method.guard {
-        Guard::Open => return Ok(()),
+        Guard::Open => return Ok(Admitted { method, actor: None }),
         Guard::Known => None,
         Guard::May(operation) => Some(operation),
     };
     let actor = identity::who(request.extensions(), request.headers())?;
     let may = operation.map_or_else(|| fits(&actor, None), |operation| may_somewhere(&actor, operation));
-    if may { Ok(()) } else { Err(Remark::new(Reason::NotPermitted).with("actor", &actor)) }
+    if !may {
+        return Err(Remark::new(Reason::NotPermitted).with("actor", &actor));
+    }
+    Ok(Admitted { method, actor: Some(actor) })
+}
+
+/// The id that the client gave, if it can be said again; else one of our own.
+fn request_id<B>(request: &http::Request<B>) -> String {
+    static START: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let given = request.headers().get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok());
+    match given.filter(|id| (1..=64).contains(&id.len()) && id.chars().all(plain)) {
+        Some(id) => id.to_owned(),
+        None => format!("{:08x}-{}", *START & 0xffff_ffff, COUNT.fetch_add(1, Ordering::Relaxed)),
+    }
 }
 
 impl<S> Service<http::Request<Body>> for Gate<S>
@@ -56,10 +94,138 @@ where
         self.inside.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        match admit(&request) {
-            Ok(()) => Box::pin(self.inside.call(request)),
-            Err(refusal) => Box::pin(ready(Ok(status(refusal).into_http()))),
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let id = request_id(&request);
+        let span = tracing::info_span!("request", %id, method = Empty, actor = Empty, unit = Empty, position = Empty);
+        let consolidator = self.consolidator.clone();
+        let admitted = admit(&request).and_then(|admitted| {
+            span.record("method", admitted.method.name.trim_start_matches('/'));
+            let Some(actor) = &admitted.actor else { return Ok((admitted, None)) };
+            span.record("actor", tracing::field::display(actor));
+            let pass = Arc::new(self.quotas.enter(actor)?);
+            Ok((admitted, Some(pass)))
+        });
+        let (admitted, pass) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                span.in_scope(|| tracing::info!(%refusal, "not let in"));
+                let response = out(status(refusal).into_http(), &id, None, &consolidator);
+                return Box::pin(std::future::ready(Ok(response)));
+            }
+        };
+        let bounds = self.quotas.bounds;
+        let longest = match admitted.method.guard {
+            Guard::May(Operation::Submit) => Some(bounds.stream),
+            Guard::May(_) | Guard::Known => Some(bounds.request),
+            Guard::Open => None,
+        };
+        if let Some(pass) = &pass {
+            request.extensions_mut().insert(pass.clone());
         }
+        let answer = self.inside.call(request);
+        let answered = async move {
+            let response = match longest {
+                None => answer.await?,
+                Some(longest) => match tokio::time::timeout(longest, answer).await {
+                    Ok(answer) => answer?,
+                    Err(_) => {
+                        let remark = Remark::new(Reason::RequestTooSlow).with("limit", "total");
+                        status(remark.with("seconds", longest.as_secs())).into_http()
+                    }
+                },
+            };
+            if let Some(refused) = Status::from_header_map(response.headers()).filter(|found| found.code() != Code::Ok)
+            {
+                tracing::info!(code = ?refused.code(), "refused");
+            }
+            Ok(out(response, &id, pass, &consolidator))
+        };
+        Box::pin(answered.instrument(span))
+    }
+}
+
+/// An answer on its way out: with the request's id, and the pass until it is sent.
+fn out(
+    mut response: http::Response<Body>,
+    id: &str,
+    pass: Option<Arc<Pass>>,
+    consolidator: &Consolidator,
+) -> http::Response<Body> {
+    if let Ok(id) = http::HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, id);
+    }
+    if let Some(limit) = over_limit(response.headers()) {
+        consolidator.over_limit(limit);
+    }
+    response.map(|body| Body::new(Answer { body, _pass: pass, consolidator: consolidator.clone() }))
+}
+
+/// The limit that a refusal is about, if it is about one.
+fn over_limit(headers: &http::HeaderMap) -> Option<&'static str> {
+    use tonic_types::StatusExt;
+    let refused = Status::from_header_map(headers)?;
+    let info = refused.get_details_error_info()?;
+    Reason::from_code(&info.reason).and_then(|reason| match reason {
+        Reason::TooManyRequests => Some(match info.metadata.get("limit").map(String::as_str) {
+            Some("open") => "requests_open",
+            _ => "requests_per_second",
+        }),
+        Reason::TooManyWatches => Some("watches"),
+        Reason::RequestTooSlow => Some("time"),
+        Reason::ChunkTooLarge => Some("chunk"),
+        Reason::SubmissionTooLarge => Some("submission"),
+        Reason::AnswerTooLarge => Some("answer"),
+        _ => None,
+    })
+}
+
+/// The body of an answer. If it turns out larger than any answer may be, tonic ends it with a status that says little:
+/// ours says what to do.
+struct Answer {
+    body: Body,
+    _pass: Option<Arc<Pass>>,
+    consolidator: Consolidator,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        polled.map(|frame| {
+            frame.map(|frame| {
+                frame.map(|frame| match frame.into_trailers() {
+                    Ok(trailers) => Frame::trailers(self.explained(trailers)),
+                    Err(data) => data,
+                })
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Answer {
+    fn explained(&self, trailers: http::HeaderMap) -> http::HeaderMap {
+        let found = Status::from_header_map(&trailers);
+        let too_large = |found: &Status| found.code() == Code::OutOfRange && found.details().is_empty();
+        if !found.as_ref().is_some_and(too_large) {
+            return trailers;
+        }
+        let refused = status(Remark::new(Reason::AnswerTooLarge).with("allowed", super::limits::ANSWER_BYTES_MAX));
+        let refused: http::Response<Body> = refused.into_http();
+        if let Some(limit) = over_limit(refused.headers()) {
+            self.consolidator.over_limit(limit);
+        }
+        let mut trailers = refused.headers().clone();
+        trailers.remove(http::header::CONTENT_TYPE);
+        trailers
     }
 }

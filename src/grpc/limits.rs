@@ -1,4 +1,7 @@
-//! All limits of the API in one place. Beyond one of them a request is refused, never cut.
+//! All limits of the API in one place. Beyond one of them a request is refused, never cut. Each is stated in the comments
+//! of `proto/` and tried at its edge over a socket (`tests/it/limits.rs`, which also sees that none is left out).
+
+use std::time::Duration;
 
 use std::time::Duration;
 
@@ -64,6 +67,56 @@ pub const FORM_SET_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub const PAGE_DEFAULT: usize = 100;
 /// Items of a page at most.
 pub const PAGE_MAX: usize = 1_000;
+
+/// Bytes of a page, about: it ends early, with a token for the next.
+pub const PAGE_BYTES_MAX: usize = ANSWER_BYTES_MAX / 4;
+/// Bytes of the rule findings of one answer: more are counted, those that refuse come first.
+pub const FINDING_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;
+/// Requests that one identity may have open, streams included.
+pub const OPEN_PER_ACTOR_MAX: usize = 64;
+/// Requests of one identity in a second; so many may also come at once.
+pub const PER_SECOND_PER_ACTOR_MAX: u32 = 500;
+/// How long a stream may rest between two messages.
+pub const STREAM_IDLE_SECONDS_MAX: u64 = 30;
+/// How long a filing may take from its header to its answer.
+pub const STREAM_SECONDS_MAX: u64 = 600;
+/// How long any other request may take until its answer begins.
+pub const REQUEST_SECONDS_MAX: u64 = 60;
+
+/// The limits of number and time that hold while a server runs. Only tests have others: nobody waits ten minutes for one.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// [`OPEN_PER_ACTOR_MAX`].
+    pub open: usize,
+    /// [`PER_SECOND_PER_ACTOR_MAX`].
+    pub per_second: u32,
+    /// [`STREAM_IDLE_SECONDS_MAX`].
+    pub idle: Duration,
+    /// [`STREAM_SECONDS_MAX`].
+    pub stream: Duration,
+    /// [`REQUEST_SECONDS_MAX`].
+    pub request: Duration,
+    /// [`ANSWER_BYTES_MAX`].
+    pub answer_bytes: usize,
+    /// How many costly things are done for one identity at once: half of what the machine can do, the other half is for
+    /// all others.
+    pub turns: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Bounds {
+            open: OPEN_PER_ACTOR_MAX,
+            per_second: PER_SECOND_PER_ACTOR_MAX,
+            idle: Duration::from_secs(STREAM_IDLE_SECONDS_MAX),
+            stream: Duration::from_secs(STREAM_SECONDS_MAX),
+            request: Duration::from_secs(REQUEST_SECONDS_MAX),
+            answer_bytes: ANSWER_BYTES_MAX,
+            turns: (cores / 2).max(1),
+        }
+    }
+}
 
 /// The size of a page that was asked for.
 pub(crate) fn page_size(asked: u32) -> usize {

@@ -3,7 +3,7 @@
 //! Knows the API's messages, the [`Consolidator`] and what a reader may ask of a state; not how anything is stored.
 //! How connections come in: `door.rs`, and over TLS: `tls.rs`. Who is asking: `identity.rs`. What each request passes
 //! first: `gate.rs`; who may call what: `access.rs`. Which status a reason travels as: `status.rs`. What is too much:
-//! `limits.rs`.
+//! `limits.rs`; of one identity at once: `quota.rs`.
 //! What tonic itself refuses: `explained.rs`. Whether it takes filings, for load balancers: `health.rs`.
 //! Streams that follow the status board: `watch.rs`.
 //! Core values to messages and back: `convert.rs`.
@@ -25,6 +25,7 @@ mod health;
 mod identity;
 pub mod limits;
 mod proof;
+mod quota;
 mod registry;
 mod rule_finding;
 mod status;
@@ -34,6 +35,7 @@ mod trace;
 mod watch;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::service::Routes;
@@ -51,8 +53,11 @@ use crate::proto::{DESCRIPTORS, api};
 
 use door::Door;
 use explained::Explained;
+pub use gate::REQUEST_ID_HEADER;
 use gate::{Gate, gate};
 pub use identity::ACTOR_HEADER;
+use limits::Bounds;
+use quota::Quotas;
 use watch::Stopping;
 
 /// Serves at a door until `shutdown` is done and the open streams have ended, at most `drain` later.
@@ -60,6 +65,20 @@ use watch::Stopping;
 /// # Errors
 /// What tonic says if it can't serve.
 pub async fn serve(
+    consolidator: Consolidator,
+    door: Door,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    drain: Duration,
+) -> Result<(), Error> {
+    serve_within(Bounds::default(), consolidator, door, shutdown, drain).await
+}
+
+/// The same within other bounds than usual: for tests of what happens at them.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_within(
+    bounds: Bounds,
     consolidator: Consolidator,
     door: Door,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -75,7 +94,7 @@ pub async fn serve(
         stopping.now();
     };
     let following = tokio::spawn(health::follow(health, consolidator.clone()));
-    let serving = router(consolidator, health_service, stopped.clone());
+    let serving = router(bounds, consolidator, health_service, stopped.clone());
     let serving = serving.serve_with_incoming_shutdown(door.open(), shutdown);
     // Graceful shutdown waits for open streams. Watches end by themselves; a filing may stay open for ever: hence the
     // deadline.
@@ -95,6 +114,7 @@ pub async fn serve(
 }
 
 fn router(
+    bounds: Bounds,
     consolidator: Consolidator,
     health_service: HealthServer<impl Health>,
     stopping: Stopping,
@@ -107,7 +127,7 @@ fn router(
         .initial_stream_window_size(limits::WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_max_header_list_size(limits::HEADER_BYTES_MAX)
-        .layer(gate())
+        .layer(gate(consolidator.clone(), Arc::new(Quotas::new(bounds))))
         .add_service(health_service);
     match reflection().build_v1() {
         Ok(service) => server = server.add_service(service),
@@ -123,7 +143,7 @@ fn router(
             server = server.add_service(Explained(
                 api::$module::$server::new($service)
                     .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-                    .max_encoding_message_size(limits::ANSWER_BYTES_MAX),
+                    .max_encoding_message_size(bounds.answer_bytes),
             ));
         };
     }
@@ -164,6 +184,7 @@ fn scope(
     if !may(actor, Operation::Read, &node, snapshot.today.tree(year).map(AsRef::as_ref)) {
         return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node));
     }
+    tracing::Span::current().record("unit", node.as_str());
     Ok(Scope { node, year, round, form_set })
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prost::Message;
+
 use super::limits;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
@@ -29,21 +31,20 @@ impl Wording {
 
     /// As many as an answer can hold, in their order, and how many more there are.
     pub(super) fn findings(&self, findings: &[RuleFinding]) -> (Vec<api::RuleFinding>, u32) {
-        let weight = |finding: &RuleFinding| 1 + finding.cells.len();
-        if findings.iter().map(weight).sum::<usize>() <= limits::FINDING_CELLS_MAX {
-            return (findings.iter().map(|finding| self.finding(finding)).collect(), 0);
-        }
         let mut places: Vec<usize> = (0..findings.len()).collect();
         places.sort_by_key(|at| (findings[*at].verdict != Verdict::Fail, findings[*at].strength, *at));
-        let mut room = limits::FINDING_CELLS_MAX;
-        places.retain(|at| {
-            let left = room.checked_sub(weight(&findings[*at]));
-            room = left.unwrap_or(room);
-            left.is_some()
-        });
-        places.sort_unstable();
-        let told = places.iter().map(|at| self.finding(&findings[*at])).collect();
-        (told, number(findings.len() - places.len()))
+        let (mut cells, mut bytes) = (limits::FINDING_CELLS_MAX, limits::FINDING_BYTES_MAX);
+        let mut told = Vec::with_capacity(findings.len().min(limits::FINDING_CELLS_MAX));
+        for at in places {
+            let Some(left) = cells.checked_sub(1 + findings[at].cells.len()) else { continue };
+            let finding = self.finding(&findings[at]);
+            let Some(room) = bytes.checked_sub(finding.encoded_len()) else { break };
+            (cells, bytes) = (left, room);
+            told.push((at, finding));
+        }
+        told.sort_by_key(|(at, _)| *at);
+        let left_out = number(findings.len() - told.len());
+        (told.into_iter().map(|(_, finding)| finding).collect(), left_out)
     }
 
     pub(super) fn finding(&self, finding: &RuleFinding) -> api::RuleFinding {

@@ -4,6 +4,7 @@
 //! long lists belong into answers, not into statuses, and [`Remark`] keeps each fact short.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -14,13 +15,20 @@ use crate::wording::{self, Language};
 /// Domain of the reasons in `google.rpc.ErrorInfo`.
 pub(crate) const DOMAIN: &str = "budget-consolidator";
 
+/// When to try again what was refused because of a limit that may not be reached then: `google.rpc.RetryInfo`.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// The status of a refusal or fault.
 pub(super) fn status(remark: Remark) -> Status {
     let sentence = wording::sentence(&remark, Language::Chinese);
     let reason = remark.reason;
     let facts: HashMap<String, String> = remark.facts.into_iter().collect();
-    let details = ErrorDetails::with_error_info(reason.code(), DOMAIN, facts);
-    Status::with_error_details(code(reason), sentence, details)
+    let mut details = ErrorDetails::with_error_info(reason.code(), DOMAIN, facts);
+    let code = code(reason);
+    if code == Code::ResourceExhausted && reason != Reason::AnswerTooLarge {
+        details.set_retry_info(Some(RETRY_AFTER));
+    }
+    Status::with_error_details(code, sentence, details)
 }
 
 /// Which status code a reason travels as. Exhaustive: a new reason must be placed.
@@ -120,7 +128,11 @@ fn code(reason: Reason) -> Code {
         | Reason::FileDuplicateKey
         | Reason::FileUnquoted
         | Reason::FileWrongValue => Code::InvalidArgument,
-        Reason::StoreFull | Reason::TooManyWatches => Code::ResourceExhausted,
+        Reason::StoreFull
+        | Reason::TooManyWatches
+        | Reason::TooManyRequests
+        | Reason::RequestTooSlow
+        | Reason::AnswerTooLarge => Code::ResourceExhausted,
         Reason::StoreStopped
         | Reason::CannotStart
         | Reason::StoreInUse

@@ -1,6 +1,7 @@
 //! SubmissionService: filing, dry runs, and submissions as they were filed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::{DecodeError, Message};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -9,7 +10,7 @@ use super::convert::{self, bad};
 use super::limits;
 use super::rule_finding::Wording;
 use super::status::status;
-use super::{identity, look};
+use super::{identity, look, quota};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::{Intake, Reading, TableHeader};
@@ -69,12 +70,17 @@ struct Received {
 
 impl Submissions {
     /// Takes a stream to its seal and compares the two. Nothing is kept of one that breaks.
-    async fn receive<M: Parts>(&self, actor: &Actor, stream: &mut Streaming<M>) -> Result<Received, Status> {
+    async fn receive<M: Parts>(
+        &self,
+        actor: &Actor,
+        stream: &mut Streaming<M>,
+        idle: Duration,
+    ) -> Result<Received, Status> {
         let order = |found: &str, expected: &str| {
             status(Remark::new(Reason::StreamOrder).with("found", found).with("expected", expected))
         };
         let mut bytes = 0;
-        let header = match next(stream, &mut bytes).await? {
+        let header = match next(stream, idle, &mut bytes).await? {
             Some(Part::Header(header)) => header,
             Some(Part::Chunk(_)) => return Err(order("chunk", "header")),
             Some(Part::Seal(_)) => return Err(order("seal", "header")),
@@ -87,6 +93,7 @@ impl Submissions {
             let snapshot = self.0.snapshot();
             admit(&snapshot.state, actor, &slot, &header.form_set).map_err(status)?.clone()
         };
+        tracing::Span::current().record("unit", slot.unit.as_str());
         let stated = convert::digest("form_set_digest", &header.form_set_digest).map_err(status)?;
         if let Some(stated) = stated.filter(|stated| *stated != form.digest) {
             let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);
@@ -96,7 +103,7 @@ impl Submissions {
         let mut intake = Intake::new(&form, slot, &tables);
         let mut rows: u64 = 0;
         let seal = loop {
-            match next(stream, &mut bytes).await? {
+            match next(stream, idle, &mut bytes).await? {
                 Some(Part::Chunk(chunk)) => {
                     if chunk.len() > limits::CHUNK_ROWS_MAX {
                         let remark = Remark::new(Reason::ChunkTooLarge).with("rows", chunk.len());
@@ -115,7 +122,7 @@ impl Submissions {
                 None => return Err(status(Remark::new(Reason::StreamUnsealed).with("rows", rows))),
             }
         };
-        if next(stream, &mut bytes).await?.is_some() {
+        if next(stream, idle, &mut bytes).await?.is_some() {
             return Err(order("message", "end"));
         }
         let reading = intake.finish();
@@ -162,8 +169,12 @@ fn bounded(tables: &[api::TableHeader]) -> Result<(), Remark> {
 }
 
 /// The next message of a stream, and its bytes added up.
-async fn next<M: Parts>(stream: &mut Streaming<M>, bytes: &mut usize) -> Result<Option<Part>, Status> {
-    match stream.message().await {
+async fn next<M: Parts>(stream: &mut Streaming<M>, idle: Duration, bytes: &mut usize) -> Result<Option<Part>, Status> {
+    let too_slow = |_| {
+        let remark = Remark::new(Reason::RequestTooSlow).with("limit", "idle");
+        status(remark.with("seconds", idle.as_secs()))
+    };
+    match tokio::time::timeout(idle, stream.message()).await.map_err(too_slow)? {
         Ok(Some(message)) => {
             *bytes += message.encoded_len();
             message.part().map(Some).ok_or_else(|| status(bad("part", "")))
@@ -242,11 +253,14 @@ impl api::submission_service_server::SubmissionService for Submissions {
         request: Request<Streaming<api::SubmitRequest>>,
     ) -> Result<Response<api::SubmitResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
-        let mut stream = request.into_inner();
+        let (_, extensions, mut stream) = request.into_parts();
+        let idle = quota::bounds(&extensions).idle;
         let Received { key, version, sentences, form, reading, sealed_digest } =
-            self.receive(&actor, &mut stream).await?;
+            self.receive(&actor, &mut stream, idle).await?;
         let slot = reading.submission.header.clone();
+        let turn = quota::turn(&extensions).await;
         let prepared = self.0.prepare(reading, sealed_digest, &form, version).map_err(status)?;
+        drop(turn);
         let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
         let answer = answer(&done, &self.0.snapshot(), sentences).map_err(status)?;
         // Not of the event, but of this moment: the only part of the answer that a repetition may say differently.
@@ -260,8 +274,10 @@ impl api::submission_service_server::SubmissionService for Submissions {
         request: Request<Streaming<api::DryRunRequest>>,
     ) -> Result<Response<api::DryRunResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
-        let mut stream = request.into_inner();
-        let Received { version, sentences, form, reading, .. } = self.receive(&actor, &mut stream).await?;
+        let (_, extensions, mut stream) = request.into_parts();
+        let idle = quota::bounds(&extensions).idle;
+        let Received { version, sentences, form, reading, .. } = self.receive(&actor, &mut stream, idle).await?;
+        let _turn = quota::turn(&extensions).await;
         let filing = Filing { reading: Arc::new(reading), version, ahead: None };
         let snapshot = self.0.snapshot();
         let judged = judge(&snapshot.state, &actor, &filing, &snapshot).map_err(status)?;

@@ -1,0 +1,172 @@
+//! What each identity may take of the server at once, so that none takes it from another.
+//!
+//! The gate asks for a [`Pass`] for each request; it is given back when the answer is on its way. Who has too many open, or
+//! asks too often, is refused; what is costly (rules, packing, a look through many filings) waits for a turn among the
+//! same identity's own. How much: `limits.rs`. Knows nothing of what is asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tonic::codegen::http::Extensions;
+
+use super::limits::Bounds;
+use crate::budget::reason::{Reason, Remark};
+use crate::ledger::actor::Actor;
+
+/// Beyond so many identities, those who have nothing open and haven't asked lately are forgotten.
+const REMEMBERED_MAX: usize = 4_096;
+
+/// All identities that ask.
+pub(super) struct Quotas {
+    pub(super) bounds: Bounds,
+    shares: Mutex<BTreeMap<Actor, Share>>,
+}
+
+/// What one identity takes.
+struct Share {
+    /// Requests that are not answered yet.
+    open: usize,
+    /// When the requests so far would have come, had they come evenly at the rate that is allowed.
+    evenly: Instant,
+    turns: Arc<Semaphore>,
+}
+
+/// A request that is let in, until it is dropped.
+pub(super) struct Pass {
+    quotas: Arc<Quotas>,
+    actor: Actor,
+    turns: Arc<Semaphore>,
+}
+
+/// What costs the server much is done with one of these in hand.
+pub(super) type Turn = OwnedSemaphorePermit;
+
+impl Quotas {
+    pub(super) fn new(bounds: Bounds) -> Quotas {
+        Quotas { bounds, shares: Mutex::default() }
+    }
+
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// `TOO_MANY_REQUESTS` with the limit.
+    pub(super) fn enter(self: &Arc<Quotas>, actor: &Actor) -> Result<Pass, Remark> {
+        let bounds = &self.bounds;
+        let refused = |limit: &str, allowed: String| {
+            let remark = Remark::new(Reason::TooManyRequests).with("actor", actor);
+            Err(remark.with("limit", limit).with("allowed", allowed))
+        };
+        let now = Instant::now();
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if shares.len() >= REMEMBERED_MAX && !shares.contains_key(actor) {
+            shares.retain(|_, share| share.open > 0 || share.evenly > now);
+        }
+        let share = shares.entry(actor.clone()).or_insert_with(|| Share {
+            open: 0,
+            evenly: now,
+            turns: Arc::new(Semaphore::new(bounds.turns)),
+        });
+        if share.open >= bounds.open {
+            return refused("open", bounds.open.to_string());
+        }
+        let evenly = share.evenly.max(now) + Duration::from_secs(1) / bounds.per_second.max(1);
+        // A burst of one second's worth is no flood.
+        if evenly > now + Duration::from_secs(1) {
+            return refused("per_second", bounds.per_second.to_string());
+        }
+        share.evenly = evenly;
+        share.open += 1;
+        Ok(Pass { quotas: self.clone(), actor: actor.clone(), turns: share.turns.clone() })
+    }
+}
+
+impl Pass {
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.quotas.bounds
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut shares = self.quotas.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get_mut(&self.actor) {
+            share.open = share.open.saturating_sub(1);
+        }
+    }
+}
+
+/// Waits until it is this request's turn to cost the server much. Hold it for as long as it does.
+pub(super) async fn turn(extensions: &Extensions) -> Option<Turn> {
+    let turns = extensions.get::<Arc<Pass>>()?.turns.clone();
+    turns.acquire_owned().await.ok()
+}
+
+/// The bounds that a request came in under.
+pub(super) fn bounds(extensions: &Extensions) -> Bounds {
+    extensions.get::<Arc<Pass>>().map_or_else(Bounds::default, |pass| *pass.bounds())
+}
+
+/// Where a page ends early: `limits::PAGE_BYTES_MAX`, within the bounds that the request came in under.
+pub(super) fn page_bytes(extensions: &Extensions) -> usize {
+    bounds(extensions).answer_bytes / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor(code: &str) -> Actor {
+        Actor { node: code.into(), role: crate::ledger::actor::Role::Unit }
+    }
+
+    fn quotas(open: usize, per_second: u32) -> Arc<Quotas> {
+        Arc::new(Quotas::new(Bounds { open, per_second, ..Bounds::default() }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_may_be_open_and_one_more_when_one_has_ended() {
+        let quotas = quotas(3, 1_000);
+        let mut passes: Vec<Pass> = (0..3).map(|_| quotas.enter(&actor("407001")).unwrap()).collect();
+        let refused = quotas.enter(&actor("407001")).err().unwrap();
+        assert_eq!((refused.fact("limit"), refused.fact("allowed")), (Some("open"), Some("3")));
+        // Another identity doesn't notice.
+        let _other = quotas.enter(&actor("407002")).unwrap();
+        passes.pop();
+        assert!(quotas.enter(&actor("407001")).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_come_in_a_second_and_more_as_time_goes_on() {
+        let quotas = quotas(1_000, 10);
+        let enter = |code: &str| quotas.enter(&actor(code)).map(drop);
+        assert!((0..10).all(|_| enter("407001").is_ok()));
+        let refused = enter("407001").unwrap_err();
+        assert_eq!((refused.fact("limit"), refused.fact("allowed")), (Some("per_second"), Some("10")));
+        assert!(enter("407002").is_ok());
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!([enter("407001").is_ok(), enter("407001").is_ok()], [true, false]);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        // Time that passed unused is not saved up beyond a second.
+        assert_eq!((0..20).filter(|_| enter("407001").is_ok()).count(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_costly_waits_for_its_own_identity_only() {
+        let quotas = Arc::new(Quotas::new(Bounds { turns: 1, ..Bounds::default() }));
+        let of = |code: &str| {
+            let mut extensions = Extensions::new();
+            extensions.insert(Arc::new(quotas.enter(&actor(code)).unwrap()));
+            extensions
+        };
+        let (first, second, other) = (of("407001"), of("407001"), of("407002"));
+        let held = turn(&first).await;
+        assert!(held.is_some());
+        assert!(tokio::time::timeout(Duration::from_secs(1), turn(&second)).await.is_err());
+        assert!(turn(&other).await.is_some());
+        drop(held);
+        assert!(turn(&second).await.is_some());
+    }
+}

@@ -1,0 +1,490 @@
+//! Each limit of `src/grpc/limits.rs` at its edge, over a real socket: at the limit it is taken, one beyond it is refused
+//! and the limit is named. And that none is left out, here or in the comments of `proto/`.
+
+use std::time::{Duration, Instant};
+
+use budget_consolidator::grpc::limits::{self, Bounds};
+use budget_consolidator::proto::api;
+use budget_consolidator::proto::api::submit_request::Part;
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use crate::support::*;
+
+/// Each limit, how `proto/` says it, and the test that tries it.
+const TRIED: [(&str, &str, &str); 26] = [
+    ("MESSAGE_BYTES_MAX", "4 MiB", "a_message_is_as_large_as_it_may_be"),
+    ("ANSWER_BYTES_MAX", "64 MiB", "an_answer_is_as_large_as_it_may_be"),
+    ("STREAMS_PER_CONNECTION_MAX", "128", "a_connection_has_as_many_streams_as_it_may"),
+    ("WINDOW_BYTES", "1 MiB", "a_client_sends_ahead_as_much_as_it_may"),
+    ("CHUNK_ROWS_MAX", "at most 256", "a_filing_is_as_large_as_it_may_be"),
+    ("ROWS_MAX", "100,000 rows", "a_filing_is_as_large_as_it_may_be"),
+    ("SUBMISSION_BYTES_MAX", "32 MiB", "a_filing_is_as_large_as_it_may_be"),
+    ("TABLES_MAX", "At most 1,000,", "a_filing_is_as_large_as_it_may_be"),
+    ("COLUMNS_MAX", "10,000 columns", "a_filing_is_as_large_as_it_may_be"),
+    ("KEY_BYTES_MAX", "256 bytes", "a_filing_is_as_large_as_it_may_be"),
+    ("FINDING_CELLS_MAX", "100,000 cells", "findings_are_as_many_as_an_answer_holds"),
+    ("FINDING_BYTES_MAX", "32 MiB", "findings_are_as_many_as_an_answer_holds"),
+    ("WATCHES_PER_ACTOR_MAX", "16", "who_takes_nothing_is_let_go_and_told_where_to_resume"),
+    ("RESUME_EVENTS_MAX", "256", "who_resumes_gets_what_changed_since_or_the_whole_board"),
+    ("HEARTBEAT_SECONDS", "1 to 60", "a_watch_begins_with_the_board_and_then_tells_what_changes"),
+    ("FIGURES_MAX", "100,000", "lists_are_as_long_as_they_may_be"),
+    ("NODES_MAX", "200,000", "lists_are_as_long_as_they_may_be"),
+    ("FORM_SET_BYTES_MAX", "3 MiB", "lists_are_as_long_as_they_may_be"),
+    ("PAGE_DEFAULT", "0 means 100", "a_page_is_as_long_as_it_may_be"),
+    ("PAGE_MAX", "more than 1,000 means 1,000", "a_page_is_as_long_as_it_may_be"),
+    ("PAGE_BYTES_MAX", "16 MiB", "a_page_of_very_long_events_ends_early"),
+    ("OPEN_PER_ACTOR_MAX", "64 requests", "an_identity_has_as_many_requests_open_as_it_may"),
+    ("PER_SECOND_PER_ACTOR_MAX", "500 a second", "an_identity_asks_as_often_as_it_may"),
+    ("STREAM_IDLE_SECONDS_MAX", "30 seconds", "a_filing_rests_no_longer_than_it_may"),
+    ("STREAM_SECONDS_MAX", "10 minutes", "a_filing_takes_no_longer_than_it_may"),
+    ("REQUEST_SECONDS_MAX", "60 seconds", "a_request_takes_no_longer_than_it_may"),
+];
+
+#[test]
+fn each_limit_is_stated_and_tried() {
+    let read = |path: &str| std::fs::read_to_string(project(path)).unwrap();
+    let source = read("src/grpc/limits.rs");
+    let known: Vec<&str> = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split_once(':').map(|(name, _)| name))
+        .collect();
+    let folder = |path: &str| {
+        let files = std::fs::read_dir(project(path)).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap()).collect::<String>()
+    };
+    let proto: String = folder("proto/budget/consolidation/v1")
+        .split_whitespace()
+        .filter(|word| *word != "//")
+        .collect::<Vec<_>>()
+        .join(" ");
+    let tests = folder("tests/it");
+    let names: Vec<&str> = TRIED.iter().map(|(name, _, _)| *name).collect();
+    for name in &known {
+        assert!(names.contains(name), "{name} of src/grpc/limits.rs is tried by no test");
+    }
+    for (name, said, test) in &TRIED {
+        assert!(known.contains(name), "{name} is no limit");
+        assert!(proto.contains(said), "{name}: no comment of proto/ says {said:?}");
+        assert!(tests.contains(&format!("fn {test}(")), "{name}: there is no test {test}");
+    }
+    // What runs is what is stated.
+    let bounds = Bounds::default();
+    let seconds = [bounds.idle, bounds.stream, bounds.request].map(|time| time.as_secs());
+    assert_eq!(seconds, [limits::STREAM_IDLE_SECONDS_MAX, limits::STREAM_SECONDS_MAX, limits::REQUEST_SECONDS_MAX]);
+    assert_eq!((bounds.open, bounds.per_second), (limits::OPEN_PER_ACTOR_MAX, limits::PER_SECOND_PER_ACTOR_MAX));
+    assert_eq!(bounds.answer_bytes, limits::ANSWER_BYTES_MAX);
+}
+
+/// The reason of a refusal and everything that it says.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, stable: &str, said: &str) {
+    let status = answer.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (code, stable), "{status:?}");
+    let info = status.get_error_details().error_info().unwrap().clone();
+    assert!(info.metadata.values().any(|fact| fact.contains(said)), "no {said} in {info:?}");
+    if code == Code::ResourceExhausted && stable != "ANSWER_TOO_LARGE" {
+        assert!(status.get_details_retry_info().and_then(|info| info.retry_delay).is_some(), "{status:?}");
+    }
+}
+
+const BAD: Code = Code::InvalidArgument;
+const EXHAUSTED: Code = Code::ResourceExhausted;
+
+/// Calls any unary RPC with bytes.
+async fn call(client: &Client, method: &str, message: Vec<u8>) -> Result<(), Status> {
+    let mut grpc = tonic::client::Grpc::new(client.connection());
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::try_from(format!("/budget.consolidation.v1.{method}")).unwrap();
+    grpc.unary(Request::new(message), path, Raw).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_message_is_as_large_as_it_may_be() {
+    let server = TestServer::fenyang().await;
+    let client = server.client(BUREAU).await;
+    let message = |bytes: usize| {
+        let mut message = api::ListUnitsRequest { node: "407".into(), year: 2024 }.encode_to_vec();
+        // A field that nobody knows fills it up: readers pass it over.
+        encode_key(99, WireType::LengthDelimited, &mut message);
+        let rest = bytes - message.len() - 4;
+        encode_varint(rest as u64, &mut message);
+        message.resize(bytes, 0);
+        message
+    };
+    call(&client, "RegistryService/ListUnits", message(limits::MESSAGE_BYTES_MAX)).await.unwrap();
+    let beyond = call(&client, "RegistryService/ListUnits", message(limits::MESSAGE_BYTES_MAX + 1)).await;
+    refused(beyond, BAD, "BAD_REQUEST", "4194304");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_as_large_as_it_may_be() {
+    let list = async |client: &Client| {
+        let request = api::ListUnitsRequest { node: "407".into(), year: 2024 };
+        client.registry().list_units(request).await.map(|answer| answer.into_inner())
+    };
+    let server = TestServer::fenyang().await;
+    let bytes = list(&server.client(BUREAU).await).await.unwrap().encoded_len();
+    server.stop().await;
+    for (answer_bytes, fits) in [(bytes, true), (bytes - 1, false)] {
+        let server = TestServer::within(Bounds { answer_bytes, ..Bounds::default() }).await;
+        server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+        let client = server.client(BUREAU).await;
+        let answer = list(&client).await;
+        if fits {
+            assert_eq!(answer.unwrap().encoded_len(), bytes);
+        } else {
+            refused(answer, EXHAUSTED, "ANSWER_TOO_LARGE", "67108864");
+            assert!(server.consolidator.metrics(None).contains("limit=\"answer\"} 1"));
+            // The connection goes on.
+            client.registry().list_form_sets(api::ListFormSetsRequest {}).await.unwrap();
+        }
+        server.stop().await;
+    }
+}
+
+/// A stream of a filing that is under way: what to send on, and its answer.
+type Filing = (mpsc::Sender<api::SubmitRequest>, tokio::task::JoinHandle<Result<api::SubmitResponse, Status>>);
+
+/// Begins to file for a unit of the example, and stops behind the header.
+async fn begun(client: &Client) -> Filing {
+    let (sender, receiver) = mpsc::channel(4);
+    let mut submissions = client.submissions();
+    let stream = ReceiverStream::new(receiver);
+    let task = tokio::spawn(async move { submissions.submit(stream).await.map(|answer| answer.into_inner()) });
+    sender.send(api::SubmitRequest { part: Some(Part::Header(header())) }).await.unwrap();
+    (sender, task)
+}
+
+fn header() -> api::SubmissionHeader {
+    let file = example("fenyang-2024/submissions/407004.json");
+    let Part::Header(header) = parts(&file, &form("shanxi-2024"), &new_key()).remove(0) else { panic!("no header") };
+    header
+}
+
+#[tokio::test]
+async fn a_connection_has_as_many_streams_as_it_may() {
+    let server = TestServer::start().await;
+    let client = server.client(BUREAU).await;
+    // Whether the server is well is nobody's secret and is counted for nobody: only the connection's streams are.
+    let watch = || async {
+        let mut grpc = tonic::client::Grpc::new(client.connection());
+        grpc.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/grpc.health.v1.Health/Watch");
+        let mut stream = grpc.server_streaming(Request::new(Vec::new()), path, Raw).await.unwrap().into_inner();
+        stream.message().await.unwrap();
+        stream
+    };
+    let mut open = Vec::new();
+    for _ in 0..limits::STREAMS_PER_CONNECTION_MAX {
+        open.push(watch().await);
+    }
+    let waiting = tokio::time::timeout(Duration::from_millis(300), watch()).await;
+    assert!(waiting.is_err(), "one more than a connection may have");
+    open.pop();
+    tokio::time::timeout(Duration::from_secs(5), watch()).await.expect("a place is free again");
+    drop(open);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_sends_ahead_as_much_as_it_may() {
+    // How much it is can be seen in the first frames only; here, that a filing of usual size needs no leave to go on.
+    let file = example("fenyang-2024/submissions/407002.json");
+    let messages = parts(&file, &form("shanxi-2024"), "ahead").into_iter();
+    let bytes: usize = messages.map(|part| api::SubmitRequest { part: Some(part) }.encoded_len()).sum();
+    assert!(bytes < limits::WINDOW_BYTES as usize / 4, "{bytes}");
+}
+
+/// Sends a header as changed and chunks, and no seal: what is refused is refused before, and else its absence is.
+async fn filed(
+    client: &Client,
+    change: impl FnOnce(&mut api::SubmissionHeader),
+    chunks: Vec<Vec<api::Row>>,
+) -> Result<(), Status> {
+    let mut header = header();
+    change(&mut header);
+    let chunks = chunks.into_iter().map(|rows| Part::Chunk(rows.into_iter().collect()));
+    client.submit_parts(std::iter::once(Part::Header(header)).chain(chunks).collect()).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_filing_is_as_large_as_it_may_be() {
+    let server = TestServer::fenyang().await;
+    let client = server.client(&unit("407004")).await;
+    let unsealed = |what: &str, answer: Result<(), Status>| {
+        assert_eq!(reason(&answer.unwrap_err()), "STREAM_UNSEALED", "{what}");
+    };
+    let row = |key: &str, value: &str| api::Row { table: 0, key: key.to_owned(), values: vec![value.to_owned()] };
+    let rows = |count: usize| vec![row("1", ""); count];
+    let untouched = |_: &mut api::SubmissionHeader| ();
+
+    unsealed("chunk", filed(&client, untouched, vec![rows(limits::CHUNK_ROWS_MAX)]).await);
+    let beyond = filed(&client, untouched, vec![rows(limits::CHUNK_ROWS_MAX + 1)]).await;
+    refused(beyond, BAD, "CHUNK_TOO_LARGE", "256");
+
+    let most = usize::try_from(limits::ROWS_MAX).unwrap();
+    let mut chunks = vec![rows(limits::CHUNK_ROWS_MAX); most / limits::CHUNK_ROWS_MAX];
+    chunks.push(rows(most % limits::CHUNK_ROWS_MAX));
+    unsealed("rows", filed(&client, untouched, chunks.clone()).await);
+    chunks.push(rows(1));
+    refused(filed(&client, untouched, chunks).await, BAD, "SUBMISSION_TOO_LARGE", "100000");
+
+    // Long values, and the last one as long as is left.
+    let bytes = |rows: &[api::Row]| {
+        let part = Part::Chunk(rows.iter().cloned().collect());
+        api::SubmitRequest { part: Some(part) }.encoded_len()
+    };
+    let head =
+        |header: &api::SubmissionHeader| api::SubmitRequest { part: Some(Part::Header(header.clone())) }.encoded_len();
+    let fixed = header();
+    let long = vec![row("1", &"9".repeat(15_000)); 256];
+    let many = (limits::SUBMISSION_BYTES_MAX - head(&fixed)) / bytes(&long);
+    let left = limits::SUBMISSION_BYTES_MAX - head(&fixed) - many * bytes(&long);
+    let overhead = bytes(&[row("1", &"9".repeat(left))]) - left;
+    for (length, fits) in [(left - overhead, true), (left - overhead + 1, false)] {
+        let last = vec![row("1", &"9".repeat(length))];
+        let total = head(&fixed) + many * bytes(&long) + bytes(&last);
+        assert_eq!(total <= limits::SUBMISSION_BYTES_MAX, fits, "{total}");
+        let chunks = [vec![long.clone(); many], vec![last]].concat();
+        let answer = filed(&client, |header| *header = fixed.clone(), chunks).await;
+        if fits { unsealed("bytes", answer) } else { refused(answer, BAD, "SUBMISSION_TOO_LARGE", "33554432") }
+    }
+
+    let table = |id: String, columns: usize| api::TableHeader {
+        id,
+        columns: vec!["c".to_owned(); columns],
+        ..Default::default()
+    };
+    let tables = |count: usize| (0..count).map(|at| table(format!("X{at}"), 0)).collect::<Vec<_>>();
+    unsealed("tables", filed(&client, |h| h.tables = tables(limits::TABLES_MAX), Vec::new()).await);
+    let beyond = filed(&client, |h| h.tables = tables(limits::TABLES_MAX + 1), Vec::new()).await;
+    refused(beyond, BAD, "BAD_REQUEST", "1000");
+    unsealed("columns", filed(&client, |h| h.tables = vec![table("X".into(), limits::COLUMNS_MAX)], Vec::new()).await);
+    let beyond = filed(&client, |h| h.tables = vec![table("X".into(), limits::COLUMNS_MAX + 1)], Vec::new()).await;
+    refused(beyond, BAD, "BAD_REQUEST", "10000");
+    for (length, fits) in [(limits::KEY_BYTES_MAX, true), (limits::KEY_BYTES_MAX + 1, false)] {
+        let by_id = filed(&client, |h| h.tables = vec![table("X".repeat(length), 0)], Vec::new()).await;
+        let by_key = filed(&client, untouched, vec![vec![row(&"1".repeat(length), "")]]).await;
+        for answer in [by_id, by_key] {
+            if fits { unsealed("key", answer) } else { refused(answer, BAD, "BAD_REQUEST", "257") }
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn lists_are_as_long_as_they_may_be() {
+    let server = TestServer::fenyang().await;
+    let bureau = server.client(BUREAU).await;
+    let issue = async |figures: usize| {
+        let request = api::IssueControlFiguresRequest {
+            idempotency_key: new_key(),
+            year: 2024,
+            round: api::Round::Second.into(),
+            form_set: "shanxi-2024".into(),
+            figures: vec![api::ControlFigure::default(); figures],
+        };
+        bureau.control().issue_control_figures(request).await.map(drop)
+    };
+    // At the limit, it is the first of them that is wrong.
+    refused(issue(limits::FIGURES_MAX).await, BAD, "BAD_REQUEST", "cell");
+    refused(issue(limits::FIGURES_MAX + 1).await, BAD, "BAD_REQUEST", "100001");
+    let import = async |nodes: usize| {
+        let nodes = vec![api::UnitNode { role: "unit".into(), ..Default::default() }; nodes];
+        let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes };
+        bureau.registry().import_units(request).await.map(drop)
+    };
+    refused(import(limits::NODES_MAX).await, BAD, "UNIT_TREE_INVALID", "code");
+    refused(import(limits::NODES_MAX + 1).await, BAD, "BAD_REQUEST", "200001");
+    let check = async |bytes: usize| {
+        let files = vec![api::FormFile { name: "forms.toml".into(), content: vec![b'#'; bytes] }];
+        bureau.registry().check_form_set(api::CheckFormSetRequest { files }).await.map(drop)
+    };
+    check(limits::FORM_SET_BYTES_MAX).await.unwrap();
+    refused(check(limits::FORM_SET_BYTES_MAX + 1).await, BAD, "BAD_REQUEST", "3145729");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_is_as_long_as_it_may_be() {
+    let server = TestServer::within(Bounds { per_second: 1_000_000, ..Bounds::default() }).await;
+    let administrator = server.client(ADMINISTRATOR).await;
+    for year in 0..1_010 {
+        administrator.import_units("fenyang-2024/units.csv", 1950 + year).await.unwrap();
+    }
+    let list = async |page_size: u32| {
+        let request = api::ListEventsRequest { page_size, ..Default::default() };
+        administrator.audit().list_events(request).await.unwrap().into_inner().events.len()
+    };
+    for (asked, given) in [(0, 100), (1, 1), (1_000, 1_000), (1_001, 1_000), (u32::MAX, 1_000)] {
+        assert_eq!(list(asked).await, given, "{asked}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_very_long_events_ends_early() {
+    // Of an answer a hundredth as large: nobody files for an hour to fill a page.
+    let answer_bytes = limits::ANSWER_BYTES_MAX / 100;
+    let server = TestServer::within(Bounds { answer_bytes, ..Bounds::default() }).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let client = server.client(&unit("407004")).await;
+    let form = form("shanxi-2024");
+    let mut file = example("fenyang-2024/submissions/407004.json");
+    // Many findings, each with what was found.
+    let wrong = format!("{}，", "万".repeat(120));
+    let table = file.tables.iter().position(|table| table.header.id == "T03").unwrap();
+    file.tables[table].rows = (0..50).map(|row| (format!("2{row:06}"), vec![wrong.clone(); 3])).collect();
+    let filings = 12;
+    for _ in 0..filings {
+        assert_eq!(client.submit(&file, &form).await.unwrap().version, 0);
+    }
+    let bureau = server.client(BUREAU).await;
+    let (mut listed, mut from) = (0, 1);
+    let mut pages = Vec::new();
+    loop {
+        let request = api::ListEventsRequest { from_position: from, page_size: 1_000 };
+        let mut audit = bureau.audit().max_decoding_message_size(limits::ANSWER_BYTES_MAX);
+        let page = audit.list_events(request).await.unwrap().into_inner();
+        let Some(last) = page.events.last() else { break };
+        from = last.position + 1;
+        listed += page.events.len();
+        pages.push(page.encoded_len());
+    }
+    assert!(pages.len() >= 2 && pages.iter().all(|bytes| *bytes < answer_bytes), "{pages:?}");
+    assert_eq!(listed as u64, server.consolidator.snapshot().state.position);
+    let (mut listed, mut page_token) = (0, String::new());
+    loop {
+        let request = api::GetHistoryRequest { unit: "407004".into(), page_size: 1_000, page_token };
+        let mut audit = bureau.audit().max_decoding_message_size(limits::ANSWER_BYTES_MAX);
+        let page = audit.get_history(request).await.unwrap().into_inner();
+        listed += page.events.iter().filter(|event| event.actor.ends_with("/unit")).count();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, filings);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn findings_are_as_many_as_an_answer_holds() {
+    // Of an honest filing all are told: the seed's are far from the limit. What goes beyond it is tried beside the code.
+    let server = TestServer::fenyang().await;
+    let file = example("fenyang-2024/submissions/407004-slip.json");
+    let answer = server.client(&unit("407004")).await.submit(&file, &form("shanxi-2024")).await.unwrap();
+    let verdict = answer.verdict.unwrap();
+    assert!(!verdict.rule_findings.is_empty());
+    assert_eq!(verdict.rule_findings_left_out, 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_identity_has_as_many_requests_open_as_it_may() {
+    let server = TestServer::fenyang().await;
+    let client = server.client(&unit("407004")).await;
+    let read = async |client: &Client| client.registry().list_form_sets(api::ListFormSetsRequest {}).await.map(drop);
+    let mut open = Vec::new();
+    for _ in 1..limits::OPEN_PER_ACTOR_MAX {
+        open.push(begun(&client).await);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    read(&client).await.unwrap();
+    open.push(begun(&client).await);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    refused(read(&client).await, EXHAUSTED, "TOO_MANY_REQUESTS", "64");
+    // By whatever connection it comes, it is the same identity; and another one doesn't notice.
+    refused(read(&server.client(&unit("407004")).await).await, EXHAUSTED, "TOO_MANY_REQUESTS", "open");
+    read(&server.client(&unit("407003")).await).await.unwrap();
+    assert!(server.consolidator.metrics(None).contains("limit=\"requests_open\"} 2"));
+    open.pop();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    read(&client).await.unwrap();
+    drop(open);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_identity_asks_as_often_as_it_may() {
+    // The count at the edge is tried beside the code, with a clock that stands still; here, that it counts at all.
+    let server = TestServer::within(Bounds { per_second: 1, ..Bounds::default() }).await;
+    let list = async |actor: &str| {
+        let client = server.client(actor).await;
+        client.registry().list_form_sets(api::ListFormSetsRequest {}).await.map(drop)
+    };
+    let begin = Instant::now();
+    list(BUREAU).await.unwrap();
+    let second = list(BUREAU).await;
+    if begin.elapsed() < Duration::from_millis(900) {
+        refused(second, EXHAUSTED, "TOO_MANY_REQUESTS", "per_second");
+    }
+    list(AUDITOR).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    list(BUREAU).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_filing_rests_no_longer_than_it_may() {
+    let server = TestServer::within(Bounds { idle: Duration::from_millis(1_000), ..Bounds::default() }).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let client = server.client(&unit("407004")).await;
+    // One that goes on slowly is waited for, longer in all than it may rest.
+    let (sender, task) = begun(&client).await;
+    let mut rest =
+        parts(&example("fenyang-2024/submissions/407004.json"), &form("shanxi-2024"), "slow").into_iter().skip(1);
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        sender.send(api::SubmitRequest { part: Some(Part::Chunk(std::iter::empty().collect())) }).await.unwrap();
+    }
+    for part in &mut rest {
+        sender.send(api::SubmitRequest { part: Some(part) }).await.unwrap();
+    }
+    drop(sender);
+    assert_eq!(task.await.unwrap().unwrap().version, 1);
+    let (_sender, task) = begun(&client).await;
+    refused(task.await.unwrap(), EXHAUSTED, "REQUEST_TOO_SLOW", "idle");
+    assert!(server.consolidator.metrics(None).contains("limit=\"time\"} 1"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_filing_takes_no_longer_than_it_may() {
+    let server = TestServer::within(Bounds { stream: Duration::from_millis(1_000), ..Bounds::default() }).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let client = server.client(&unit("407004")).await;
+    let (sender, task) = begun(&client).await;
+    let dripping = tokio::spawn(async move {
+        while sender.send(api::SubmitRequest { part: Some(Part::Chunk(std::iter::empty().collect())) }).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    refused(task.await.unwrap(), EXHAUSTED, "REQUEST_TOO_SLOW", "total");
+    dripping.abort();
+    // And nothing is kept of it.
+    assert_eq!(server.client(BUREAU).await.status_board("407").await.submitted, 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_takes_no_longer_than_it_may() {
+    let server = TestServer::within(Bounds { request: Duration::from_millis(500), ..Bounds::default() }).await;
+    let client = server.client(BUREAU).await;
+    // The headers of a request, and its message never comes.
+    let (_sender, receiver) = mpsc::channel::<Vec<u8>>(1);
+    let mut grpc = tonic::client::Grpc::new(client.connection());
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/budget.consolidation.v1.RegistryService/ListFormSets");
+    let answer = grpc.client_streaming(Request::new(ReceiverStream::new(receiver)), path, Raw).await;
+    refused(answer.map(drop), EXHAUSTED, "REQUEST_TOO_SLOW", "total");
+    client.registry().list_form_sets(api::ListFormSetsRequest {}).await.unwrap();
+    server.stop().await;
+}
