@@ -143,7 +143,8 @@ fn form_set_id(event: &JournalEvent) -> Option<&str> {
             | Event::UnitsImported(_)
             | Event::FormSetPublished(_)
             | Event::Justified(_)
-            | Event::TailGivenUp(_),
+            | Event::TailGivenUp(_)
+            | Event::Looked(_),
         )
         | None => None,
     }
@@ -203,6 +204,10 @@ fn told(event: &JournalEvent, language: Language) -> (&'static str, String, Opti
             ];
             let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
             ("units_imported", say(language, "event-units-imported", &facts), None)
+        }
+        Some(Event::Looked(looked)) => {
+            let facts = [("node", looked.node.as_str()), ("what", looked.method.as_str())];
+            ("looked", say(language, "event-looked", &facts), None)
         }
         Some(Event::FormSetPublished(published)) => {
             let facts = [("id", published.id.clone()), ("digest", short_digest(&published.digest))];
@@ -315,7 +320,7 @@ impl Show for History {
                 Some(Event::Submitted(submitted)) => submitted.version.to_string(),
                 Some(Event::ControlIssued(issued)) => issued.version.to_string(),
                 Some(Event::UnitsImported(imported)) => imported.version.to_string(),
-                Some(Event::Refused(_) | Event::FormSetPublished(_) | Event::Justified(_) | Event::TailGivenUp(_))
+                Some(Event::Refused(_) | Event::FormSetPublished(_) | Event::Justified(_) | Event::TailGivenUp(_) | Event::Looked(_))
                 | None => String::new(),
             };
             let over = verdict.map(|verdict| verdict.judgements.iter().filter(|judgement| judgement.over).count());
@@ -364,6 +369,7 @@ fn event_json(event: &JournalEvent) -> Value {
             json!({ "year": imported.year, "version": imported.version, "nodes": imported.nodes })
         }
         Some(Event::FormSetPublished(published)) => json!({ "id": published.id, "digest": hex(&published.digest) }),
+        Some(Event::Looked(looked)) => json!({ "node": looked.node, "method": looked.method }),
         Some(Event::Justified(justified)) => json!({
             "slot": slot(justified.slot.as_ref()),
             "position": justified.position,

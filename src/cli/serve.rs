@@ -62,6 +62,32 @@ pub struct Options {
     /// Address of the page that a Prometheus reads
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
+    /// Record in the journal what auditors look at; shown by `history`
+    #[arg(long)]
+    pub record_looks: bool,
+    /// How the log on standard error is written
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = Log::Text)]
+    pub log: Log,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Log {
+    /// Lines for people
+    Text,
+    /// One JSON object a line, for programs
+    Json,
+}
+
+/// Sets up the log: what happened, to whom and where in the journal; no figures and no texts of any filing.
+fn log(form: Log) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sled=warn".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only if a log was set up before, and then that one is used.
+    let _ = match form {
+        Log::Text => log.try_init(),
+        Log::Json => log.json().with_span_list(false).try_init(),
+    };
 }
 
 /// A server that is up.
@@ -191,9 +217,7 @@ impl Server {
 /// # Errors
 /// What the store or the network says.
 pub async fn run(options: &Options) -> Result<(), Remark> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sled=warn".into());
-    // Fails only if a log was set up before, and then that one is used.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    log(options.log);
     let tls = match (&options.tls, options.insecure_loopback) {
         (Some(folder), _) => Some(Tls::open(folder, wall_clock())?),
         (None, true) => None,
@@ -221,6 +245,9 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     };
     let server = open_behind(door, &options.data, mirror, signing)?;
     let _ = up.set(server.consolidator.clone());
+    if options.record_looks {
+        server.consolidator.record_looks();
+    }
     // The one line on standard output: with port 0, a program that starts the service learns where it is.
     println!("{}", server.address);
     let (scheme, address) = server.address.split_once("://").unwrap_or_default();

@@ -45,6 +45,7 @@ pub(super) struct Metrics {
     filings: Family<ByOutcome, Counter>,
     findings: Family<ByStrength, Counter>,
     over_limit: Family<ByLimit, Counter>,
+    looks_lost: Counter,
     group_events: Histogram,
     sync: Histogram,
     position: Gauge,
@@ -78,6 +79,7 @@ impl Metrics {
             filings: Family::default(),
             findings: Family::default(),
             over_limit: Family::default(),
+            looks_lost: Counter::default(),
             group_events: Histogram::new(exponential_buckets(1.0, 2.0, 8)),
             sync: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
             position: Gauge::default(),
@@ -90,6 +92,8 @@ impl Metrics {
         };
         registry.register("filings", "Filings that were decided, by outcome", metrics.filings.clone());
         registry.register("findings", "What was found in them, by strength", metrics.findings.clone());
+        let lost = metrics.looks_lost.clone();
+        registry.register("looks_lost", "Looks of auditors that could not be recorded", lost);
         let over_limit = metrics.over_limit.clone();
         registry.register(
             "requests_over_limit",
@@ -125,6 +129,11 @@ impl Metrics {
         self.sync.observe(timer.0.elapsed().as_secs_f64());
     }
 
+    /// A look could not be recorded.
+    pub(super) fn look_lost(&self) {
+        self.looks_lost.inc();
+    }
+
     /// A request went beyond a limit.
     pub(super) fn over_limit(&self, limit: &'static str) {
         self.over_limit.get_or_create(&ByLimit { limit }).inc();
@@ -140,7 +149,8 @@ impl Metrics {
             | Event::UnitsImported(_)
             | Event::ControlIssued(_)
             | Event::Justified(_)
-            | Event::TailGivenUp(_) => return,
+            | Event::TailGivenUp(_)
+            | Event::Looked(_) => return,
         };
         self.filings.get_or_create(&ByOutcome { outcome }).inc();
         let Some(attempt) = done.envelope.event.attempt().filter(|_| !done.repeated) else { return };

@@ -37,7 +37,7 @@ use crate::budget::submission::{Slot, Submission};
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::checks::{self, Ahead};
 use crate::ledger::decide::{Action, Command, Filing};
-use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Timestamp};
+use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Looked, Timestamp};
 use crate::ledger::state::State;
 use crate::ledger::tree::leaf_hash;
 use crate::ledger::{Contents, Position};
@@ -56,6 +56,12 @@ pub use saved_state::SAVED_STATE_FILE;
 use saved_state::Saver;
 pub use saved_tree::SAVED_TREE_FILE;
 use writer::{Job, Writer};
+
+/// Looks are recorded while fewer commands than these wait for the writer.
+const LOOKS_BEHIND_MAX: usize = 1_024;
+
+/// The key of all looks: nobody asks for one again.
+const LOOK_KEY: &str = "look";
 
 /// The server's clock, handed in so that tests can turn it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -94,6 +100,7 @@ struct Shared {
     moved: watch::Sender<Position>,
     past_states: PastStates,
     accepting: AtomicBool,
+    records_looks: AtomicBool,
     metrics: Metrics,
 }
 
@@ -177,6 +184,7 @@ impl Consolidator {
             published: ArcSwap::from_pointee(Published { state, signed: None }),
             notary,
             accepting: AtomicBool::new(true),
+            records_looks: AtomicBool::new(false),
             metrics: Metrics::new(),
         });
         let queue = Arc::new(Queue::new());
@@ -335,6 +343,44 @@ impl Consolidator {
         let done = answer.await.unwrap_or_else(|_| Err(Remark::new(Reason::OutcomeUnknown)))?;
         tracing::Span::current().record("position", done.envelope.position);
         Ok(done)
+    }
+
+    /// From now on, what auditors look at is recorded.
+    pub fn record_looks(&self) {
+        self.shared.records_looks.store(true, Ordering::Release);
+    }
+
+    /// Records that somebody looked at a node, if that is recorded. Nobody waits for it: the answer is on its way, and
+    /// goes out whether or not this can be kept. A look that is lost (the store is full or has stopped, or very many
+    /// wait) is logged as a warning and counted.
+    pub fn looked(&self, actor: &Actor, method: &str, node: &str) {
+        if !self.shared.records_looks.load(Ordering::Acquire) {
+            return;
+        }
+        let look = Looked { node: node.into(), method: method.into() };
+        let said = format!("{method} {node}");
+        let lost = {
+            let (actor, shared) = (actor.clone(), self.shared.clone());
+            move |why: Remark| {
+                shared.metrics.look_lost();
+                tracing::warn!(%actor, look = said, %why, "a look of an auditor could not be recorded");
+            }
+        };
+        if self.entrance.0.len() >= LOOKS_BEHIND_MAX {
+            return lost(Remark::new(Reason::Busy).with("waiting", LOOKS_BEHIND_MAX));
+        }
+        let command = Command {
+            actor: actor.clone(),
+            key: LOOK_KEY.into(),
+            fingerprint: Digest::of(look.method.as_bytes()),
+            action: Action::Look(look),
+        };
+        let consolidator = self.clone();
+        tokio::spawn(async move {
+            if let Err(why) = consolidator.send(command, None).await {
+                lost(why);
+            }
+        });
     }
 
     /// Counts a request that was refused because of a limit.

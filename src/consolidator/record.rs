@@ -25,7 +25,7 @@ use crate::ledger::actor::Actor;
 use crate::ledger::checks::{Grounds, RuleVerdict, Verdicts};
 use crate::ledger::control::{Ceiling, ControlChange, OverCeiling};
 use crate::ledger::event::{
-    Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Refused, Submitted,
+    Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Looked, Refused, Submitted,
     TailGivenUp, Timestamp, UnitsImported,
 };
 use crate::proto::storage;
@@ -91,6 +91,9 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
         Event::TailGivenUp(given_up) => {
             Stored::TailGivenUp(storage::TailGivenUp { checkpoint: given_up.checkpoint.clone() })
         }
+        Event::Looked(looked) => {
+            Stored::Looked(storage::Looked { node: looked.node.to_string(), method: looked.method.to_string() })
+        }
     };
     let stored = storage::Envelope {
         format: FORMAT,
@@ -141,6 +144,9 @@ impl Record {
             Some(storage::envelope::Event::Justified(justified)) => unpack_justified(justified).map(Event::Justified),
             Some(storage::envelope::Event::TailGivenUp(given_up)) => {
                 Some(Event::TailGivenUp(TailGivenUp { checkpoint: given_up.checkpoint }))
+            }
+            Some(storage::envelope::Event::Looked(looked)) => {
+                Some(Event::Looked(Looked { node: looked.node.into(), method: looked.method.into() }))
             }
             Some(storage::envelope::Event::ControlIssued(issued)) => unpack_control(issued),
             Some(storage::envelope::Event::UnitsImported(imported)) => unpack_units(imported),

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::limits;
 use super::status::status;
-use super::{cell_history, events, findings, identity, look, proof, quota};
+use super::{cell_history, events, findings, gate, identity, look, proof, quota};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
@@ -58,6 +58,9 @@ pub(super) fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::Journal
         }),
         Event::TailGivenUp(given_up) => {
             Wire::TailGivenUp(api::TailGivenUpEvent { checkpoint: given_up.checkpoint.clone() })
+        }
+        Event::Looked(looked) => {
+            Wire::Looked(api::LookedEvent { node: looked.node.to_string(), method: looked.method.to_string() })
         }
         Event::UnitsImported(imported) => Wire::UnitsImported(api::UnitsImportedEvent {
             year: imported.year.into(),
@@ -171,6 +174,7 @@ impl api::audit_service_server::AuditService for Audit {
         request: Request<api::GetHistoryRequest>,
     ) -> Result<Response<api::GetHistoryResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let page_bytes = quota::page_bytes(request.extensions());
         let request = request.into_inner();
         let snapshot = self.0.snapshot();
         let state = &snapshot.state;
@@ -180,6 +184,7 @@ impl api::audit_service_server::AuditService for Audit {
         if !may(&actor, Operation::Read, &unit, tree.map(AsRef::as_ref)) {
             return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", &unit)));
         }
+        gate::about(&unit);
         let node = tree.and_then(|tree| tree.node(&unit));
         let node = node.ok_or_else(|| status(Remark::new(Reason::UnknownUnit).with("unit", &unit).with("year", "")))?;
         let from = convert::position_token(&request.page_token).map_err(status)?;
@@ -187,7 +192,7 @@ impl api::audit_service_server::AuditService for Audit {
         let mut wanted = positions.iter().copied().filter(|position| *position > from).peekable();
         let (mut events, mut bytes) = (Vec::new(), 0);
         while events.len() < limits::page_size(request.page_size)
-            && bytes < limits::PAGE_BYTES_MAX
+            && bytes < page_bytes
             && let Some(position) = wanted.next()
         {
             let event = event_out(&snapshot.event(position).map_err(status)?, Some(&unit));
@@ -227,12 +232,13 @@ impl api::audit_service_server::AuditService for Audit {
         request: Request<api::ListEventsRequest>,
     ) -> Result<Response<api::ListEventsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let page_bytes = quota::page_bytes(request.extensions());
         let request = request.into_inner();
         // The whole journal is everybody's business: only who may read the bureau's node sees it.
         if !may(&actor, Operation::Read, BUREAU, None) {
             return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", BUREAU)));
         }
-        events::list(&self.0.snapshot(), &request).map(Response::new).map_err(status)
+        events::list(&self.0.snapshot(), &request, page_bytes).map(Response::new).map_err(status)
     }
 
     async fn get_cell_history(

@@ -58,7 +58,11 @@ impl Wanted<'_> {
     }
 }
 
-pub(super) fn list(snapshot: &Snapshot, request: &api::ListEventsRequest) -> Result<api::ListEventsResponse, Remark> {
+pub(super) fn list(
+    snapshot: &Snapshot,
+    request: &api::ListEventsRequest,
+    page_bytes: usize,
+) -> Result<api::ListEventsResponse, Remark> {
     let head = snapshot.state.position;
     let wanted = Wanted::new(snapshot, request)?;
     let after: Position = match request.page_token.as_str() {
@@ -89,7 +93,7 @@ pub(super) fn list(snapshot: &Snapshot, request: &api::ListEventsRequest) -> Res
             bytes += event.encoded_len();
             answer.events.push(event);
         }
-        if answer.events.len() == size || looked_at == EVENTS_MAX || bytes > limits::ANSWER_BYTES_MAX / 4 {
+        if answer.events.len() == size || looked_at == EVENTS_MAX || bytes >= page_bytes {
             last = position;
             break;
         }

@@ -5,6 +5,7 @@
 //! is refused (`quota.rs`), and what takes too long ends. Each request has an id, which the client may give and always
 //! gets back, and a span in the log with its id, method, actor, and once they are known unit and position.
 
+use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
@@ -25,11 +26,25 @@ use super::identity;
 use super::quota::{Pass, Quotas};
 use super::status::status;
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::UnitCode;
+use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
-use crate::ledger::actor::{Actor, Operation, fits, may_somewhere};
+use crate::ledger::actor::{Actor, Operation, Role, fits, may_somewhere};
 
 /// The metadata key of a request's id, on the way in and out.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+tokio::task_local! {
+    /// The node that the request in hand is about.
+    static ABOUT: RefCell<UnitCode>;
+}
+
+/// Notes which node the request in hand is about, for the log and for who records looks.
+pub(super) fn about(node: &str) {
+    tracing::Span::current().record("unit", node);
+    // Outside of a request there is nothing to note.
+    let _ = ABOUT.try_with(|about| *about.borrow_mut() = node.into());
+}
 
 /// Puts a gate before all services.
 pub(super) fn gate<S>(consolidator: Consolidator, quotas: Arc<Quotas>) -> impl Layer<S, Service = Gate<S>> + Clone {
@@ -122,6 +137,10 @@ where
         if let Some(pass) = &pass {
             request.extensions_mut().insert(pass.clone());
         }
+        // Looks of auditors are recorded if the deployment says so, at the bureau's node if it is no other.
+        let name = admitted.method.name;
+        let reads = matches!(admitted.method.guard, Guard::May(Operation::Read | Operation::Export));
+        let looks = admitted.actor.filter(|actor| reads && actor.role == Role::Auditor);
         let answer = self.inside.call(request);
         let answered = async move {
             let response = match longest {
@@ -134,13 +153,18 @@ where
                     }
                 },
             };
-            if let Some(refused) = Status::from_header_map(response.headers()).filter(|found| found.code() != Code::Ok)
-            {
-                tracing::info!(code = ?refused.code(), "refused");
+            match Status::from_header_map(response.headers()).filter(|found| found.code() != Code::Ok) {
+                Some(refused) => tracing::info!(code = ?refused.code(), "refused"),
+                None => {
+                    if let Some(actor) = looks {
+                        let node = ABOUT.with(|about| about.borrow().clone());
+                        consolidator.looked(&actor, name, &node);
+                    }
+                }
             }
             Ok(out(response, &id, pass, &consolidator))
         };
-        Box::pin(answered.instrument(span))
+        Box::pin(ABOUT.scope(RefCell::new(BUREAU.into()), answered).instrument(span))
     }
 }
 

@@ -184,7 +184,7 @@ fn scope(
     if !may(actor, Operation::Read, &node, snapshot.today.tree(year).map(AsRef::as_ref)) {
         return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node));
     }
-    tracing::Span::current().record("unit", node.as_str());
+    gate::about(&node);
     Ok(Scope { node, year, round, form_set })
 }
 

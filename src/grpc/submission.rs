@@ -10,7 +10,7 @@ use super::convert::{self, bad};
 use super::limits;
 use super::rule_finding::Wording;
 use super::status::status;
-use super::{identity, look, quota};
+use super::{gate, identity, look, quota};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::{Intake, Reading, TableHeader};
@@ -93,7 +93,7 @@ impl Submissions {
             let snapshot = self.0.snapshot();
             admit(&snapshot.state, actor, &slot, &header.form_set).map_err(status)?.clone()
         };
-        tracing::Span::current().record("unit", slot.unit.as_str());
+        gate::about(&slot.unit);
         let stated = convert::digest("form_set_digest", &header.form_set_digest).map_err(status)?;
         if let Some(stated) = stated.filter(|stated| *stated != form.digest) {
             let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);

@@ -84,6 +84,8 @@ pub enum Event {
     Refused(Box<Refused>),
     /// Findings were justified.
     Justified(Justified),
+    /// Somebody looked.
+    Looked(Looked),
     /// The end of the journal was lost, and given up on purpose.
     TailGivenUp(TailGivenUp),
 }
@@ -97,6 +99,7 @@ impl Event {
             Event::ControlIssued(issued) => super::decide::control_operation(&issued.by),
             Event::Submitted(_) | Event::Refused(_) => Operation::Submit,
             Event::Justified(_) => Operation::Justify,
+            Event::Looked(_) => Operation::Read,
             Event::TailGivenUp(_) => Operation::GiveUpTail,
         }
     }
@@ -138,7 +141,8 @@ impl Event {
             | Event::UnitsImported(_)
             | Event::ControlIssued(_)
             | Event::Justified(_)
-            | Event::TailGivenUp(_) => None,
+            | Event::TailGivenUp(_)
+            | Event::Looked(_) => None,
         }
     }
 }
@@ -269,6 +273,15 @@ pub struct Justified {
 pub struct TailGivenUp {
     /// The last checkpoint that had been signed: a signed note.
     pub checkpoint: String,
+}
+
+/// Somebody looked at a node. Recorded only where a deployment says so, and changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// At which.
+    pub node: UnitCode,
+    /// By which method of the API: `ConsolidationService/View`.
+    pub method: CompactString,
 }
 
 /// Why one finding is as it is.

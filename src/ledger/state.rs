@@ -155,7 +155,10 @@ impl State {
         self.position = envelope.position;
         self.time = envelope.time;
         let key = (envelope.actor.clone(), envelope.event.operation(), envelope.key.clone());
-        self.keys.insert(key, KeyUse { fingerprint: envelope.fingerprint, position: envelope.position });
+        // A look is never asked for again, so it has no key to remember.
+        if !matches!(envelope.event, Event::Looked(_)) {
+            self.keys.insert(key, KeyUse { fingerprint: envelope.fingerprint, position: envelope.position });
+        }
         match &envelope.event {
             Event::FormSetPublished(published) => {
                 let form = match self.form_set_versions.get(&published.form_set.digest) {
@@ -193,6 +196,7 @@ impl State {
                 }
                 self.note(&justified.slot.unit, envelope.position);
             }
+            Event::Looked(looked) => self.note(&looked.node, envelope.position),
         }
         Ok(())
     }

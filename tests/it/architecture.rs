@@ -60,7 +60,7 @@ const ONLY: [(&str, &[&str]); 8] = [
     ("prost", &["grpc/", "consolidator/record.rs", "consolidator/content.rs", "proto/"]),
     ("tonic", &["grpc/", "cli/", "proto/"]),
     ("SystemTime", &[]),
-    ("Instant", &["cli/", "consolidator/metrics.rs"]),
+    ("Instant", &["cli/", "consolidator/metrics.rs", "grpc/watch.rs", "grpc/quota.rs"]),
     ("jiff", &["cli/"]),
     ("rand", &["cli/"]),
 ];

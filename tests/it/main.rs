@@ -21,6 +21,8 @@ mod garbage;
 mod generator;
 mod journal_contract;
 mod laws;
+mod limits;
+mod log;
 mod metrics;
 mod mirror;
 mod model;

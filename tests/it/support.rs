@@ -10,6 +10,7 @@ use budget_consolidator::budget::submission::{Kind, Round, Slot};
 use budget_consolidator::consolidator::{Clock, Consolidator, Signing, WriterThread, embedded_form_sets};
 use budget_consolidator::grpc;
 use budget_consolidator::grpc::door::Door;
+use budget_consolidator::grpc::limits::Bounds;
 use budget_consolidator::ledger::event::Timestamp;
 use budget_consolidator::proto::api;
 use budget_consolidator::store::{Journal, MemoryJournal, ReplacedFile};
@@ -84,9 +85,19 @@ impl TestServer {
         TestServer::saving(journal, None).await
     }
 
+    /// On memory, within other bounds than usual.
+    pub async fn within(bounds: Bounds) -> TestServer {
+        TestServer::bounded(Arc::new(MemoryJournal::new()), None, bounds).await
+    }
+
     /// With a file for the saved state.
     pub async fn saving(journal: Arc<dyn Journal>, saved: Option<ReplacedFile>) -> TestServer {
-        TestServer::signing(journal, saved, None).await
+        TestServer::bounded(journal, saved, Bounds::default()).await
+    }
+
+    async fn bounded(journal: Arc<dyn Journal>, saved: Option<ReplacedFile>, bounds: Bounds) -> TestServer {
+        let opened = Consolidator::open(journal, test_clock(), embedded_form_sets(), saved);
+        TestServer::around_within(opened.unwrap(), bounds).await
     }
 
     /// With signed checkpoints.
@@ -100,13 +111,21 @@ impl TestServer {
     }
 
     /// On what was opened already.
-    pub async fn around((consolidator, writer): (Consolidator, WriterThread)) -> TestServer {
+    pub async fn around(opened: (Consolidator, WriterThread)) -> TestServer {
+        TestServer::around_within(opened, Bounds::default()).await
+    }
+
+    async fn around_within((consolidator, writer): (Consolidator, WriterThread), bounds: Bounds) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        TestServer::behind(Door::insecure(listener).unwrap(), (consolidator, writer))
+        TestServer::behind_within(Door::insecure(listener).unwrap(), (consolidator, writer), bounds)
     }
 
     /// Behind a door.
-    pub fn behind(door: Door, (consolidator, writer): (Consolidator, WriterThread)) -> TestServer {
+    pub fn behind(door: Door, opened: (Consolidator, WriterThread)) -> TestServer {
+        TestServer::behind_within(door, opened, Bounds::default())
+    }
+
+    fn behind_within(door: Door, (consolidator, writer): (Consolidator, WriterThread), bounds: Bounds) -> TestServer {
         let address = format!("{}://{}", door.scheme(), door.address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let served = consolidator.clone();
@@ -114,7 +133,7 @@ impl TestServer {
             let stopped = async {
                 let _ = stopped.await;
             };
-            grpc::serve(served, door, stopped, Duration::from_secs(2)).await.unwrap();
+            grpc::serve_within(bounds, served, door, stopped, Duration::from_secs(2)).await.unwrap();
         });
         TestServer { consolidator, address, stop, serving, writer }
     }

@@ -11,7 +11,7 @@ mod registry;
 use std::sync::Arc;
 
 use super::actor::{Actor, Operation, may};
-use super::event::{Event, FormSetPublished, IdempotencyKey, Justification};
+use super::event::{Event, FormSetPublished, IdempotencyKey, Justification, Looked};
 use super::state::State;
 use super::{Contents, Position};
 use crate::budget::digest::Digest;
@@ -66,6 +66,8 @@ pub enum Action {
         /// What is said about findings that it has: whoever asks has looked them up.
         items: Vec<Justification>,
     },
+    /// Note that somebody looked, who had leave to.
+    Look(Looked),
 }
 
 impl Action {
@@ -77,6 +79,7 @@ impl Action {
             Action::Control(orders) => orders.operation(),
             Action::Submit(_) => Operation::Submit,
             Action::Justify { .. } => Operation::Justify,
+            Action::Look(_) => Operation::Read,
         }
     }
 }
@@ -128,6 +131,10 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
         Action::Justify { slot, position, items } => {
             permit(actor, Operation::Justify, &slot.unit, state.tree(slot.year).map(Arc::as_ref))?;
             justify::justify(state, slot, *position, items)?
+        }
+        Action::Look(look) => {
+            permit(actor, Operation::Read, &look.node, None)?;
+            Event::Looked(look.clone())
         }
     };
     Ok(Decision::Record(Box::new(event), None))
