@@ -1,6 +1,7 @@
 //! The clients: filing with messages encoded beforehand, so that the two cores are the servers', and reading.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use budget_consolidator::proto::api::control_figure_service_client::ControlFigur
 use budget_consolidator::proto::api::registry_service_client::RegistryServiceClient;
 use prost::Message;
 use prost::bytes::{BufMut, Bytes};
+use tokio::task::JoinHandle;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
@@ -85,6 +87,35 @@ pub(crate) async fn file(channel: &Channel, filing: &Filing, rules: Rules) -> Du
     let taken = answer.verdict.is_some_and(|verdict| verdict.row_count == filing.rows);
     assert!(taken && answer.version == 1, "the filing of {} was not taken whole", filing.unit);
     start.elapsed()
+}
+
+/// Files one filing again and again, on each connection, as new versions by one identity, until it is told to stop.
+/// Answers of any kind will do: whoever floods is refused as well.
+pub(crate) fn flood(channels: &[Channel], filing: &Arc<Vec<Filing>>, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<u64>> {
+    let stream = |(at, channel): (usize, &Channel)| {
+        let (channel, filing, stop) = (channel.clone(), filing.clone(), stop.clone());
+        tokio::spawn(async move {
+            let filing = &filing[0];
+            let header = api::SubmitRequest::decode(filing.messages[0].clone()).expect("a header");
+            let mut answered = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let mut header = header.clone();
+                if let Some(api::submit_request::Part::Header(header)) = &mut header.part {
+                    header.idempotency_key = format!("flood-{at}-{answered}");
+                }
+                let mut messages = filing.messages.clone();
+                messages[0] = header.encode_to_vec().into();
+                let mut client = tonic::client::Grpc::new(channel.clone());
+                client.ready().await.expect("a connection");
+                let request = request(&format!("budget://{}/unit", filing.unit), tokio_stream::iter(messages));
+                let path = PathAndQuery::from_static("/budget.consolidation.v1.SubmissionService/Submit");
+                drop(client.client_streaming(request, path, Prepared).await);
+                answered += 1;
+            }
+            answered
+        })
+    };
+    channels.iter().enumerate().map(stream).collect()
 }
 
 /// Files all of them, each connection one after the other; how long that took.

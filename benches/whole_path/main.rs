@@ -15,6 +15,7 @@ mod server;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use budget_consolidator::budget::form_set::RollUp;
@@ -25,7 +26,7 @@ use tonic::transport::Channel;
 
 use client::Rules;
 use data::{Filing, Generator};
-use report::{Ingest, Lone, Report, Size};
+use report::{Flooded, Ingest, Lone, Report, Size};
 use server::Process;
 
 /// As in the program itself; the sink has it too.
@@ -54,7 +55,8 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let generator = Arc::new(Generator::new());
     let lone = |rules| runtime.block_on(lone(&generator, rules));
-    let mut report = Report { lone: lone(Rules::None), lone_ruled: lone(Rules::All), ..Report::default() };
+    let flooded = runtime.block_on(beside_a_flood(&generator));
+    let mut report = Report { lone: lone(Rules::None), lone_ruled: lone(Rules::All), flooded, ..Report::default() };
     for units in sizes {
         eprintln!("{units} units");
         report.sizes.push(runtime.block_on(size(&generator, units)));
@@ -119,6 +121,36 @@ async fn lone(generator: &Arc<Generator>, rules: Rules) -> Lone {
         }
     }
     lone
+}
+
+/// One client files alone, and then beside another that floods.
+async fn beside_a_flood(generator: &Arc<Generator>) -> Flooded {
+    const WARM_UP: usize = 20;
+    const FILINGS: usize = 100;
+    let data = directory();
+    let server = Process::real(data.path());
+    let channel = client::connect(&server.address).await;
+    client::furnish(&channel, generator, 1 + WARM_UP + 2 * FILINGS, Rules::All).await;
+    let (flooding, filings) = (prepare(generator, 0..1), prepare(generator, 1..1 + WARM_UP + 2 * FILINGS));
+    let mut flooded = Flooded::default();
+    for filing in &filings[..WARM_UP] {
+        client::file(&channel, filing, Rules::All).await;
+    }
+    for filing in &filings[WARM_UP..WARM_UP + FILINGS] {
+        flooded.alone.push(client::file(&channel, filing, Rules::All).await);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let streams = client::flood(&connections(&server, 64).await, &flooding, &stop);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for filing in &filings[WARM_UP + FILINGS..] {
+        flooded.beside.push(client::file(&channel, filing, Rules::All).await);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for stream in streams {
+        flooded.others += stream.await.expect("a stream");
+    }
+    server.stop();
+    flooded
 }
 
 /// Everything that is measured with so many units.

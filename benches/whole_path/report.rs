@@ -10,7 +10,17 @@ use crate::percentile;
 pub(crate) struct Report {
     pub(crate) lone: Lone,
     pub(crate) lone_ruled: Lone,
+    pub(crate) flooded: Flooded,
     pub(crate) sizes: Vec<Size>,
+}
+
+/// A lone client's filings, alone and beside one that floods with 64 streams.
+#[derive(Default)]
+pub(crate) struct Flooded {
+    pub(crate) alone: Vec<Duration>,
+    pub(crate) beside: Vec<Duration>,
+    /// What the flood was answered meanwhile.
+    pub(crate) others: u64,
 }
 
 /// A lone client's filings, one by one.
@@ -101,6 +111,20 @@ impl fmt::Display for Report {
         };
         row("".into(), "measured".into(), "floor", "reach")?;
         row("---".into(), "---".into(), "---", "---")?;
+        let (alone, beside) = (percentile(&self.flooded.alone, 50), percentile(&self.flooded.beside, 50));
+        let times = beside.as_secs_f64() / alone.as_secs_f64();
+        row(
+            "a lone filing beside one client that floods with 64 streams, p50, against alone".into(),
+            format!(
+                "{times:.1} times ({}, alone {}; p99 {})",
+                ms(beside),
+                ms(alone),
+                ms(percentile(&self.flooded.beside, 99))
+            ),
+            "",
+            "",
+        )?;
+        row("– what the flood was answered meanwhile".into(), format!("{} filings", self.flooded.others), "", "")?;
         for ingest in &last.ingest {
             let streams =
                 if ingest.streams == 1 { "1 stream".to_owned() } else { format!("{} streams", ingest.streams) };

@@ -17,14 +17,14 @@ use tonic_types::StatusExt;
 use crate::support::*;
 
 /// Everything that is compiled into the program, by name.
-struct Api {
+pub struct Api {
     messages: BTreeMap<String, DescriptorProto>,
     /// Path of the method, and the name of its request.
-    methods: BTreeMap<String, String>,
+    pub methods: BTreeMap<String, String>,
 }
 
 impl Api {
-    fn new() -> Api {
+    pub fn new() -> Api {
         let mut api = Api { messages: BTreeMap::new(), methods: BTreeMap::new() };
         for file in FileDescriptorSet::decode(DESCRIPTORS).unwrap().file {
             let package = file.package().to_owned();
@@ -42,7 +42,7 @@ impl Api {
     }
 
     /// A request of that type about a node: the field that names it, and what else a request can't do without.
-    fn request(&self, name: &str, path: &[&str], node: &str) -> Vec<u8> {
+    pub fn request(&self, name: &str, path: &[&str], node: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut text = |number: u32, text: &[u8]| {
             encode_key(number, WireType::LengthDelimited, &mut bytes);
@@ -289,6 +289,28 @@ async fn a_method_that_is_not_listed_is_refused_whoever_asks() {
             };
             assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"), "{path}");
         }
+    }
+    server.stop().await;
+}
+
+/// Before anything of the request is read, so that what can't be read is no way to learn anything.
+#[tokio::test]
+async fn a_role_that_never_may_is_refused_before_its_request_is_read() {
+    let server = TestServer::start().await;
+    for (actor, name) in [
+        (AUDITOR, "SubmissionService/Submit"),
+        (BUREAU, "SubmissionService/Justify"),
+        (ADMINISTRATOR, "ControlFigureService/IssueControlFigures"),
+        (AUDITOR, "RegistryService/PublishFormSet"),
+        (DEPARTMENT, "AuditService/ExportJournal"),
+        ("budget://407/auditor", "RegistryService/ListFormSets"),
+    ] {
+        let client = server.client(actor).await;
+        let mut grpc = tonic::client::Grpc::new(client.connection());
+        grpc.ready().await.unwrap();
+        let path = PathAndQuery::try_from(format!("/budget.consolidation.v1.{name}")).unwrap();
+        let answer = grpc.streaming(Request::new(tokio_stream::once(vec![0xff; 8])), path, Raw).await;
+        assert_eq!(answer.err().map(|status| reason(&status)).as_deref(), Some("NOT_PERMITTED"), "{actor} {name}");
     }
     server.stop().await;
 }

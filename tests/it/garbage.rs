@@ -14,6 +14,8 @@ use budget_consolidator::consolidator::fold;
 use budget_consolidator::consolidator::record::Packed;
 use budget_consolidator::consolidator::verify::verify;
 use budget_consolidator::grpc;
+use budget_consolidator::grpc::access::METHODS;
+use budget_consolidator::grpc::limits::Bounds;
 use budget_consolidator::ledger::image;
 use budget_consolidator::proto::api;
 use budget_consolidator::store::MemoryJournal;
@@ -26,6 +28,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
+use crate::access::Api;
 use crate::support::*;
 
 /// SplitMix64: the same damage in every run.
@@ -235,6 +238,71 @@ impl Decoder for AsTheyAre {
 /// Panics of any thread since the start; a server turns its own into an answer, so they have to be counted.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
+fn count_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before_hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            // Those of the tests' own threads are other tests that fail.
+            if std::thread::current().name().is_none_or(|name| name.contains("tokio") || name == "writer") {
+                PANICS.fetch_add(1, Ordering::SeqCst);
+            }
+            before_hook(panic);
+        }));
+    });
+}
+
+/// Each method of the API, by whoever may call it: requests that are damaged, and bytes that never were one.
+#[tokio::test]
+async fn damaged_requests_of_every_method_are_answered() {
+    count_panics();
+    let server = TestServer::within(Bounds { per_second: 1_000_000, ..Bounds::default() }).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let known = Api::new();
+    let mut clients = Vec::new();
+    for actor in [BUREAU, AUDITOR, ADMINISTRATOR, DEPARTMENT, "budget://407003/unit"] {
+        clients.push(server.client(actor).await);
+    }
+    let ours: Vec<_> = METHODS.iter().filter(|method| known.methods.contains_key(&method.path())).collect();
+    let (mut random, before, end) = (Random(5), peak(), Instant::now() + long_enough());
+    let (mut tried, mut taken) = (0_u32, 0_u32);
+    while Instant::now() < end {
+        let method = ours[tried as usize % ours.len()];
+        let field: Vec<&str> = method.node.split('.').filter(|name| !name.is_empty()).collect();
+        let honest = known.request(&known.methods[&method.path()], &field, ["407003", "407", "0"][random.below(3)]);
+        let message = match random.below(8) {
+            0 => (0..random.below(64)).map(|_| random.below(256) as u8).collect(),
+            _ if honest.is_empty() => Vec::new(),
+            _ => damaged(&honest, &mut random),
+        };
+        let mut grpc = tonic::client::Grpc::new(clients[random.below(clients.len())].connection());
+        grpc.ready().await.unwrap();
+        let request = Request::new(tokio_stream::once(message));
+        let path = PathAndQuery::try_from(method.path()).unwrap();
+        tried += 1;
+        let answer = match grpc.streaming(request, path, Raw).await {
+            Ok(answer) => match tokio::time::timeout(Duration::from_millis(20), answer.into_inner().message()).await {
+                Ok(first) => first.map(drop),
+                Err(_still_open) => Ok(()),
+            },
+            Err(status) => Err(status),
+        };
+        match answer {
+            Ok(()) => taken += 1,
+            Err(status) => {
+                let ours = [Code::Unknown, Code::Internal, Code::DataLoss, Code::Unauthenticated, Code::Unimplemented];
+                assert!(!ours.contains(&status.code()), "{}: {status:?}", method.name);
+                assert!(!reason(&status).starts_with("Status"), "{}: without a reason: {status:?}", method.name);
+            }
+        }
+    }
+    println!("{tried} damaged requests, {taken} answered");
+    assert!(tried > 100 && taken > 5, "{taken} of {tried}");
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0);
+    assert!(peak() < before + GROWTH_MIB_MAX, "{} MiB, {before} before", peak());
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn damaged_messages_are_answered_and_a_filing_still_goes_through() {
     let server = TestServer::fenyang().await;
@@ -244,14 +312,7 @@ async fn damaged_messages_are_answered_and_a_filing_still_goes_through() {
         .into_iter()
         .map(|part| api::SubmitRequest { part: Some(part) }.encode_to_vec().into())
         .collect();
-    let before_hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        // Those of the tests' own threads are other tests that fail.
-        if std::thread::current().name().is_none_or(|name| name.contains("tokio") || name == "writer") {
-            PANICS.fetch_add(1, Ordering::SeqCst);
-        }
-        before_hook(panic);
-    }));
+    count_panics();
     let channel = Endpoint::from_shared(server.address.clone()).unwrap().connect().await.unwrap();
     let path = PathAndQuery::from_static("/budget.consolidation.v1.SubmissionService/Submit");
     let (mut random, before, end) = (Random(3), peak(), Instant::now() + long_enough());

@@ -23,6 +23,7 @@ mod journal_contract;
 mod laws;
 mod limits;
 mod log;
+mod looks;
 mod metrics;
 mod mirror;
 mod model;

@@ -1,0 +1,111 @@
+//! `serve --record-looks`: what auditors look at stands in the history of who was looked at, and nobody waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use budget_consolidator::proto::api::journal_event::Event;
+use budget_consolidator::store::{Journal, JournalError, MemoryJournal, Records};
+use tonic::Code;
+
+use crate::support::*;
+
+/// The looks in a unit's history: who, and by what.
+async fn looks(server: &TestServer, unit: &str) -> Vec<(String, String)> {
+    let history = server.client(BUREAU).await.history(unit).await.unwrap();
+    let look = |event: &budget_consolidator::proto::api::JournalEvent| match &event.event {
+        Some(Event::Looked(looked)) => Some((event.actor.clone(), looked.method.clone())),
+        _ => None,
+    };
+    history.events.iter().filter_map(look).collect()
+}
+
+async fn until_the_writer_is_idle(server: &TestServer, position: u64) {
+    for _ in 0..200 {
+        if server.consolidator.snapshot().state.position >= position {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("position {position} never came");
+}
+
+#[tokio::test]
+async fn what_an_auditor_looks_at_is_in_its_history_if_the_deployment_says_so() {
+    let server = TestServer::fenyang().await;
+    let auditor = server.client(AUDITOR).await;
+    let before = server.consolidator.snapshot().state.position;
+    auditor.view("407002", &["T03"], false).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.consolidator.snapshot().state.position, before, "off unless it is said");
+    server.consolidator.record_looks();
+    auditor.view("407002", &["T03"], false).await.unwrap();
+    auditor.history("407002").await.unwrap();
+    auditor.view("407002", &["T03"], false).await.unwrap();
+    // Who isn't an auditor, who was refused, and what belongs to nobody: no look.
+    server.client(BUREAU).await.view("407002", &["T03"], false).await.unwrap();
+    assert_eq!(auditor.view("999", &[], false).await.unwrap_err().code(), Code::NotFound);
+    auditor.registry().list_form_sets(budget_consolidator::proto::api::ListFormSetsRequest {}).await.unwrap();
+    until_the_writer_is_idle(&server, before + 3).await;
+    let by = |method: &str| (AUDITOR.to_owned(), method.to_owned());
+    let found = looks(&server, "407002").await;
+    assert_eq!(
+        found,
+        [by("ConsolidationService/View"), by("AuditService/GetHistory"), by("ConsolidationService/View")]
+    );
+    assert_eq!(looks(&server, "407003").await, []);
+    // What names no unit is a look at the whole.
+    let list = budget_consolidator::proto::api::ListEventsRequest::default();
+    auditor.audit().list_events(list).await.unwrap();
+    until_the_writer_is_idle(&server, before + 4).await;
+    assert_eq!(server.consolidator.snapshot().state.history("0").len(), 1);
+    server.stop().await;
+}
+
+/// A journal that is full when it is told to be.
+struct Full {
+    inside: MemoryJournal,
+    full: Arc<AtomicBool>,
+}
+
+impl Journal for Full {
+    fn append(&self, head: u64, batch: &[Vec<u8>]) -> Result<u64, JournalError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(JournalError::Full { path: "/".into(), free: 0, reserve: 1 });
+        }
+        self.inside.append(head, batch)
+    }
+
+    fn read(&self, position: u64) -> Result<Option<Vec<u8>>, JournalError> {
+        self.inside.read(position)
+    }
+
+    fn scan(&self, from: u64) -> Records<'_> {
+        self.inside.scan(from)
+    }
+
+    fn head(&self) -> Result<u64, JournalError> {
+        self.inside.head()
+    }
+}
+
+#[tokio::test]
+async fn a_look_that_cannot_be_recorded_hinders_no_read_and_is_counted() {
+    let full = Arc::new(AtomicBool::new(false));
+    let server = TestServer::on(Arc::new(Full { inside: MemoryJournal::new(), full: full.clone() })).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    server.consolidator.record_looks();
+    let before = server.consolidator.snapshot().state.position;
+    full.store(true, Ordering::SeqCst);
+    let auditor = server.client(AUDITOR).await;
+    for _ in 0..3 {
+        auditor.view("407", &["T03"], false).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(server.consolidator.metrics(None).contains("budget_looks_lost_total 3"));
+    full.store(false, Ordering::SeqCst);
+    auditor.view("407", &["T03"], false).await.unwrap();
+    until_the_writer_is_idle(&server, before + 1).await;
+    assert_eq!(looks(&server, "407").await.len(), 1);
+    server.stop().await;
+}
