@@ -320,7 +320,13 @@ impl Show for History {
                 Some(Event::Submitted(submitted)) => submitted.version.to_string(),
                 Some(Event::ControlIssued(issued)) => issued.version.to_string(),
                 Some(Event::UnitsImported(imported)) => imported.version.to_string(),
-                Some(Event::Refused(_) | Event::FormSetPublished(_) | Event::Justified(_) | Event::TailGivenUp(_) | Event::Looked(_))
+                Some(
+                    Event::Refused(_)
+                    | Event::FormSetPublished(_)
+                    | Event::Justified(_)
+                    | Event::TailGivenUp(_)
+                    | Event::Looked(_),
+                )
                 | None => String::new(),
             };
             let over = verdict.map(|verdict| verdict.judgements.iter().filter(|judgement| judgement.over).count());

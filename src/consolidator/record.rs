@@ -25,8 +25,8 @@ use crate::ledger::actor::Actor;
 use crate::ledger::checks::{Grounds, RuleVerdict, Verdicts};
 use crate::ledger::control::{Ceiling, ControlChange, OverCeiling};
 use crate::ledger::event::{
-    Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Looked, Refused, Submitted,
-    TailGivenUp, Timestamp, UnitsImported,
+    Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Looked, Refused,
+    Submitted, TailGivenUp, Timestamp, UnitsImported,
 };
 use crate::proto::storage;
 

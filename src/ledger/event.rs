@@ -115,7 +115,8 @@ impl Event {
             | Event::Submitted(_)
             | Event::Refused(_)
             | Event::Justified(_)
-            | Event::TailGivenUp(_) => None,
+            | Event::TailGivenUp(_)
+            | Event::Looked(_) => None,
         }
     }
 
