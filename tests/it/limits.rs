@@ -290,6 +290,7 @@ async fn lists_are_as_long_as_they_may_be() {
             round: api::Round::Second.into(),
             form_set: "shanxi-2024".into(),
             figures: vec![api::ControlFigure::default(); figures],
+            ..Default::default()
         };
         bureau.control().issue_control_figures(request).await.map(drop)
     };
