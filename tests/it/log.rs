@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use budget_consolidator::grpc::{ACTOR_HEADER, REQUEST_ID_HEADER};
+use budget_consolidator::grpc::REQUEST_ID_HEADER;
 use budget_consolidator::proto::api;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
@@ -15,7 +15,7 @@ use crate::support::*;
 async fn the_log_names_request_actor_unit_and_position_and_no_figure() {
     let data = tempfile::tempdir().unwrap();
     let mut server = Command::new(env!("CARGO_BIN_EXE_consolidator"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "json", "--data"])
+        .args(["serve", "--insecure-loopback", "--listen", "127.0.0.1:0", "--log", "json", "--data"])
         .arg(data.path().join("data"))
         .env_remove("RUST_LOG")
         .stdout(Stdio::piped())
@@ -54,7 +54,6 @@ async fn the_log_names_request_actor_unit_and_position_and_no_figure() {
     assert_eq!(connect(&unit("407004")).await.submit(&slip, &form).await.unwrap().version, 0);
     let denied = client.view("407", &[], false).await.unwrap_err();
     assert!(denied.metadata().contains_key(REQUEST_ID_HEADER));
-    let _ = ACTOR_HEADER;
 
     Command::new("kill").arg(server.id().to_string()).status().unwrap();
     let mut log = String::new();
