@@ -35,15 +35,15 @@ async fn what_an_auditor_looks_at_is_in_its_history_if_the_deployment_says_so() 
     let server = TestServer::fenyang().await;
     let auditor = server.client(AUDITOR).await;
     let before = server.consolidator.snapshot().state.position;
-    auditor.view("407002", &["T03"], false).await.unwrap();
+    auditor.status_board("407002").await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(server.consolidator.snapshot().state.position, before, "off unless it is said");
     server.consolidator.record_looks();
-    auditor.view("407002", &["T03"], false).await.unwrap();
+    auditor.status_board("407002").await;
     auditor.history("407002").await.unwrap();
-    auditor.view("407002", &["T03"], false).await.unwrap();
+    auditor.status_board("407002").await;
     // Who isn't an auditor, who was refused, and what belongs to nobody: no look.
-    server.client(BUREAU).await.view("407002", &["T03"], false).await.unwrap();
+    server.client(BUREAU).await.status_board("407002").await;
     assert_eq!(auditor.view("999", &[], false).await.unwrap_err().code(), Code::NotFound);
     auditor.registry().list_form_sets(budget_consolidator::proto::api::ListFormSetsRequest {}).await.unwrap();
     until_the_writer_is_idle(&server, before + 3).await;
@@ -51,7 +51,11 @@ async fn what_an_auditor_looks_at_is_in_its_history_if_the_deployment_says_so() 
     let found = looks(&server, "407002").await;
     assert_eq!(
         found,
-        [by("ConsolidationService/View"), by("AuditService/GetHistory"), by("ConsolidationService/View")]
+        [
+            by("ConsolidationService/GetStatusBoard"),
+            by("AuditService/GetHistory"),
+            by("ConsolidationService/GetStatusBoard")
+        ]
     );
     assert_eq!(looks(&server, "407003").await, []);
     // What names no unit is a look at the whole.
@@ -99,12 +103,12 @@ async fn a_look_that_cannot_be_recorded_hinders_no_read_and_is_counted() {
     full.store(true, Ordering::SeqCst);
     let auditor = server.client(AUDITOR).await;
     for _ in 0..3 {
-        auditor.view("407", &["T03"], false).await.unwrap();
+        auditor.status_board("407").await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(server.consolidator.metrics(None).contains("budget_looks_lost_total 3"));
     full.store(false, Ordering::SeqCst);
-    auditor.view("407", &["T03"], false).await.unwrap();
+    auditor.status_board("407").await;
     until_the_writer_is_idle(&server, before + 1).await;
     assert_eq!(looks(&server, "407").await.len(), 1);
     server.stop().await;
