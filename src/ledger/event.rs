@@ -66,8 +66,16 @@ pub struct Envelope {
 }
 
 /// The stable names of what can happen.
-pub const KINDS: [&str; 7] =
-    ["form_set_published", "units_imported", "control_issued", "submitted", "refused", "justified", "tail_given_up"];
+pub const KINDS: [&str; 8] = [
+    "form_set_published",
+    "units_imported",
+    "control_issued",
+    "submitted",
+    "refused",
+    "justified",
+    "tail_given_up",
+    "looked",
+];
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +137,7 @@ impl Event {
             Event::Submitted(_) => "submitted",
             Event::Refused(_) => "refused",
             Event::Justified(_) => "justified",
+            Event::Looked(_) => "looked",
             Event::TailGivenUp(_) => "tail_given_up",
         }
     }
