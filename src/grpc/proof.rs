@@ -78,7 +78,8 @@ pub(super) fn receipt(snapshot: &Snapshot, actor: &Actor, position: u64) -> Resu
     let node = slot.map_or(BUREAU, |slot| slot.unit.as_str());
     let tree = slot.and_then(|slot| snapshot.state.tree(slot.year)).map(AsRef::as_ref);
     if !may(actor, Operation::Read, node, tree) {
-        return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node));
+        // Not whose it is: no answer tells a stranger that a unit is there.
+        return Err(Remark::new(Reason::NotPermitted).with("actor", actor));
     }
     let Proved { leaf, path, checkpoint } = snapshot.proved(position)?;
     let (key, key_changes) = snapshot.keys()?;
