@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use std::time::Duration;
-
 /// Time for a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Connections that are not through their handshake; beyond it the oldest makes room.
