@@ -2,13 +2,14 @@
 //! over mutual TLS with certificates made on the spot. `--as` picks the one of a scene's actor.
 //!
 //! The scenes and their commands are data: `examples/fenyang-2024/demo.toml`. What is shown is what the commands print.
+//! It plays a year in seconds, so the server's clock is told the time of each scene (`simulated_clock.rs`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use clap::{CommandFactory, FromArgMatches};
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use super::output::{Answer, Failure};
 use super::serve::wall_clock;
 use super::settings::{DEFAULT_SERVER, Settings};
+use super::words::read_time;
 use super::{CommandLine, Globals, dispatch, parse_actor, way};
 use crate::budget::reason::Remark;
 use crate::certificate::authority::{Authority, Validity};
@@ -52,8 +54,12 @@ struct Script {
 struct Scene {
     zh: String,
     en: String,
+    /// What time it is from here on, in China; as in the scene before if it isn't said.
+    #[serde(default)]
+    at: Option<String>,
     #[serde(default)]
     kill: bool,
+    /// Each a command line; one that is meant to be refused too.
     run: Vec<String>,
 }
 
@@ -132,28 +138,45 @@ impl Drop for Stage {
 /// The server in a process of its own; killed when it is dropped.
 struct Server {
     child: Child,
+    clock: ChildStdin,
+    said: BufReader<ChildStdout>,
     address: String,
 }
 
 impl Server {
-    fn start(stage: &Stage) -> std::io::Result<Server> {
+    fn start(stage: &Stage, now: i64) -> std::io::Result<Server> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(stage.data())
             .arg("--tls")
             .arg(stage.tls())
+            .arg("--simulated-clock")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut address = String::new();
-        if let Some(out) = child.stdout.take() {
-            BufReader::new(out).read_line(&mut address)?;
-        }
-        let server = Server { child, address: address.trim().to_owned() };
-        if server.address.is_empty() {
+        let (Some(clock), Some(said)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(std::io::Error::other("serve"));
-        }
+        };
+        let mut server = Server { child, clock, said: BufReader::new(said), address: String::new() };
+        server.tell(now)?;
+        server.address = server.line()?;
         Ok(server)
+    }
+
+    /// Tells it what time it is, and waits until it is.
+    fn tell(&mut self, now: i64) -> std::io::Result<()> {
+        writeln!(self.clock, "{now}")?;
+        self.line().map(|_| ())
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        self.said.read_line(&mut line)?;
+        match line.trim() {
+            "" => Err(std::io::Error::other("serve")),
+            line => Ok(line.to_owned()),
+        }
     }
 }
 
@@ -175,18 +198,26 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
     let script: Script = toml::from_str(&script.unwrap_or_default()).map_err(|e| failed(std::io::Error::other(e)))?;
     let stage = Stage::set(options).map_err(failed)?;
     stage.certify(&script).map_err(Failure::Refused)?;
-    let mut server = Server::start(&stage).map_err(failed)?;
+    let begins = script.scene.iter().find_map(|scene| scene.at.as_deref());
+    let mut now = begins.map_or_else(|| Ok(wall_clock()().0), time_of).map_err(failed)?;
+    let mut server = Server::start(&stage, now).map_err(failed)?;
     say(&settings.say("demo-server", &[("address", &server.address)])).map_err(failed)?;
+    say(settings.label("demo-clock")).map_err(failed)?;
     let scenes = script.scene.len();
-    for (at, scene) in script.scene.iter().enumerate() {
+    for (number, scene) in script.scene.iter().enumerate() {
         let claim = match settings.language {
             Language::Chinese => &scene.zh,
             Language::English => &scene.en,
         };
-        say(&format!("\n━━ {}/{scenes}  {claim}", at + 1)).map_err(failed)?;
+        let day = scene.at.as_deref().map_or_else(String::new, |at| format!("{at}  "));
+        say(&format!("\n━━ {}/{scenes}  {day}{claim}", number + 1)).map_err(failed)?;
+        if let Some(at) = &scene.at {
+            now = time_of(at).map_err(failed)?;
+            server.tell(now).map_err(failed)?;
+        }
         if scene.kill {
             drop(server);
-            server = Server::start(&stage).map_err(failed)?;
+            server = Server::start(&stage, now).map_err(failed)?;
         }
         for line in &scene.run {
             say(&format!("\n$ consolidator {}", line.replace(STAGE, ""))).map_err(failed)?;
@@ -203,6 +234,11 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
         settings.say("demo-end", &[])
     };
     Ok(Answer::clean(format!("\n{end}\n")))
+}
+
+/// The time of a scene.
+fn time_of(at: &str) -> std::io::Result<i64> {
+    read_time(&at.replace(' ', "T")).ok_or_else(|| std::io::Error::other(at.to_owned()))
 }
 
 /// Runs one command line as a user would, in the folder of the example.

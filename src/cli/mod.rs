@@ -39,6 +39,7 @@ mod screen;
 mod seen;
 pub mod serve;
 mod settings;
+mod simulated_clock;
 pub mod status;
 pub mod submit;
 mod table_file;

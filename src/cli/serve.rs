@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::metrics;
+use super::simulated_clock;
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::{
     Clock, Consolidator, SAVED_STATE_FILE, Signing, WriterThread, embedded_form_sets, store_fault,
@@ -62,6 +63,7 @@ pub struct Options {
     /// Address of the page that a Prometheus reads
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
+<<<<<<< HEAD
     /// Record in the journal what auditors look at; shown by `history`
     #[arg(long)]
     pub record_looks: bool,
@@ -88,6 +90,11 @@ fn log(form: Log) {
         Log::Text => log.try_init(),
         Log::Json => log.json().with_span_list(false).try_init(),
     };
+=======
+    /// For the demo: the time is what standard input says
+    #[arg(long, hide = true)]
+    pub simulated_clock: bool,
+>>>>>>> 615ec51 (The demo plays the example's year on a simulated clock that it names as such)
 }
 
 /// A server that is up.
@@ -97,6 +104,15 @@ pub struct Server {
     door: Door,
     consolidator: Consolidator,
     writer: WriterThread,
+}
+
+/// The clock that the options ask for.
+fn clock(options: &Options) -> Result<Clock, Remark> {
+    if !options.simulated_clock {
+        return Ok(wall_clock());
+    }
+    tracing::warn!("the clock is simulated: the time is what standard input says");
+    simulated_clock::told().map_err(|error| Remark::new(Reason::CannotStart).with("what", error))
 }
 
 /// The clock on the wall.
@@ -141,7 +157,7 @@ pub async fn open_signing(
     signing: impl FnOnce() -> Result<Signing, Remark>,
     listen: SocketAddr,
 ) -> Result<Server, Remark> {
-    open_behind(Door::insecure(bind(listen).await?)?, data, mirror, signing)
+    open_behind(Door::insecure(bind(listen).await?)?, data, mirror, wall_clock(), signing)
 }
 
 /// The same behind a door. Whoever knocks while the journal is folded waits.
@@ -149,6 +165,7 @@ fn open_behind(
     door: Door,
     data: &Path,
     mirror: Option<(&Path, MirrorOptions)>,
+    clock: Clock,
     signing: impl FnOnce() -> Result<Signing, Remark>,
 ) -> Result<Server, Remark> {
     let address = door.address().map_err(|error| Remark::new(Reason::CannotStart).with("what", error))?;
@@ -156,7 +173,7 @@ fn open_behind(
     let journal = open_journal(data, mirror).map_err(|error| at_start(store_fault(error)))?;
     let opened = Consolidator::open_signing(
         journal,
-        wall_clock(),
+        clock,
         embedded_form_sets(),
         Some(ReplacedFile::new(data, SAVED_STATE_FILE)),
         Some(signing()?),
@@ -243,7 +260,7 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
         let opened = Signing::open(options.signing.as_deref().unwrap_or(&beside), options.origin.as_deref());
         opened.map(|signing| signing.giving_up_after(options.give_up_after))
     };
-    let server = open_behind(door, &options.data, mirror, signing)?;
+    let server = open_behind(door, &options.data, mirror, clock(options)?, signing)?;
     let _ = up.set(server.consolidator.clone());
     if options.record_looks {
         server.consolidator.record_looks();

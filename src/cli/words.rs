@@ -47,12 +47,15 @@ pub(super) fn parse_moment(text: &str) -> Result<api::AsOf, String> {
     Ok(api::AsOf { moment: Some(moment) })
 }
 
-fn read_time(text: &str) -> Option<i64> {
+pub(super) fn read_time(text: &str) -> Option<i64> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at.as_millisecond());
     }
     let offset = Offset::from_hours(8).ok()?;
-    if let Ok(day) = text.parse::<jiff::civil::Date>() {
+    // A date reads the front of a longer text too, and would take the time off it.
+    if text.len() == "2024-01-31".len()
+        && let Ok(day) = text.parse::<jiff::civil::Date>()
+    {
         let next = offset.to_timestamp(day.tomorrow().ok()?.at(0, 0, 0, 0)).ok()?;
         return Some(next.as_millisecond() - 1);
     }

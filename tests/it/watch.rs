@@ -158,7 +158,9 @@ async fn nobody_learns_what_is_not_his() {
 
 #[tokio::test]
 async fn who_leaves_the_tree_sees_no_more_of_it() {
-    let server = TestServer::fenyang().await;
+    let server = TestServer::start().await;
+    // Without ceilings: a tree that leaves some behind is refused.
+    server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
     let department = server.client(DEPARTMENT).await;
     let mut watch = open(&department, "407002", 0).await.unwrap();
     assert_eq!(snapshot(&mut watch).await.lines.len(), 1);
