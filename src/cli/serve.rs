@@ -63,13 +63,15 @@ pub struct Options {
     /// Address of the page that a Prometheus reads
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
-<<<<<<< HEAD
     /// Record in the journal what auditors look at; shown by `history`
     #[arg(long)]
     pub record_looks: bool,
     /// How the log on standard error is written
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Log::Text)]
     pub log: Log,
+    /// For the demo: the time is what standard input says
+    #[arg(long, hide = true)]
+    pub simulated_clock: bool,
 }
 
 /// How a log is written.
@@ -90,11 +92,6 @@ fn log(form: Log) {
         Log::Text => log.try_init(),
         Log::Json => log.json().with_span_list(false).try_init(),
     };
-=======
-    /// For the demo: the time is what standard input says
-    #[arg(long, hide = true)]
-    pub simulated_clock: bool,
->>>>>>> 615ec51 (The demo plays the example's year on a simulated clock that it names as such)
 }
 
 /// A server that is up.
