@@ -164,8 +164,10 @@ impl Consolidator {
         let mut tree = tree_file.map(|file| saved_tree::read(&file, journal.as_ref())).unwrap_or_default();
         let (from, hashed) = (state.position, tree.size());
         // Those that only the state has been saved for.
-        for record in journal.scan(hashed + 1).take_while(|record| !matches!(record, Ok((at, _)) if *at > from)) {
-            tree.push(leaf_hash(&record.map_err(store_fault)?.1));
+        if hashed < from {
+            for record in journal.scan(hashed + 1).take_while(|record| !matches!(record, Ok((at, _)) if *at > from)) {
+                tree.push(leaf_hash(&record.map_err(store_fault)?.1));
+            }
         }
         let state = fold_each(state, journal.as_ref(), Position::MAX, &mut |position, bytes| {
             if position > tree.size() {
