@@ -147,6 +147,7 @@ impl Verb {
             Verb::Demo(_)
                 | Verb::Serve(_)
                 | Verb::Check(_)
+                | Verb::Audit(audit::Verb::Verify { .. } | audit::Verb::RotateKey { .. })
                 | Verb::Ca(_)
                 | Verb::Restore(_)
                 | Verb::Fsck(_)
