@@ -11,6 +11,8 @@ use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use super::number::Number;
+
 /// The largest magnitude that one cell may hold: below ten trillion 元 (10^15 分).
 ///
 /// A hundred times the budget of the whole country; a million million such cells still add up exactly.
@@ -249,6 +251,9 @@ impl Denomination {
     }
 }
 
+/// Powers of ten, for the digits between what is printed and a 分.
+const TENS: [i64; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
+
 /// How an amount is printed: its denomination and number of decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scale {
@@ -273,9 +278,9 @@ impl Scale {
     }
 
     /// The last printed digit, in 分.
-    fn quantum_fen(self) -> i64 {
-        let finer = u32::from(self.denomination.decimals_max().saturating_sub(self.decimals));
-        10_i64.pow(finer.min(6))
+    pub fn quantum_fen(self) -> i64 {
+        let finer = self.denomination.decimals_max().saturating_sub(self.decimals);
+        TENS.get(usize::from(finer)).copied().unwrap_or(1_000_000)
     }
 }
 
@@ -357,7 +362,11 @@ impl Amount {
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.value.print(self.scale))
+        match self.digits() {
+            // As it was written. Answers hold hundreds of amounts, and a decimal takes long to print.
+            Some(mantissa) => Number { mantissa, decimals: self.scale.decimals }.fmt(f),
+            None => f.write_str(&self.value.print(self.scale)),
+        }
     }
 }
 
@@ -510,6 +519,20 @@ mod tests {
             assert_eq!(Money::from_fen(fen).print(scale), print, "{fen}");
         }
         assert_eq!(Money::from_fen(406_000).round_to(scale), Money::from_fen(410_000));
+    }
+
+    #[test]
+    fn an_amount_prints_as_its_money_does_at_its_scale() {
+        for denomination in [Denomination::Yuan, Denomination::Wan] {
+            for decimals in 0..=denomination.decimals_max() {
+                let scale = Scale { denomination, decimals };
+                for fen in (-30_000..30_000).step_by(37).chain([0, 1_000_000, -1_000_000, CELL_FEN_MAX, -CELL_FEN_MAX])
+                {
+                    let value = Money::from_fen(fen);
+                    assert_eq!(Amount { value, scale }.to_string(), value.print(scale), "{fen} {scale}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -34,13 +34,25 @@ impl Number {
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.decimals == 0 {
-            return write!(f, "{}", self.mantissa);
+        // From the last digit to the first, without the machinery of formatting: answers hold hundreds of figures.
+        let (mut text, mut at) = ([b'0'; 40], 40);
+        let decimals = self.decimals.min(36);
+        let (mut rest, mut written) = (self.mantissa.unsigned_abs(), 0);
+        while rest > 0 || written <= decimals {
+            if written == decimals && written > 0 {
+                at -= 1;
+                text[at] = b'.';
+            }
+            at -= 1;
+            text[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            written += 1;
         }
-        let divisor = 10_u64.pow(u32::from(self.decimals));
-        let magnitude = self.mantissa.unsigned_abs();
-        let sign = if self.mantissa < 0 { "-" } else { "" };
-        write!(f, "{sign}{}.{:0width$}", magnitude / divisor, magnitude % divisor, width = usize::from(self.decimals))
+        if self.mantissa < 0 {
+            at -= 1;
+            text[at] = b'-';
+        }
+        f.write_str(std::str::from_utf8(&text[at..]).unwrap_or_default())
     }
 }
 

@@ -115,7 +115,7 @@ fn cell(seen: &CellSeen) -> api::SeenCell {
         Source::Unit(code) => code.to_string(),
     };
     let value = seen.value.as_ref().filter(|cell| !cell.is_blank()).map(value);
-    api::SeenCell { cell: seen.address.to_string(), source, value }
+    api::SeenCell { cell: seen.address.spelled(), source, value }
 }
 
 fn value(cell: &Cell) -> api::Quantity {
@@ -146,7 +146,7 @@ fn quantity(quantity: &Quantity) -> api::Quantity {
 
 fn cause(cause: &Cause) -> api::Cause {
     let (mut table, mut row, mut cell) = (String::new(), String::new(), String::new());
-    let mut at = |address: &CellAddress| cell = address.to_string();
+    let mut at = |address: &CellAddress| cell = address.spelled();
     match cause {
         Cause::TableMissing(id) | Cause::NotGiven(id) | Cause::FiledUnevenly(id) => table = id.to_string(),
         Cause::RowMissing(id, key) => (table, row) = (id.to_string(), key.to_string()),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use budget_consolidator::budget::form_set::{ColumnKind, FormSet, Table};
 use budget_consolidator::budget::money::{Amount, Decimals, Denomination, Scale};
-use budget_consolidator::budget::rule::{Books, Verdict, evaluate};
+use budget_consolidator::budget::rule::{Books, Verdict};
 use budget_consolidator::budget::submission::{Kind, Submission};
 use budget_consolidator::cli::rules::{answer, screen};
 use budget_consolidator::submission_file::SubmissionFile;
@@ -164,7 +164,7 @@ fn gallery() {
             let given = given(&patch, &form, &filing);
             let last = last.as_ref().map(|last| (last, &form));
             let books = Books { filing: &filing, last, units: &units, given: given.as_ref() };
-            let checked = evaluate(&form, &books, |_| true);
+            let checked = judged_both_ways(&form, &books);
             let verdict = if case == "fail" { Verdict::Fail } else { Verdict::PassByRounding };
             let own = checked.findings.iter().filter(|finding| finding.rule == rule);
             assert!(

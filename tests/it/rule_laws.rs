@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use budget_consolidator::budget::form_set::FormSet;
-use budget_consolidator::budget::rule::{Books, Checked, Verdict, evaluate};
+use budget_consolidator::budget::rule::{Books, Checked, Verdict};
 use budget_consolidator::submission_file::SubmissionFile;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -77,7 +77,7 @@ fn judge_row(form: &FormSet, row: Map<String, Value>) -> Checked {
     });
     let reading = SubmissionFile::read(&file.to_string()).unwrap().read_on(form);
     assert!(!reading.is_refused(), "{:?}", reading.findings);
-    evaluate(form, &Books::of(&reading.submission), |_| true)
+    judged_both_ways(form, &Books::of(&reading.submission))
 }
 
 fn verdict(checked: &Checked) -> Verdict {
@@ -254,7 +254,7 @@ fn loads_or_says_where(formula: &str) -> Result<(), TestCaseError> {
             let path = project("examples/fenyang-2024/submissions/407004.json");
             let file = SubmissionFile::read(&std::fs::read_to_string(path).unwrap()).unwrap();
             let reading = file.read_on(&form);
-            evaluate(&form, &Books::of(&reading.submission), |_| true);
+            judged_both_ways(&form, &Books::of(&reading.submission));
         }
         Err(faults) => {
             prop_assert!(!faults.is_empty() && faults.iter().all(|fault| fault.file == "rules.toml" && fault.line > 0));

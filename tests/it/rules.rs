@@ -148,7 +148,7 @@ const ROUNDED: &[(&str, &str, i64, i64, i64)] = &[
 #[test]
 fn the_published_filing_is_found_out_where_it_slips_and_nowhere_else() {
     let form = form("shanxi-2024");
-    let checked = evaluate(&form, &Books::of(&read(&file(SEED), &form)), |_| true);
+    let checked = judged_both_ways(&form, &Books::of(&read(&file(SEED), &form)));
     let expected: BTreeSet<(String, String)> = SLIPS
         .iter()
         .flat_map(|(rule, cells, _)| cells.iter().map(|cell| ((*rule).to_owned(), (*cell).to_owned())))
@@ -160,7 +160,7 @@ fn the_published_filing_is_found_out_where_it_slips_and_nowhere_else() {
 #[test]
 fn its_rounding_passes_with_the_arithmetic_shown() {
     let form = form("shanxi-2024");
-    let checked = evaluate(&form, &Books::of(&read(&file(SEED), &form)), |_| true);
+    let checked = judged_both_ways(&form, &Books::of(&read(&file(SEED), &form)));
     let rounded: Vec<&RuleFinding> =
         checked.findings.iter().filter(|finding| finding.verdict == Verdict::PassByRounding).collect();
     let wan = |hundredths: i64| format!("{}.{:02}", hundredths / 100, hundredths % 100);
@@ -186,7 +186,7 @@ fn its_rounding_passes_with_the_arithmetic_shown() {
 fn what_only_others_know_is_said_and_not_passed() {
     let form = form("shanxi-2024");
     let seed = read(&file(SEED), &form);
-    let all = evaluate(&form, &Books::of(&seed), |_| true);
+    let all = judged_both_ways(&form, &Books::of(&seed));
     let missing = all.findings.iter().filter(|finding| finding.verdict == Verdict::NotEvaluable);
     let missing: Vec<(&str, &str)> = missing.map(|f| (f.rule.as_str(), f.cause.as_ref().unwrap().as_str())).collect();
     assert_eq!(missing, [("P-14", "not_given"), ("C-07", "no_last_year")]);
@@ -260,7 +260,7 @@ fn a_department_is_compared_with_its_units() {
 // ── justifications ───────────────────────────────────────────────────────────────────────
 
 fn fingerprints(file: &Value, form: &FormSet) -> BTreeMap<String, String> {
-    let checked = evaluate(form, &Books::of(&read(file, form)), |_| true);
+    let checked = judged_both_ways(form, &Books::of(&read(file, form)));
     let fails = checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
     fails
         .map(|finding| {
@@ -298,7 +298,7 @@ fn the_order_in_a_file_changes_nothing() {
             rows.reverse();
         }
     }
-    let checked = |file: &Value| evaluate(&form, &Books::of(&read(file, &form)), |_| true);
+    let checked = |file: &Value| judged_both_ways(&form, &Books::of(&read(file, &form)));
     assert_eq!(checked(&turned), checked(&file(SEED)));
 }
 
@@ -445,7 +445,7 @@ fn judged(check: &str, tables: Value) -> Vec<String> {
         "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit", "tables": tables,
     });
     let submission = read(&file, &form);
-    let checked = evaluate(&form, &Books::of(&submission), |_| true);
+    let checked = judged_both_ways(&form, &Books::of(&submission));
     let told = checked.findings.iter().map(|finding| {
         let brief = say::brief(finding, &form, Language::English);
         format!("{} {brief}", finding.verdict.as_str())
@@ -496,7 +496,7 @@ fn a_rule_whose_figures_have_failed_already_says_so() {
         "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit",
         "tables": { "A": { "rows": [{ "row": "101", "total": "5.00", "part": "6.00", "other": "7.00" }] } },
     });
-    let checked = evaluate(&form, &Books::of(&read(&file, &form)), |_| true);
+    let checked = judged_both_ways(&form, &Books::of(&read(&file, &form)));
     let after: Vec<Option<&str>> = checked.findings.iter().map(|finding| finding.after.as_deref()).collect();
     assert_eq!(after, [None, Some("R")]);
 }

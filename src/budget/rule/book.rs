@@ -2,6 +2,7 @@
 //!
 //! Built for each filing that is judged; after that, finding a row is a look into a list, without hashing.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -108,6 +109,8 @@ pub(super) struct BookTable<'a> {
     pub(super) order: Vec<u32>,
     /// For fixed rows, in print order: the row as filed.
     pub(super) fixed: Vec<u32>,
+    /// The same the other way round: where each row as filed is printed.
+    printed: Vec<u32>,
 }
 
 /// One filing.
@@ -184,6 +187,8 @@ impl<'a> BookTable<'a> {
         self.total = NONE;
         let total = form.tables.get(at).and_then(|table| table.total_row());
         let mut numbers = Vec::with_capacity(self.keys.len() * self.width);
+        // Rows are sorted, so most have their first parts in common with the one before.
+        let mut before: [(&str, u32); KEY_PARTS] = [("", NONE); KEY_PARTS];
         for (row, key) in self.keys.iter().enumerate() {
             if total.is_some_and(|total| total == *key) {
                 self.total = u32::try_from(row).unwrap_or(NONE);
@@ -192,8 +197,14 @@ impl<'a> BookTable<'a> {
                 numbers.push(keys.number(*axis, key));
             } else {
                 let mut parts = key.split('/');
-                let number = |axis: &usize| parts.next().map_or(NONE, |part| keys.number(*axis, part));
-                numbers.extend(axes.iter().take(KEY_PARTS).map(number));
+                for (axis, known) in axes.iter().zip(&mut before) {
+                    match parts.next() {
+                        Some(part) if known.0 == part && known.1 != NONE => {}
+                        Some(part) => *known = (part, keys.number(*axis, part)),
+                        None => *known = ("", NONE),
+                    }
+                    numbers.push(known.1);
+                }
             }
         }
         self.numbers = numbers;
@@ -210,6 +221,12 @@ impl<'a> BookTable<'a> {
             Some(Rows::Fixed { rows, .. }) => {
                 let filed = |key: &str| self.keys.binary_search(&key).ok().and_then(|row| u32::try_from(row).ok());
                 self.fixed = rows.iter().map(|row| filed(&row.key).unwrap_or(NONE)).collect();
+                self.printed = vec![NONE; self.keys.len()];
+                for (at, row) in (0..).zip(&self.fixed) {
+                    if let Some(printed) = self.printed.get_mut(*row as usize) {
+                        *printed = at;
+                    }
+                }
             }
             Some(Rows::Record) | None => {}
         }
@@ -279,6 +296,12 @@ impl<'a> BookTable<'a> {
         self.cells.get(row as usize).and_then(|cells| cells.get(column))
     }
 
+    /// Where a row stands among the fixed rows of its table.
+    pub(super) fn printed_at(&self, row: u32) -> Option<usize> {
+        let at = self.printed.get(row as usize).copied().filter(|at| *at != NONE)?;
+        usize::try_from(at).ok()
+    }
+
     /// The numbered parts of a row's key.
     pub(super) fn key(&self, row: u32) -> [u32; KEY_PARTS] {
         let mut key = [NONE; KEY_PARTS];
@@ -314,20 +337,23 @@ impl<'a> BookTable<'a> {
 }
 
 /// Lists go by number, 9 before 10, and numbers before all else: one order for any keys that there may be.
-fn as_listed(a: &str, b: &str) -> std::cmp::Ordering {
-    let rank = |text: &str| {
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        (!is_number, if is_number { text.len() } else { 0 })
+fn as_listed(a: &str, b: &str) -> Ordering {
+    // Neighbours have most of their keys in common: only the part in which they first differ decides.
+    let (left, right) = (a.as_bytes(), b.as_bytes());
+    let same = left.iter().zip(right).take_while(|(a, b)| a == b).count();
+    let from = left.iter().take(same).rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let part = |key: &'_ [u8]| {
+        let rest = key.get(from..).unwrap_or(&[]);
+        let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        let is_word = !rest.iter().take(length).all(u8::is_ascii_digit);
+        (is_word, if is_word { 0 } else { length })
     };
-    let by_number = |a: &str, b: &str| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b));
-    let mut parts = a.split('/').zip(b.split('/'));
-    parts.find_map(|(a, b)| Some(by_number(a, b)).filter(|order| order.is_ne())).unwrap_or_else(|| a.cmp(b))
+    part(left).cmp(&part(right)).then_with(|| a.cmp(b))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cmp::Ordering;
 
     /// An order that runs in a circle makes sorting panic, and keys come from outside.
     #[test]

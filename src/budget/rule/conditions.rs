@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use super::evaluate::{Result, Run};
 use super::figures::impossible;
-use super::interval::{Interval, Meeting, Relation};
+use super::interval::{Meeting, Relation};
 use super::line::{Expr, Measure, Rows};
+use super::reckoning::{Look, Number, Reckoning};
 use super::syntax::Unit;
-use super::world::{Sides, Value};
+use super::world::Value;
 use super::written;
 use crate::budget::form_set::fold_width;
 
-impl<'a> Run<'_, 'a> {
-    pub(super) fn truth(&mut self, expr: &'a Expr) -> Result<Meeting> {
+impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
+    pub(super) fn truth(&mut self, expr: &'a Expr) -> Result<Meeting, R::Lack> {
         let plain = |holds: bool| Ok(if holds { Meeting::Plain } else { Meeting::Never });
         match expr {
             Expr::And(parts) => self.worst(parts),
@@ -25,7 +25,11 @@ impl<'a> Run<'_, 'a> {
             Expr::Compare(first, rest, measure) => self.compare(first, rest, *measure),
             Expr::Begins(parts) => {
                 let [a, b] = parts.as_ref();
-                let (a, b) = (self.folded(a)?, self.folded(b)?);
+                let (a, b) = (self.text(a)?, self.text(b)?);
+                if a == b {
+                    return plain(true);
+                }
+                let (a, b) = (fold_width(&a), fold_width(&b));
                 plain(a.starts_with(b.as_ref()) || b.starts_with(a.as_ref()))
             }
             Expr::Has(parts) => {
@@ -38,14 +42,15 @@ impl<'a> Run<'_, 'a> {
             Expr::Filled(rows) => plain(self.filled(rows)?),
             Expr::IsUnit(part, Unit::Time) => plain(written::is_time(&self.text(part)?)),
             Expr::IsUnit(part, unit) => plain(written::read(&self.folded(part)?, *unit).is_some()),
-            Expr::MentionsMoney(part) => plain(!written::mentioned(&self.folded(part)?).is_empty()),
+            Expr::MentionsMoney(part) => plain(written::mentioned(&self.folded(part)?).next().is_some()),
             Expr::Mentions(parts) => {
                 let [text, amount] = parts.as_ref();
-                let mentioned = written::mentioned(&self.folded(text)?);
+                let text = self.folded(text)?;
                 let amount = self.number(amount)?;
                 let mut best = Meeting::Never;
-                for one in mentioned {
-                    match one.compare(Relation::Equal, &amount).map_err(impossible)? {
+                for one in written::mentioned(&text) {
+                    let one = R::Number::of(&one).map_err(impossible::<R>)?;
+                    match one.compare(Relation::Equal, &amount).map_err(impossible::<R>)? {
                         Meeting::Plain => return Ok(Meeting::Plain),
                         Meeting::ByRounding => best = Meeting::ByRounding,
                         Meeting::Never => {}
@@ -57,7 +62,7 @@ impl<'a> Run<'_, 'a> {
                 let value = self.value(part)?;
                 for option in among {
                     let option = self.value(option)?;
-                    if meet(&value, &option, Relation::Equal)? != Meeting::Never {
+                    if meet::<R>(&value, &option, Relation::Equal)? != Meeting::Never {
                         return Ok(Meeting::Plain);
                     }
                 }
@@ -70,7 +75,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// All must hold. One that fails decides, even if another can't be judged.
-    pub(super) fn worst(&mut self, parts: &'a [Expr]) -> Result<Meeting> {
+    pub(super) fn worst(&mut self, parts: &'a [Expr]) -> Result<Meeting, R::Lack> {
         let (mut worst, mut cause) = (Meeting::Plain, None);
         for part in parts {
             match self.truth(part) {
@@ -84,7 +89,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// One must hold. One that does decides, even if another can't be judged.
-    pub(super) fn best(&mut self, parts: &'a [Expr]) -> Result<Meeting> {
+    pub(super) fn best(&mut self, parts: &'a [Expr]) -> Result<Meeting, R::Lack> {
         let (mut best, mut cause) = (Meeting::Never, None);
         for part in parts {
             match self.truth(part) {
@@ -102,16 +107,15 @@ impl<'a> Run<'_, 'a> {
         first: &'a Expr,
         rest: &'a [(Relation, Expr)],
         measure: Measure,
-    ) -> Result<Meeting> {
+    ) -> Result<Meeting, R::Lack> {
         let left = self.value(first)?;
-        let left_cells = self.seen.len();
+        let left_cells = self.by.seen().len();
         let mut worst = Meeting::Plain;
         for (relation, expr) in rest {
             let right = self.value(expr)?;
-            let meeting = meet(&left, &right, *relation)?;
-            if meeting == Meeting::Never || self.sides.is_none() && meeting == Meeting::ByRounding {
-                let left = left.clone();
-                self.sides = Some(Sides { left, right, relation: *relation, measure, left_cells });
+            let meeting = meet::<R>(&left, &right, *relation)?;
+            if meeting != Meeting::Plain {
+                self.by.compared(meeting, &left, right, (*relation, measure), left_cells);
             }
             worst = match (worst, meeting) {
                 (Meeting::Never, _) | (_, Meeting::Never) => Meeting::Never,
@@ -122,14 +126,14 @@ impl<'a> Run<'_, 'a> {
         Ok(worst)
     }
 
-    pub(super) fn filled(&mut self, rows: &'a Rows) -> Result<bool> {
+    pub(super) fn filled(&mut self, rows: &'a Rows) -> Result<bool, R::Lack> {
         let columns = self.world.form.tables.get(rows.table).map_or(0, |table| table.columns.len());
         let mut filled = false;
         self.each(rows, true, &mut |run, frame| {
             for column in 0..columns {
                 let blank = matches!(run.read(frame, column), Ok(Value::Blank));
                 if blank {
-                    run.seen.pop();
+                    run.by.unsaw();
                 } else {
                     filled = true;
                     return Ok(false);
@@ -140,7 +144,7 @@ impl<'a> Run<'_, 'a> {
         Ok(filled)
     }
 
-    pub(super) fn in_order(&mut self, rows: &'a Rows, column: usize, unique: bool) -> Result<bool> {
+    pub(super) fn in_order(&mut self, rows: &'a Rows, column: usize, unique: bool) -> Result<bool, R::Lack> {
         let mut values: Vec<Cow<'a, str>> = Vec::new();
         self.each(rows, false, &mut |run, frame| {
             let cell = run.world.table(frame.book, frame.table).and_then(|table| table.cell(frame.row, column));
@@ -160,26 +164,23 @@ impl<'a> Run<'_, 'a> {
     }
 }
 
-/// As [`fold_width`]; most texts are folded as they stand, and are not copied.
-pub(super) fn folded(text: &str) -> Cow<'_, str> {
-    // Spaces, and the first bytes of wide forms, brackets and wide spaces in UTF-8.
-    let may_fold = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, 0x0b | 0xc2 | 0xe1 | 0xe2 | 0xe3 | 0xef);
-    if text.as_bytes().iter().any(may_fold) { Cow::Owned(fold_width(text)) } else { Cow::Borrowed(text) }
-}
-
 /// How two values lie. A blank is nothing: 0 among figures, an empty text among texts.
-pub(super) fn meet(left: &Value<'_>, right: &Value<'_>, relation: Relation) -> Result<Meeting> {
-    let number = |value: &Value<'_>| match value {
+pub(super) fn meet<'a, R: Reckoning<'a>>(
+    left: &Value<'_, R::Number>,
+    right: &Value<'_, R::Number>,
+    relation: Relation,
+) -> Result<Meeting, R::Lack> {
+    let number = |value: &Value<'_, R::Number>| match value {
         Value::Number(number) => Some(*number),
-        Value::Blank => Some(Interval::ZERO),
+        Value::Blank => Some(R::Number::ZERO),
         Value::Text(_) => None,
     };
     if let (Some(left), Some(right)) = (number(left), number(right)) {
-        return left.compare(relation, &right).map_err(impossible);
+        return left.compare(relation, &right).map_err(impossible::<R>);
     }
-    fn text<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
+    fn text<'v, N>(value: &'v Value<'_, N>) -> Cow<'v, str> {
         match value {
-            Value::Text(text) => folded(text),
+            Value::Text(text) => fold_width(text),
             Value::Blank | Value::Number(_) => Cow::Borrowed(""),
         }
     }

@@ -5,14 +5,17 @@
 //! comes to `figures.rs`, whether a condition holds `conditions.rs`; all of them read from a `world.rs`.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use super::Needs;
-use super::book::{KEY_PARTS, NONE, State, TOTAL};
+use super::book::{Fnv, NONE, State};
 use super::conditions::meet;
 use super::consolidated::Slack;
 use super::finding::{Cause, Counts, RuleFinding, Verdict};
 use super::interval::Meeting;
-use super::line::{Claim, Line, Rows, Scope, Test};
+use super::line::{Claim, Expr, Line, Rows, Scope, Test};
+use super::printed::{Printed, Unsure};
+use super::reckoning::{Exact, Look};
 use super::report::Reporter;
 use super::world::{Frame, Seen, Sides, THIS, World};
 use crate::budget::form_set::FormSet;
@@ -64,6 +67,11 @@ pub fn evaluate(form: &FormSet, books: &Books<'_>, which: impl Fn(Needs) -> bool
     run(form, books, None, which, None)
 }
 
+/// The same the long way round, every figure with all that it can stand for: what [`evaluate`] is held to by tests.
+pub fn evaluate_exactly(form: &FormSet, books: &Books<'_>) -> Checked {
+    run(form, books, None, |_| true, Some(&mut Touched::new()))
+}
+
 pub(super) type Touched = Vec<Vec<bool>>;
 
 /// The same; of sums if there is a `slack` for them; and notes which cells of the filing any line looked at.
@@ -77,11 +85,10 @@ pub(super) fn run(
     let world = World::new(form, books, slack);
     let mut run = Run {
         world: &world,
-        frames: Vec::with_capacity(4),
-        seen: Vec::with_capacity(64),
-        sides: None,
+        printed: touched.is_none().then(|| Look::new(&world)),
+        exact: Look::new(&world),
         checked: Checked::default(),
-        failed: HashMap::new(),
+        failed: HashMap::default(),
         fresh: Vec::new(),
         once: Vec::new(),
         touched,
@@ -110,32 +117,32 @@ pub(super) fn run(
     run.checked
 }
 
-pub(super) type Result<T> = std::result::Result<T, Cause>;
+type Result<T> = std::result::Result<T, Cause>;
 
-pub(super) struct Run<'w, 'a> {
-    pub(super) world: &'w World<'a>,
-    pub(super) frames: Vec<Frame>,
-    pub(super) seen: Vec<Seen>,
-    pub(super) sides: Option<Sides<'a>>,
-    pub(super) checked: Checked,
+struct Run<'w, 'a> {
+    world: &'w World<'a>,
+    /// Asked first: it sees what plainly holds. Not there where each cell that is read is to be noted.
+    printed: Option<Look<'w, 'a, Printed>>,
+    /// Asked for everything else.
+    exact: Look<'w, 'a, Exact<'a>>,
+    checked: Checked,
     /// Cells that a rule failed, and which.
-    pub(super) failed: HashMap<Seen, usize>,
+    failed: HashMap<Seen, usize, BuildHasherDefault<Fnv>>,
     /// The same for the rule at hand.
-    pub(super) fresh: Vec<Seen>,
+    fresh: Vec<Seen>,
     /// What was said once for the formula at hand.
-    pub(super) once: Vec<Cause>,
-    pub(super) touched: Option<&'w mut Touched>,
-    pub(super) at: (usize, usize),
+    once: Vec<Cause>,
+    touched: Option<&'w mut Touched>,
+    at: (usize, usize),
 }
 
-impl<'a> Run<'_, 'a> {
+impl<'w, 'a> Run<'w, 'a> {
     // ── lines and rows ───────────────────────────────────────────────────────────────────
 
     fn line(&mut self, line: &'a Line) {
-        self.frames.clear();
+        self.exact.frames.clear();
         if line.when_once {
-            self.seen.clear();
-            match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.truth(when)) {
+            match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.either(when)) {
                 Ok(Meeting::Never) => return,
                 Ok(Meeting::Plain | Meeting::ByRounding) => {}
                 Err(cause) => return self.not_evaluable(line, 0, cause),
@@ -150,19 +157,35 @@ impl<'a> Run<'_, 'a> {
             Scope::AnyOf(all) => self.keys_of_any(line, all),
         };
         if let Err(cause) = done {
-            self.seen.clear();
+            self.exact.by.seen.clear();
             self.not_evaluable(line, 0, cause);
         }
     }
 
+    /// The quick look, at the same rows.
+    fn printed(&mut self) -> Option<&mut Look<'w, 'a, Printed>> {
+        let printed = self.printed.as_mut()?;
+        printed.frames.clone_from(&self.exact.frames);
+        Some(printed)
+    }
+
+    /// Whether a condition holds, by prints if they tell.
+    fn either(&mut self, condition: &'a Expr) -> Result<Meeting> {
+        if let Some(Ok(meeting)) = self.printed().map(|printed| printed.truth(condition)) {
+            return Ok(meeting);
+        }
+        self.exact.by.seen.clear();
+        self.exact.truth(condition)
+    }
+
     fn rows_of_scope(&mut self, line: &'a Line, rows: &'a Rows) -> Result<()> {
-        let book = self.book(rows.book)?;
+        let book = self.exact.book(rows.book)?;
         let world = self.world;
         let Some(table) = world.table(book, rows.table) else { return Ok(()) };
         match (table.state, rows.named) {
-            (State::Missing, _) => return Err(self.table_missing(rows)),
+            (State::Missing, _) => return Err(self.exact.table_missing(rows)),
             (_, Some(_)) => {
-                let frame = self.find(rows)?;
+                let frame = self.exact.find(rows)?;
                 self.at_frame(line, frame);
                 return Ok(());
             }
@@ -175,7 +198,7 @@ impl<'a> Run<'_, 'a> {
                 if *row == NONE {
                     if required && !definition.parts.is_empty() {
                         let cause = Cause::RowMissing(world.id(rows.table), definition.key.clone());
-                        self.seen.clear();
+                        self.exact.by.seen.clear();
                         self.not_evaluable(line, 0, cause);
                     }
                     continue;
@@ -191,37 +214,30 @@ impl<'a> Run<'_, 'a> {
     }
 
     fn candidate(&mut self, line: &'a Line, rows: &'a Rows, book: usize, row: u32) -> Result<()> {
-        let frame = self.frame(book, rows.table, row);
-        if self.passes(rows, frame)? {
+        let frame = self.exact.frame(book, rows.table, row);
+        let passes = match self.printed().map(|printed| printed.passes(rows, frame)) {
+            Some(Ok(passes)) => passes,
+            None | Some(Err(Unsure)) => self.exact.passes(rows, frame)?,
+        };
+        if passes {
             self.at_frame(line, frame);
         }
         Ok(())
     }
 
     fn at_frame(&mut self, line: &'a Line, frame: Frame) {
-        self.frames.push(frame);
+        self.exact.frames.push(frame);
         self.instance(line);
-        self.frames.pop();
+        self.exact.frames.pop();
     }
 
     /// Each key that is in any of the tables, in order: the total, then by key.
     fn keys_of_any(&mut self, line: &'a Line, all: &'a [Rows]) -> Result<()> {
-        let world = self.world;
         let Some(first) = all.first() else { return Ok(()) };
-        let mut keys: Vec<[u32; KEY_PARTS]> = Vec::new();
-        for rows in all {
-            self.each(rows, true, &mut |_, frame| {
-                keys.push(frame.key);
-                Ok(true)
-            })?;
-        }
-        let axes = super::names::Names { form: world.form }.axes(first.table);
-        let spelled = |key: &[u32; KEY_PARTS]| {
-            let parts = axes.iter().zip(key).map(|(axis, number)| world.keys.name(*axis, *number));
-            parts.collect::<Vec<_>>()
+        let keys = match self.printed().map(|printed| printed.keys_of(all)) {
+            Some(Ok(keys)) => keys,
+            None | Some(Err(Unsure)) => self.exact.keys_of(all)?,
         };
-        keys.sort_by_cached_key(|key| (key[0] != TOTAL, spelled(key)));
-        keys.dedup();
         for key in keys {
             self.at_frame(line, Frame { book: THIS, table: first.table, row: NONE, key });
         }
@@ -231,34 +247,37 @@ impl<'a> Run<'_, 'a> {
     // ── one instance ─────────────────────────────────────────────────────────────────────
 
     fn instance(&mut self, line: &'a Line) {
+        if let Some(passed) = self.printed().and_then(|printed| printed.plainly(line)) {
+            self.checked.counts.pass += passed;
+            return;
+        }
         if let Some(when) = line.when.as_ref().filter(|_| !line.when_once) {
-            self.seen.clear();
-            match self.truth(when) {
+            match self.either(when) {
                 Ok(Meeting::Never) => return,
                 Ok(Meeting::Plain | Meeting::ByRounding) => {}
                 Err(cause) => return self.not_evaluable(line, 0, cause),
             }
         }
-        self.seen.clear();
-        self.sides = None;
+        self.exact.by.seen.clear();
+        self.exact.by.sides = None;
         match &line.claim {
-            Claim::Condition(expr) => match self.truth(expr) {
+            Claim::Condition(expr) => match self.exact.truth(expr) {
                 Ok(meeting) => self.verdict(line, 0, meeting),
                 Err(cause) => self.not_evaluable(line, 0, cause),
             },
             Claim::Chain { first, rest, measure } => {
-                let left = match self.value(first) {
+                let left = match self.exact.value(first) {
                     Ok(left) => left,
                     Err(cause) => return self.not_evaluable(line, 0, cause),
                 };
-                let left_cells = self.seen.len();
+                let left_cells = self.exact.by.seen.len();
                 for (link, (relation, expr)) in rest.iter().enumerate() {
-                    self.seen.truncate(left_cells);
-                    let met = self.value(expr).and_then(|right| {
-                        let meeting = meet(&left, &right, *relation);
+                    self.exact.by.seen.truncate(left_cells);
+                    let met = self.exact.value(expr).and_then(|right| {
+                        let meeting = meet::<Exact<'_>>(&left, &right, *relation);
                         if !matches!(meeting, Ok(Meeting::Plain)) {
                             let (left, relation, measure) = (left.clone(), *relation, *measure);
-                            self.sides = Some(Sides { left, right, relation, measure, left_cells });
+                            self.exact.by.sides = Some(Sides { left, right, relation, measure, left_cells });
                         }
                         meeting
                     });
@@ -266,7 +285,7 @@ impl<'a> Run<'_, 'a> {
                         Ok(meeting) => self.verdict(line, link, meeting),
                         Err(cause) => self.not_evaluable(line, link, cause),
                     }
-                    self.sides = None;
+                    self.exact.by.sides = None;
                 }
             }
         }
@@ -280,16 +299,16 @@ impl<'a> Run<'_, 'a> {
         };
         self.checked.counts.add(verdict);
         if let Some(touched) = &mut self.touched {
-            mark(touched, self.world, &self.seen);
+            mark(touched, self.world, &self.exact.by.seen);
         }
         if verdict == Verdict::Pass {
             return;
         }
         let mut finding = self.report(line, link, verdict, None);
         if verdict == Verdict::Fail {
-            let after = self.seen.iter().filter_map(|seen| self.failed.get(seen)).min();
+            let after = self.exact.by.seen.iter().filter_map(|seen| self.failed.get(seen)).min();
             finding.after = after.and_then(|rule| self.world.form.rules.rules.get(*rule)).map(|rule| rule.id.clone());
-            self.fresh.extend(&self.seen);
+            self.fresh.extend(&self.exact.by.seen);
         }
         self.checked.findings.push(finding);
     }
@@ -302,7 +321,7 @@ impl<'a> Run<'_, 'a> {
             self.once.push(cause.clone());
         }
         self.checked.counts.add(Verdict::NotEvaluable);
-        self.sides = None;
+        self.exact.by.sides = None;
         let of_line = cause.is_of_line();
         let mut finding = self.report(line, link, Verdict::NotEvaluable, Some(cause));
         if of_line {
@@ -314,8 +333,9 @@ impl<'a> Run<'_, 'a> {
     }
 
     fn report(&self, line: &'a Line, link: usize, verdict: Verdict, cause: Option<Cause>) -> RuleFinding {
-        let reporter = Reporter { world: self.world, seen: &self.seen, sides: self.sides.as_ref() };
-        reporter.finding(self.at.0, line, self.frames.first(), link, (verdict, cause))
+        let Exact { seen, sides } = &self.exact.by;
+        let reporter = Reporter { world: self.world, seen, sides: sides.as_ref() };
+        reporter.finding(self.at.0, line, self.exact.frames.first(), link, (verdict, cause))
     }
 }
 

@@ -4,99 +4,106 @@
 
 use std::borrow::Cow;
 
-use super::book::{KEY_PARTS, NONE};
-use super::conditions::folded;
-use super::evaluate::{Result, Run};
+use super::book::NONE;
 use super::finding::Cause;
 use super::interval::{Impossible, Interval, Meeting};
 use super::line::{Expr, Over};
+use super::reckoning::{Look, Number, Reckoning, VisitSigned};
 use super::report::Reporter;
-use super::world::{Frame, Seen, Value};
+use super::world::{Frame, Value};
 use super::written;
-use crate::budget::cell::Cell;
-use crate::budget::form_set::ColumnKind;
-use crate::budget::money::{Decimals, Denomination};
+use crate::budget::cell::{Cell, CellAddress};
+use crate::budget::form_set::{ColumnKind, fold_width};
+use crate::budget::money::{Amount, Decimals, Denomination, Scale};
 
-impl<'a> Run<'_, 'a> {
-    pub(super) fn read(&mut self, frame: Frame, column: usize) -> Result<Value<'a>> {
-        let Frame { book, table, row, key } = frame;
-        let key = if row == NONE { key } else { [NONE; KEY_PARTS] };
-        self.seen.push(Seen { book, table, column, row, key });
+impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
+    pub(super) fn read(&mut self, frame: Frame, column: usize) -> Result<Value<'a, R::Number>, R::Lack> {
+        self.by.saw(&frame, column);
+        let Frame { book, table, row, .. } = frame;
         let cell = self.world.table(book, table).and_then(|table| table.cell(row, column));
-        Ok(match cell {
+        let number = |number: Result<R::Number, Impossible>| number.map(Value::Number).map_err(impossible::<R>);
+        match cell {
             // The round leaves out what it doesn't know, such as a deadline that nobody has set.
             None | Some(Cell::Blank) if Some(book) == self.world.given => {
-                return Err(Cause::NotGiven(self.world.id(table)));
+                Err(R::lack(|| Cause::NotGiven(self.world.id(table))))
             }
-            None | Some(Cell::Blank) => Value::Blank,
+            None | Some(Cell::Blank) => Ok(Value::Blank),
             Some(Cell::Amount(amount)) if self.world.slack.is_some() => {
-                let columns = self.world.form.tables.get(table).map_or(0, |table| table.columns.len());
-                let slack = self.world.slack.and_then(|slack| slack.get(table));
-                let slack = slack.and_then(|slack| slack.get(row as usize * columns + column)).copied();
-                Value::Number(Interval::of_sum(amount.value.fen(), slack.unwrap_or(0)))
+                let slack = self.world.slack(table, row, column);
+                number(Number::of(&Interval::of_sum(amount.value.fen(), slack)))
             }
             Some(Cell::Amount(amount)) => {
-                let kind =
-                    self.world.form.tables.get(table).and_then(|table| table.columns.get(column)).map(|c| c.kind);
                 let yuan = amount.scale.denomination == Denomination::Yuan;
                 // Who writes 4060 元 means it: only 万元 hide something behind their last digit.
-                let exact = matches!(kind, Some(ColumnKind::Amount { decimals: Decimals::AsWritten, .. })) && yuan;
-                let exactly = || Interval::exact(amount.value.fen(), 1);
-                Value::Number(if exact { exactly() } else { Interval::of_amount(*amount) })
+                let exact = yuan
+                    && matches!(
+                        self.kind(table, column),
+                        Some(ColumnKind::Amount { decimals: Decimals::AsWritten, .. })
+                    );
+                let scale = if exact { Scale::FEN } else { amount.scale };
+                number(Number::of_amount(Amount { scale, ..*amount }))
             }
-            Some(Cell::Number(number)) => {
-                let column = self.world.form.tables.get(table).and_then(|table| table.columns.get(column));
-                let percent = column.is_some_and(|column| matches!(column.kind, ColumnKind::Percent { .. }));
-                Value::Number(if percent { Interval::of_percent(*number) } else { Interval::of_count(*number) })
+            Some(Cell::Number(filed)) => {
+                let percent = matches!(self.kind(table, column), Some(ColumnKind::Percent { .. }));
+                let figure = if percent { Interval::of_percent(*filed) } else { Interval::of_count(*filed) };
+                number(Number::of(&figure))
             }
-            Some(Cell::Text(text)) => Value::Text(Cow::Borrowed(text.as_str())),
-            Some(Cell::Unreadable(_)) => return Err(self.unreadable()),
-        })
+            Some(Cell::Text(text)) => Ok(Value::Text(Cow::Borrowed(text.as_str()))),
+            Some(Cell::Unreadable(_)) => Err(self.unreadable()),
+        }
+    }
+
+    fn kind(&self, table: usize, column: usize) -> Option<ColumnKind> {
+        self.world.form.tables.get(table)?.columns.get(column).map(|column| column.kind)
     }
 
     /// The cell that was read last can't be read as what it should be.
-    pub(super) fn unreadable(&self) -> Cause {
-        Cause::Unreadable(self.last_address())
+    pub(super) fn unreadable(&self) -> R::Lack {
+        R::lack(|| Cause::Unreadable(self.last_address()))
     }
 
-    pub(super) fn last_address(&self) -> crate::budget::cell::CellAddress {
-        let empty = || crate::budget::cell::CellAddress::new("", "", "");
-        self.seen.last().map_or_else(empty, |seen| Reporter::address(self.world, seen))
+    fn last_address(&self) -> CellAddress {
+        let empty = || CellAddress::new("", "", "");
+        self.by.last().map_or_else(empty, |seen| Reporter::address(self.world, seen))
     }
 
-    pub(super) fn number(&mut self, expr: &'a Expr) -> Result<Interval> {
+    fn reckoned(&self, figure: &Interval) -> Result<Value<'a, R::Number>, R::Lack> {
+        Number::of(figure).map(Value::Number).map_err(impossible::<R>)
+    }
+
+    pub(super) fn number(&mut self, expr: &'a Expr) -> Result<R::Number, R::Lack> {
         match self.value(expr)? {
             Value::Number(number) => Ok(number),
-            Value::Blank => Ok(Interval::ZERO),
+            Value::Blank => Ok(R::Number::ZERO),
             Value::Text(_) => Err(self.unreadable()),
         }
     }
 
-    pub(super) fn factor(&mut self, expr: &'a Expr) -> Result<Interval> {
+    pub(super) fn factor(&mut self, expr: &'a Expr) -> Result<R::Number, R::Lack> {
         match self.value(expr)? {
             Value::Number(number) => Ok(number),
-            Value::Blank => Err(Cause::BlankFactor(self.last_address())),
+            Value::Blank => Err(R::lack(|| Cause::BlankFactor(self.last_address()))),
             Value::Text(_) => Err(self.unreadable()),
         }
     }
 
-    pub(super) fn text(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>> {
+    pub(super) fn text(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>, R::Lack> {
         Ok(match self.value(expr)? {
             Value::Text(text) => text,
             Value::Blank | Value::Number(_) => Cow::Borrowed(""),
         })
     }
 
-    pub(super) fn folded(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>> {
+    pub(super) fn folded(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>, R::Lack> {
         Ok(match self.text(expr)? {
-            Cow::Borrowed(text) => folded(text),
-            Cow::Owned(text) => Cow::Owned(folded(&text).into_owned()),
+            Cow::Borrowed(text) => fold_width(text),
+            Cow::Owned(text) => Cow::Owned(fold_width(&text).into_owned()),
         })
     }
 
-    pub(super) fn value(&mut self, expr: &'a Expr) -> Result<Value<'a>> {
+    pub(super) fn value(&mut self, expr: &'a Expr) -> Result<Value<'a, R::Number>, R::Lack> {
         match expr {
-            Expr::Number(number) => Ok(Value::Number(*number)),
+            Expr::Number(number) => self.reckoned(number),
             Expr::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
             Expr::Here { frame, column } => match self.frames.get(*frame).copied() {
                 Some(frame) => self.read(frame, *column),
@@ -117,13 +124,13 @@ impl<'a> Run<'_, 'a> {
                     count += 1;
                     Ok(true)
                 })?;
-                Ok(Value::Number(Interval::exact(count, 1)))
+                self.reckoned(&Interval::exact(count, 1))
             }
             Expr::Add(parts) => {
-                let mut total = Interval::ZERO;
+                let mut total = R::Number::ZERO;
                 for (minus, part) in parts {
                     let part = self.number(part)?;
-                    total = if *minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible)?;
+                    total = if *minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible::<R>)?;
                 }
                 Ok(Value::Number(total))
             }
@@ -132,34 +139,34 @@ impl<'a> Run<'_, 'a> {
                 for (divides, factor) in factors {
                     let factor = self.factor(factor)?;
                     let next = if *divides { product.divided_by(&factor) } else { product.times(&factor) };
-                    product = next.map_err(impossible)?;
+                    product = next.map_err(impossible::<R>)?;
                 }
                 Ok(Value::Number(product))
             }
             Expr::Negative(part) => Ok(Value::Number(self.number(part)?.negative())),
             Expr::As { of, unit, sum } => match self.value(of)? {
                 Value::Text(text) => {
-                    let text = folded(&text);
+                    let text = fold_width(&text);
                     let read = written::read(&text, *unit).or_else(|| if *sum { written::sum(&text) } else { None });
-                    read.map(Value::Number).ok_or_else(|| self.unreadable())
+                    self.reckoned(&read.ok_or_else(|| self.unreadable())?)
                 }
                 other => Ok(other),
             },
             condition => match self.truth(condition)? {
-                Meeting::Never => Ok(Value::Number(Interval::ZERO)),
-                Meeting::Plain | Meeting::ByRounding => Ok(Value::Number(Interval::exact(1, 1))),
+                Meeting::Never => Ok(Value::Number(R::Number::ZERO)),
+                Meeting::Plain | Meeting::ByRounding => self.reckoned(&Interval::exact(1, 1)),
             },
         }
     }
 
-    pub(super) fn sum(&mut self, over: &'a Over, of: &'a Expr) -> Result<Value<'a>> {
-        let mut total = Interval::ZERO;
-        let mut add = |run: &mut Self, frame: Frame, minus: bool| -> Result<bool> {
+    pub(super) fn sum(&mut self, over: &'a Over, of: &'a Expr) -> Result<Value<'a, R::Number>, R::Lack> {
+        let mut total = R::Number::ZERO;
+        let mut add = |run: &mut Self, frame: Frame, minus: bool| -> Result<bool, R::Lack> {
             run.frames.push(frame);
             let part = run.number(of);
             run.frames.pop();
             let part = part?;
-            total = if minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible)?;
+            total = if minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible::<R>)?;
             Ok(true)
         };
         match over {
@@ -180,18 +187,17 @@ impl<'a> Run<'_, 'a> {
         frame: Frame,
         leaves: bool,
         minus: bool,
-        f: &mut dyn FnMut(&mut Self, Frame, bool) -> Result<bool>,
-    ) -> Result<()> {
+        f: &mut VisitSigned<'_, 'w, 'a, R>,
+    ) -> Result<(), R::Lack> {
         let world = self.world;
         let Some(table) = world.table(frame.book, frame.table) else { return Ok(()) };
         if let Some(fixed) = world.fixed_rows(frame.table) {
-            let at = table.fixed.iter().position(|row| *row == frame.row && frame.row != NONE);
-            let parts = at.and_then(|at| fixed.get(at)).map_or(&[][..], |row| &row.parts);
+            let parts = table.printed_at(frame.row).and_then(|at| fixed.get(at)).map_or(&[][..], |row| &row.parts);
             for part in parts {
                 let row = table.fixed.get(part.row).copied().unwrap_or(NONE);
                 if row == NONE {
                     let key = fixed.get(part.row).map(|row| row.key.clone()).unwrap_or_default();
-                    return Err(Cause::RowMissing(world.id(frame.table), key));
+                    return Err(R::lack(|| Cause::RowMissing(world.id(frame.table), key)));
                 }
                 let child = self.frame(frame.book, frame.table, row);
                 let minus = minus != part.minus;
@@ -215,9 +221,9 @@ impl<'a> Run<'_, 'a> {
     }
 }
 
-pub(super) fn impossible(impossible: Impossible) -> Cause {
-    match impossible {
+pub(super) fn impossible<'a, R: Reckoning<'a>>(impossible: Impossible) -> R::Lack {
+    R::lack(|| match impossible {
         Impossible::DivisionByZero => Cause::DivisionByZero,
         Impossible::TooLarge => Cause::TooLarge,
-    }
+    })
 }

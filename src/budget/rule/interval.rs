@@ -4,7 +4,7 @@
 //! numbers over a common denominator, and an operation that would not fit says so instead of wrapping.
 //! It knows no cells and no rules. Amounts are in 分, everything else in ones (12.64 % is 1264 / 10000).
 
-use crate::budget::money::{Amount, Scale};
+use crate::budget::money::Amount;
 use crate::budget::number::Number;
 
 /// Everything that a figure can stand for, and the value that it is printed as.
@@ -38,6 +38,16 @@ pub(crate) enum Impossible {
     DivisionByZero,
     /// A bound would not fit.
     TooLarge,
+}
+
+impl Roundings {
+    /// Those of two figures that are added up.
+    pub(crate) fn and(self, other: Roundings) -> Roundings {
+        match (self, other) {
+            (Roundings::None, other) | (other, Roundings::None) => other,
+            _ => Roundings::Several,
+        }
+    }
 }
 
 type Result<T> = std::result::Result<T, Impossible>;
@@ -84,11 +94,11 @@ impl Interval {
     /// it is given to the 分.
     pub(crate) fn of_amount(amount: Amount) -> Interval {
         let fen = amount.value.fen();
-        match quantum(amount.scale) {
+        match amount.scale.quantum_fen() {
             1 => Interval::exact(fen, 1),
             // Money is whole 分: the last amount that still prints so is one 分 before the next.
             quantum => {
-                let half = quantum / 2;
+                let half = i128::from(quantum / 2);
                 let (low, high) = (fen - half + i128::from(fen <= 0), fen + half - i128::from(fen >= 0));
                 Interval { low, high, roundings: Roundings::One, ..Interval::exact(fen, 1) }
             }
@@ -126,6 +136,12 @@ impl Interval {
     /// The printed value as a fraction.
     pub(crate) fn nominal(&self) -> (i128, i128) {
         (self.printed, self.denominator)
+    }
+
+    /// The printed value, how far the farther bound is from it, and the roundings, if the value is a whole number.
+    pub(crate) fn whole(&self) -> Option<(i128, i128, Roundings)> {
+        let reach = (self.high - self.printed).max(self.printed - self.low);
+        (self.denominator == 1).then_some((self.printed, reach, self.roundings))
     }
 
     fn is_point(&self) -> bool {
@@ -174,10 +190,7 @@ impl Interval {
             denominator: a.denominator,
             low_open: a.low_open || b.low_open,
             high_open: a.high_open || b.high_open,
-            roundings: match (a.roundings, b.roundings) {
-                (Roundings::None, other) | (other, Roundings::None) => other,
-                _ => Roundings::Several,
-            },
+            roundings: a.roundings.and(b.roundings),
         })
     }
 
@@ -312,12 +325,6 @@ impl Interval {
         let steps = reach / step - i128::from(open && reach % step == 0 && reach > 0);
         Ok((steps.checked_mul(step).ok_or(Impossible::TooLarge)?, difference.denominator))
     }
-}
-
-/// The last printed digit of an amount, in 分.
-pub(crate) fn quantum(scale: Scale) -> i128 {
-    let finer = u32::from(scale.denomination.decimals_max().saturating_sub(scale.decimals));
-    10_i128.pow(finer.min(6))
 }
 
 fn hull(corners: [(i128, bool); 4], printed: i128, denominator: i128, roundings: Roundings) -> Interval {

@@ -4,8 +4,8 @@
 //! each of; figures meet where their axes agree; a printed figure stands for every amount that prints so.
 //!
 //! Reading order: `syntax` (text → tree) → `resolve` (tree → `line`, with every load-time error) → `interval`
-//! (exact arithmetic on printed figures) → `book` and `world` (filings, numbered) → `evaluate`, with `select`, `figures` and
-//! `conditions` (verdicts) → `report` → `finding`.
+//! (exact arithmetic on printed figures) → `book` and `world` (filings, numbered) → `evaluate`, with `reckoning`, `printed`,
+//! `select`, `figures` and `conditions` (verdicts) → `report` → `finding`.
 //! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
 //! `consolidated` (sums instead of a filing).
 //! It knows no other filings but those it is handed, and nothing of who may do what.
@@ -22,6 +22,8 @@ mod interval;
 mod line;
 mod load;
 mod names;
+mod printed;
+mod reckoning;
 mod report;
 mod resolve;
 mod select;
@@ -38,7 +40,7 @@ use line::Line;
 
 pub use consolidated::{Consolidated, SumRow};
 pub use coverage::{Coverage, coverage};
-pub use evaluate::{Books, Checked, Filed, evaluate};
+pub use evaluate::{Books, Checked, Filed, evaluate, evaluate_exactly};
 pub use finding::{Cause, CellSeen, Counts, Fingerprint, Quantity, RuleFinding, Source, Verdict};
 pub use line::Needs;
 pub(crate) use load::load;

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use super::book::{NONE, TOTAL};
 use super::finding::{Cause, CellSeen, Quantity, RuleFinding, Verdict};
-use super::interval::{Interval, Relation, quantum};
+use super::interval::{Interval, Relation};
 use super::line::{Line, Measure};
 use super::names::Names;
 use super::world::{Frame, Seen, Sides, Value, World};
@@ -183,8 +183,8 @@ impl Reporter<'_, '_> {
         let decimals = |of: fn(&Cell) -> Option<u8>| self.values(self.seen).filter_map(of).max();
         match measure {
             Measure::Amount | Measure::Rate | Measure::Zero => {
-                let quantum = |cell: &Cell| cell.amount().map(|amount| quantum(amount.scale));
-                (self.values(self.seen).filter_map(quantum).min().unwrap_or(1), 1)
+                let quantum = |cell: &Cell| cell.amount().map(|amount| amount.scale.quantum_fen());
+                (self.values(self.seen).filter_map(quantum).min().unwrap_or(1).into(), 1)
             }
             Measure::Ratio => {
                 let digits =
@@ -213,8 +213,8 @@ fn fraction((value, over): (i128, i128), measure: Measure, scale: Scale) -> Quan
             let value = Money::from_total_fen(rounded(value, over)).unwrap_or(Money::ZERO);
             let finest = scale.denomination.decimals_max();
             let exact = |decimals: &u8| {
-                let scale = Scale { decimals: *decimals, ..scale };
-                value.round_to(scale) == value
+                let printed = Scale { decimals: *decimals, ..scale }.quantum_fen();
+                value.fen() % i128::from(printed) == 0
             };
             let decimals = (scale.decimals.min(finest)..=finest).find(exact).unwrap_or(finest);
             Quantity::Amount(Amount { value, scale: Scale { decimals, ..scale } })

@@ -3,30 +3,35 @@
 //!
 //! Knows nothing of amounts. Tests that are conditions are asked of `conditions.rs`.
 
+use std::cmp::Ordering;
+
 use super::book::{BookTable, KEY_PARTS, NONE, State, TOTAL};
-use super::conditions::folded;
-use super::evaluate::{Result, Run};
 use super::finding::Cause;
 use super::interval::{Meeting, Relation};
 use super::line::{BookOf, Expr, Named, Rows, Test};
+use super::names::Names;
+use super::reckoning::{Look, Reckoning, Visit};
 use super::report::Reporter;
 use super::world::{Frame, RELATIONS, THIS};
 use crate::budget::cell::Cell;
+use crate::budget::form_set::fold_width;
 
-impl<'a> Run<'_, 'a> {
-    pub(super) fn book(&self, of: BookOf) -> Result<usize> {
+impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
+    pub(super) fn book(&self, of: BookOf) -> Result<usize, R::Lack> {
         match of {
             BookOf::This => Ok(THIS),
             BookOf::FormSet => Ok(RELATIONS),
-            BookOf::Last => self.world.last.ok_or(Cause::NoLastYear),
+            BookOf::Last => self.world.last.ok_or_else(|| R::lack(|| Cause::NoLastYear)),
             BookOf::Given => Ok(self.world.given.unwrap_or(usize::MAX)),
-            BookOf::Units => Err(Cause::NoUnits),
+            BookOf::Units => Err(R::lack(|| Cause::NoUnits)),
         }
     }
 
-    pub(super) fn table_missing(&self, rows: &Rows) -> Cause {
-        let id = self.world.id(rows.table);
-        if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
+    pub(super) fn table_missing(&self, rows: &Rows) -> R::Lack {
+        R::lack(|| {
+            let id = self.world.id(rows.table);
+            if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
+        })
     }
 
     pub(super) fn frame(&self, book: usize, table: usize, row: u32) -> Frame {
@@ -47,7 +52,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// The one row that is meant. A code that is not listed is a frame without a row: all blank.
-    pub(super) fn find(&mut self, rows: &'a Rows) -> Result<Frame> {
+    pub(super) fn find(&mut self, rows: &'a Rows) -> Result<Frame, R::Lack> {
         let book = self.book(rows.book)?;
         let world = self.world;
         let absent = |key| Frame { book, table: rows.table, row: NONE, key };
@@ -71,26 +76,21 @@ impl<'a> Run<'_, 'a> {
             if listed {
                 return Ok(absent(key));
             }
-            let name = Reporter::row_name(world, &absent(key));
-            return Err(Cause::RowMissing(world.id(rows.table), name));
+            let missing = || Cause::RowMissing(world.id(rows.table), Reporter::row_name(world, &absent(key)));
+            return Err(R::lack(missing));
         }
         let frame = self.frame(book, rows.table, row);
         if self.passes(rows, frame)? { Ok(frame) } else { Ok(absent(key)) }
     }
 
     /// Calls `f` for each row until it says stop. A total row is no row of its own, but for a scope.
-    pub(super) fn each(
-        &mut self,
-        rows: &'a Rows,
-        total: bool,
-        f: &mut dyn FnMut(&mut Self, Frame) -> Result<bool>,
-    ) -> Result<()> {
+    pub(super) fn each(&mut self, rows: &'a Rows, total: bool, f: &mut Visit<'_, 'w, 'a, R>) -> Result<(), R::Lack> {
         if rows.book != BookOf::Units {
             let book = self.book(rows.book)?;
             return self.each_in(book, rows, total, f).map(|_| ());
         }
         if self.world.units.is_empty() {
-            return Err(Cause::NoUnits);
+            return Err(R::lack(|| Cause::NoUnits));
         }
         for book in self.world.units.clone() {
             if !self.each_in(book, rows, total, f)? {
@@ -105,13 +105,13 @@ impl<'a> Run<'_, 'a> {
         book: usize,
         rows: &'a Rows,
         total: bool,
-        f: &mut dyn FnMut(&mut Self, Frame) -> Result<bool>,
-    ) -> Result<bool> {
+        f: &mut Visit<'_, 'w, 'a, R>,
+    ) -> Result<bool, R::Lack> {
         let world = self.world;
         let Some(table) = world.table(book, rows.table).filter(|table| table.state != State::Missing) else {
             return Err(self.table_missing(rows));
         };
-        let mut visit = |run: &mut Self, row: u32| -> Result<bool> {
+        let mut visit = |run: &mut Self, row: u32| -> Result<bool, R::Lack> {
             let frame = run.frame(book, rows.table, row);
             Ok(!run.passes(rows, frame)? || f(run, frame)?)
         };
@@ -164,7 +164,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// The rows of a table that a list names, looking from the list.
-    pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Result<Vec<u32>> {
+    pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Result<Vec<u32>, R::Lack> {
         let book = self.book(list.book)?;
         let Some(keys) = self.world.table(book, list.table).filter(|keys| keys.state != State::Missing) else {
             return Err(self.table_missing(list));
@@ -185,7 +185,40 @@ impl<'a> Run<'_, 'a> {
         Ok(rows)
     }
 
-    pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Result<bool> {
+    /// Each key that is in any of these tables, in order: the total, then by key.
+    pub(super) fn keys_of(&mut self, all: &'a [Rows]) -> Result<Vec<[u32; KEY_PARTS]>, R::Lack> {
+        let world = self.world;
+        let axes = all.first().map_or_else(Vec::new, |first| Names { form: world.form }.axes(first.table));
+        let spelled = |key: &[u32; KEY_PARTS], at: usize| world.keys.name(axes[at], key[at]);
+        let order = |a: &[u32; KEY_PARTS], b: &[u32; KEY_PARTS]| {
+            let by_name = || (0..axes.len().min(KEY_PARTS)).map(|at| spelled(a, at).cmp(spelled(b, at)));
+            match (a == b, (a[0] != TOTAL).cmp(&(b[0] != TOTAL))) {
+                (true, _) => Ordering::Equal,
+                (false, Ordering::Equal) => by_name().find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b)),
+                (false, order) => order,
+            }
+        };
+        let mut keys: Vec<[u32; KEY_PARTS]> = Vec::new();
+        for rows in all {
+            let mut own = Vec::new();
+            self.each(rows, true, &mut |_, frame| {
+                own.push(frame.key);
+                Ok(true)
+            })?;
+            // The keys of one table stand in order, but for the total among codes; those of several units don't.
+            if let Some(total) = own.iter().position(|key| key[0] == TOTAL) {
+                own[..=total].rotate_right(1);
+            }
+            if !own.is_sorted_by(|a, b| order(a, b).is_lt()) {
+                own.sort_by(order);
+                own.dedup();
+            }
+            keys = merged(keys, own, order);
+        }
+        Ok(keys)
+    }
+
+    pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Result<bool, R::Lack> {
         for test in &rows.tests {
             let passes = match test {
                 Test::Parents => self.is_parent(frame),
@@ -222,7 +255,7 @@ impl<'a> Run<'_, 'a> {
                 }
                 let table = self.world.table(frame.book, frame.table)?;
                 match table.cell(frame.row, *column)? {
-                    Cell::Text(text) => Some(text == wanted.as_str() || folded(text) == folded(wanted)),
+                    Cell::Text(text) => Some(text == wanted.as_str() || fold_width(text) == wanted.as_str()),
                     Cell::Blank if !wanted.is_empty() => Some(false),
                     Cell::Blank | Cell::Amount(_) | Cell::Number(_) | Cell::Unreadable(_) => None,
                 }
@@ -231,23 +264,15 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
-    pub(super) fn inside<T>(&mut self, frame: Frame, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn inside<T>(
+        &mut self,
+        frame: Frame,
+        look: impl FnOnce(&mut Self) -> Result<T, R::Lack>,
+    ) -> Result<T, R::Lack> {
         self.frames.push(frame);
-        let (from, sides) = (self.seen.len(), self.sides.take());
+        let from = self.by.turn_to_row();
         let found = look(self);
-        // Cells of the rows that are looked through are not what the line rests on; those that they are held
-        // against are.
-        let mut kept = from;
-        for at in from..self.seen.len() {
-            let seen = self.seen[at];
-            let own = seen.book == frame.book && seen.table == frame.table && seen.row == frame.row;
-            if !own && !self.seen[..kept].contains(&seen) {
-                self.seen[kept] = seen;
-                kept += 1;
-            }
-        }
-        self.seen.truncate(kept);
-        self.sides = sides;
+        self.by.turn_back(from, &frame);
         self.frames.pop();
         found
     }
@@ -256,20 +281,36 @@ impl<'a> Run<'_, 'a> {
         let Some(table) = self.world.table(frame.book, frame.table) else { return false };
         match self.world.fixed_rows(frame.table) {
             Some(fixed) => {
-                let at = table.fixed.iter().position(|row| *row == frame.row);
-                at.and_then(|at| fixed.get(at)).is_some_and(|row| !row.parts.is_empty())
+                table.printed_at(frame.row).and_then(|at| fixed.get(at)).is_some_and(|row| !row.parts.is_empty())
             }
             None => table.is_parent(frame.row),
         }
     }
 
-    pub(super) fn exists(&mut self, rows: &'a Rows) -> Result<bool> {
+    pub(super) fn exists(&mut self, rows: &'a Rows) -> Result<bool, R::Lack> {
         let mut found = false;
         self.each(rows, false, &mut |_, _| {
             found = true;
             Ok(false)
         })?;
         Ok(found)
+    }
+}
+
+/// Two sorted lists as one, what is in both once.
+fn merged<T: Copy>(first: Vec<T>, second: Vec<T>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let mut all = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+    loop {
+        let next = match (first.peek(), second.peek()) {
+            (Some(a), Some(b)) => order(a, b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return all,
+        };
+        all.extend(if next.is_le() { first.next() } else { None });
+        let other = if next.is_ge() { second.next() } else { None };
+        all.extend(other.filter(|_| next.is_gt()));
     }
 }
 

@@ -64,6 +64,13 @@ impl<'a> World<'a> {
         }
     }
 
+    /// How far a sum may be from the truth, in 分.
+    pub(super) fn slack(&self, table: usize, row: u32, column: usize) -> i128 {
+        let columns = self.form.tables.get(table).map_or(0, |table| table.columns.len());
+        let slack = self.slack.and_then(|slack| slack.get(table));
+        slack.and_then(|slack| slack.get(row as usize * columns + column)).copied().unwrap_or(0)
+    }
+
     pub(super) fn fixed_rows(&self, table: usize) -> Option<&'a [crate::budget::form_set::FixedRow]> {
         match self.form.tables.get(table).map(|table| &table.rows) {
             Some(RowsOf::Fixed { rows, .. }) => Some(rows),
@@ -102,8 +109,8 @@ pub(super) struct Seen {
 
 /// What a figure comes to.
 #[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
-    Number(Interval),
+pub(super) enum Value<'a, N = Interval> {
+    Number(N),
     Blank,
     Text(Cow<'a, str>),
 }

@@ -3,6 +3,8 @@
 //!
 //! What it can't read it doesn't guess. 元 is exact, 万元 means two decimals.
 
+use std::borrow::Cow;
+
 use super::interval::Interval;
 use super::syntax::Unit;
 use crate::budget::money::{Amount, Decimals, Denomination};
@@ -41,17 +43,18 @@ pub(super) fn is_time(text: &str) -> bool {
 }
 
 /// All amounts of money that a text mentions; not rates such as `70元/人`.
-pub(super) fn mentioned(text: &str) -> Vec<Interval> {
-    let mut found = Vec::new();
+pub(super) fn mentioned(text: &str) -> impl Iterator<Item = Interval> {
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        rest = &rest[at..];
-        let Some((digits, after)) = number(rest) else { break };
-        let whole = amount(digits, after).filter(|(_, behind)| !behind.starts_with('/'));
-        found.extend(whole.map(|(amount, _)| amount));
-        rest = after;
-    }
-    found
+    std::iter::from_fn(move || {
+        loop {
+            let at = rest.bytes().position(|byte| byte.is_ascii_digit())?;
+            let (digits, after) = number(rest.get(at..)?)?;
+            rest = after;
+            if let Some((found, _)) = amount(digits, after).filter(|(_, behind)| !behind.starts_with('/')) {
+                return Some(found);
+            }
+        }
+    })
 }
 
 /// Digits with a point, and what follows. Thousands separators are passed over.
@@ -73,9 +76,12 @@ fn amount<'t>(number: &str, rest: &'t str) -> Option<(Interval, &'t str)> {
     if !rest.starts_with("万元") && !rest.starts_with('元') {
         return None;
     }
-    let digits = number.replace(',', "");
+    let digits = without_separators(number);
     let digits = digits.trim_start_matches('0');
-    let digits = if digits.is_empty() || digits.starts_with('.') { format!("0{digits}") } else { digits.to_owned() };
+    let digits = match digits.is_empty() || digits.starts_with('.') {
+        true => Cow::Owned(format!("0{digits}")),
+        false => Cow::Borrowed(digits),
+    };
     if let Some(rest) = rest.strip_prefix("万元") {
         let read = |decimals| Amount::parse(&digits, Denomination::Wan, decimals);
         let amount = read(Decimals::Fixed(2)).or_else(|_| read(Decimals::AsWritten)).ok()?;
@@ -86,8 +92,13 @@ fn amount<'t>(number: &str, rest: &'t str) -> Option<(Interval, &'t str)> {
     Some((Interval::exact(amount.value.fen(), 1), rest))
 }
 
+/// Most numbers have none, and stay as they stand.
+fn without_separators(number: &str) -> Cow<'_, str> {
+    if number.contains(',') { Cow::Owned(number.replace(',', "")) } else { Cow::Borrowed(number) }
+}
+
 fn decimal(number: &str) -> Option<Interval> {
-    let digits = number.replace(',', "");
+    let digits = without_separators(number);
     let decimals = digits.split_once('.').map_or(0, |(_, fraction)| fraction.len());
     if digits.len() > 18 || decimals > 6 {
         return None;
@@ -204,7 +215,7 @@ mod tests {
         ] {
             assert_eq!(fen(read(text, unit)), expected.map(|value| (value, 0)), "{text}");
         }
-        assert_eq!(mentioned("每人每年70元，需4060元；另有1.5万元、36元/人。").len(), 3);
+        assert_eq!(mentioned("每人每年70元，需4060元；另有1.5万元、36元/人。").count(), 3);
     }
 
     #[test]

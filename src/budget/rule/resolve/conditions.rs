@@ -142,7 +142,7 @@ impl<'f> Resolver<'f> {
             },
             Is::As(part, unit) => self.read_as(part, *unit),
             Is::Number(digits, decimals, unit) => Ok(number(*digits, *decimals, *unit)),
-            Is::Text(text) => Ok((Expr::Text(fold_width(text)), Measure::Text)),
+            Is::Text(text) => Ok((Expr::Text(fold_width(text).into_owned()), Measure::Text)),
             Is::Sum(part) => self.sum(part),
             Is::Count(table) => Ok((Expr::Count(self.rows(table)?.0), Measure::Count)),
             Is::Figure(figure) => self.figure(figure),
