@@ -124,8 +124,7 @@ async fn versions_differ_cell_by_cell_and_say_at_which_version() {
             format!("A/11/x removed: 5.00 → – () [{second}, {third}]"),
             format!("A/2/x: \u{20}→ 1.00 () [{third}]"),
             format!("A/2/y: 0.00 → \u{20}() [{third}]"),
-        ]
-        .map(|line| line.replace("\u{20}→ 1.00", " → 1.00").replace("→ \u{20}()", "→  ()")),
+        ],
     );
     assert_eq!(
         diff.events.iter().map(|event| (event.position, event.version)).collect::<Vec<_>>(),
@@ -443,12 +442,12 @@ async fn the_command_line_asks_all_of_it_in_both_languages() {
     };
     let before = head - 1;
     for (line, parts) in [
-        (format!("diff 11 --from v1 --to v2"), &["A/1", "5.00", "7.00", "2.00"][1..]),
+        ("diff 11 --from v1 --to v2".to_owned(), &["A/1", "5.00", "7.00", "2.00"][1..]),
         (format!("diff 1 --from @{before} --to @{head}"), &["budget://11/unit", "11"]),
-        (format!("history 1 --cell A/1/x"), &["5.00", "8.00", "8.20", "10.20"]),
+        ("history 1 --cell A/1/x".to_owned(), &["5.00", "8.00", "8.20", "10.20"]),
         (format!("history 1 --cell A/1/x --as-of {before}"), &["8.20"]),
-        (format!("history --by 11/unit --kind submitted"), &["11"]),
-        (format!("trace 0 A/1/x"), &["7.00", "3.00", "0.20", "10.20"]),
+        ("history --by 11/unit --kind submitted".to_owned(), &["11"]),
+        ("trace 0 A/1/x".to_owned(), &["7.00", "3.00", "0.20", "10.20"]),
         (format!("trace 1 A/1/x --as-of @{before}"), &["8.20"]),
         (format!("view 1 --as-of {before}"), &["8.20"]),
         (format!("status 1 --as-of {before}"), &["11"]),

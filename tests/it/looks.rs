@@ -106,7 +106,7 @@ async fn a_look_that_cannot_be_recorded_hinders_no_read_and_is_counted() {
         auditor.status_board("407").await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(server.consolidator.metrics(None).contains("budget_looks_lost_total 3"));
+    assert!(server.consolidator.metrics(None, &[]).contains("budget_looks_lost_total 3"));
     full.store(false, Ordering::SeqCst);
     auditor.status_board("407").await;
     until_the_writer_is_idle(&server, before + 1).await;
