@@ -12,7 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::handshake::objection;
+use super::handshake::{objection, wants_tls};
 use super::output::Failure;
 use super::serve::wall_clock;
 use super::settings::Settings;
@@ -147,6 +147,9 @@ impl Client {
             let said = TLS_TROUBLE.iter().any(|(said, _)| cause.contains(said));
             let asked = self.credentials.as_ref().filter(|_| !said);
             let cause = asked.and_then(|own| objection(&self.server, own)).unwrap_or(cause);
+            if self.credentials.is_none() && !said && wants_tls(&self.server) {
+                return Failure::Unreachable(say(self.language, "server-wants-tls", &[("server", &self.server)]));
+            }
             return unreachable(self.language, "server-lost", &self.server, &cause);
         }
         let code = format!("{:?}", status.code());

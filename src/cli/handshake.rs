@@ -3,7 +3,7 @@
 //! In TLS 1.3 a server says what it thinks of the client's certificate after the client believes itself connected, and
 //! where a request was not under way yet, nobody is left to hear it. So it is asked again, and this time listened to.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,27 @@ pub(super) fn objection(server: &str, credentials: &Credentials) -> Option<Strin
     socket.set_write_timeout(Some(PATIENCE)).ok()?;
     let heard = Stream::new(&mut connection, &mut socket).read(&mut [0]);
     heard.err().map(|error| error.to_string())
+}
+
+/// Whether a server that hung up on a connection without TLS wants TLS. It says so in an alert, which is lost if more was
+/// under way to it: so a few bytes that are no TLS are sent, and the answer waited for.
+pub(super) fn wants_tls(server: &str) -> bool {
+    alert(server).unwrap_or(false)
+}
+
+fn alert(server: &str) -> Option<bool> {
+    /// The first byte of a record that is an alert (RFC 8446, 5.1).
+    const ALERT: u8 = 21;
+    let server: Uri = server.parse().ok()?;
+    let host = server.host()?.trim_start_matches('[').trim_end_matches(']');
+    let address = (host, server.port_u16().unwrap_or(80)).to_socket_addrs().ok()?.next()?;
+    let mut socket = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    socket.set_write_timeout(Some(PATIENCE)).ok()?;
+    socket.write_all(b"no TLS").ok()?;
+    let mut first = [0];
+    socket.read_exact(&mut first).ok()?;
+    Some(first[0] == ALERT)
 }
 
 fn config(credentials: &Credentials) -> Option<ClientConfig> {

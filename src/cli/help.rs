@@ -86,8 +86,13 @@ mod tests {
     fn every_label_that_is_used_has_a_text() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
         let mut checked = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let mut places = vec![folder];
+        while let Some(place) = places.pop() {
+            if place.is_dir() {
+                places.extend(std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = std::fs::read_to_string(place).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap();
             // Whatever looks like a key is one: words in lower case joined by hyphens.
             let keys = code.split('"').skip(1).step_by(2).filter(|literal| {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::budget::submission::UnitCode;
-use crate::budget::unit_tree::{BUREAU, NodeRole, UnitTree};
+use crate::budget::unit_tree::{BUREAU, Node, NodeRole, UnitTree};
 
 /// In what capacity somebody acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -213,15 +213,21 @@ pub fn reach(role: Role, operation: Operation) -> Reach {
 }
 
 /// Whether a role can be that of a node at all: bureau, auditors and administrators are the bureau's own, and nobody
-/// else is; a department's node has no unit's role, nor the other way round.
+/// else is; a department's node has no unit's role, and a department's role stands only where units are answered for.
 pub fn fits(actor: &Actor, tree: Option<&UnitTree>) -> bool {
-    let meant = match actor.role {
-        Role::Bureau | Role::Auditor | Role::Administrator => return actor.node == BUREAU,
-        Role::Unit => NodeRole::Unit,
-        Role::Department => NodeRole::Department,
-    };
     let node = tree.and_then(|tree| tree.node(&actor.node));
-    actor.node != BUREAU && node.is_none_or(|node| node.role == meant)
+    let meant = |node: &Node| match actor.role {
+        Role::Bureau | Role::Auditor | Role::Administrator => false,
+        Role::Unit => node.role == NodeRole::Unit,
+        // A unit with units below it files their difference forms as a department does.
+        Role::Department => {
+            node.role == NodeRole::Department || tree.is_some_and(|tree| !tree.children(&node.code).is_empty())
+        }
+    };
+    match actor.role {
+        Role::Bureau | Role::Auditor | Role::Administrator => actor.node == BUREAU,
+        Role::Unit | Role::Department => actor.node != BUREAU && node.is_none_or(meant),
+    }
 }
 
 /// The one place that says who may do what: deny by default.

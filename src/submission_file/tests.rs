@@ -24,7 +24,9 @@ fn form_set(id: &str) -> FormSet {
 fn examples() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for example in fs::read_dir(home().join("examples")).unwrap() {
-        for file in fs::read_dir(example.unwrap().path().join("submissions")).unwrap() {
+        // Beside the examples of regions stand others, without filings.
+        let Ok(files) = fs::read_dir(example.unwrap().path().join("submissions")) else { continue };
+        for file in files {
             let path = file.unwrap().path();
             found.push((path.clone(), fs::read_to_string(&path).unwrap()));
         }

@@ -569,9 +569,10 @@ async fn findings_are_asked_for_by_node_rule_strength_and_verdict_page_by_page()
     assert_eq!(refused(stranger, request("407")).await, "NOT_PERMITTED");
     let beyond = api::ListFindingsRequest { position: 1_000, ..request("407") };
     assert_eq!(refused(department.clone(), beyond).await, "UNKNOWN_POSITION");
-    for token in ["x", "1", "9999.1", "5.0"] {
+    let made_up = [("x", "BAD_REQUEST"), ("1", "BAD_REQUEST"), ("9999.1", "UNKNOWN_POSITION"), ("5.0", "BAD_REQUEST")];
+    for (token, why) in made_up {
         let ask = api::ListFindingsRequest { page_token: token.into(), ..request("407") };
-        assert_eq!(refused(department.clone(), ask).await, "BAD_REQUEST", "{token}");
+        assert_eq!(refused(department.clone(), ask).await, why, "{token}");
     }
     let strength = api::ListFindingsRequest { strength: 9, ..request("407") };
     assert_eq!(refused(department, strength).await, "BAD_REQUEST");

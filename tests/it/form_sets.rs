@@ -198,6 +198,6 @@ async fn a_filing_on_another_form_set_can_not_slip_by_its_ceiling() {
     file.slot.unit = "407005".into();
     let refused = server.client(&unit("407005")).await.submit(&file, &form).await.unwrap_err();
     assert_eq!(reason(&refused), "CEILING_ELSEWHERE", "{refused:?}");
-    assert!(refused.message().contains("T03/合计/"), "{}", refused.message());
+    assert!(refused.message().contains("T01A/general/amount"), "{}", refused.message());
     server.stop().await;
 }
