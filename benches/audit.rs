@@ -117,7 +117,7 @@ fn upkeep(journal: &Arc<MemoryJournal>, folder: &Path) -> u64 {
                     let (consolidator, form) = (consolidator.clone(), form.clone());
                     let actor = Actor::parse(&format!("budget://{unit}/unit")).unwrap();
                     tokio::spawn(async move {
-                        let prepared = consolidator.prepare(reading, None, &form, None).unwrap();
+                        let prepared = consolidator.prepare(reading, None, &form, (None, None)).unwrap();
                         consolidator.submit(actor, "once".into(), prepared).await.unwrap();
                     })
                 })

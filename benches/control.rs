@@ -45,7 +45,7 @@ async fn main() {
     for round in 0..ROUNDS {
         for (server, times) in [(&without.0, &mut plain), (&with.0, &mut judged)] {
             let from = Instant::now();
-            let prepared = server.prepare(file.read_on(&form), None, &form, None).unwrap();
+            let prepared = server.prepare(file.read_on(&form), None, &form, (None, None)).unwrap();
             let actor = Actor { node: UNIT.into(), role: Role::Unit };
             let done = server.submit(actor, format!("filing-{round}").into(), prepared).await.unwrap();
             times.push(from.elapsed());
@@ -54,11 +54,11 @@ async fn main() {
     }
     let alone = |server: &Consolidator| {
         let snapshot = server.snapshot();
-        let filing = Filing { reading: Arc::new(file.read_on(&form)), version: None, ahead: None };
+        let filing = Filing { reading: Arc::new(file.read_on(&form)), version: None, ahead: None, adjustment: None };
         let actor = Actor { node: UNIT.into(), role: Role::Unit };
         median((0..ROUNDS).map(|_| {
             let from = Instant::now();
-            let judged = judge(&snapshot.state, &actor, &filing, &snapshot).unwrap();
+            let judged = judge(&snapshot.state, &actor, &filing, server.now(), &snapshot).unwrap();
             (judged, from.elapsed()).1
         }))
     };

@@ -162,6 +162,7 @@ impl Generator {
             version: None,
             tables: file.tables.iter().map(|table| header_out(&table.header)).collect(),
             sentences: api::Sentences::None.into(),
+            adjustment: None,
         };
         let cells = file.tables.iter().flat_map(|table| &table.rows);
         let cells = cells.flat_map(|(_, values)| values).filter(|value| !value.is_empty()).count() as u64;

@@ -94,6 +94,10 @@ reasons! {
     /// Above a ceiling that is advisory.
     OverAdvisoryCeiling = "OVER_ADVISORY_CEILING",
 
+    // Findings about a change of what is approved.
+    /// A reallocation that moves a total.
+    AdjustmentMoved = "ADJUSTMENT_MOVED",
+
     // Faults of submission files, with line and column.
     /// A file that is not JSON, or not UTF-8.
     FileSyntax = "FILE_SYNTAX",
@@ -145,6 +149,34 @@ reasons! {
     KindNotTaken = "KIND_NOT_TAKEN",
     /// The round is not open.
     RoundClosed = "ROUND_CLOSED",
+    /// The deadline of the round has passed.
+    DeadlinePassed = "DEADLINE_PASSED",
+    /// A version in whose state this can't be done.
+    NotInState = "NOT_IN_STATE",
+    /// An aggregate in whose state this can't be done.
+    AggregateNotInState = "AGGREGATE_NOT_IN_STATE",
+    /// A step that is another's to take: not who filed, and not over the head of a department.
+    NotYourStep = "NOT_YOUR_STEP",
+    /// Another version, or a newer set of reviewed figures, is there than the one that was looked at.
+    VersionMoved = "VERSION_MOVED",
+    /// The submission is sealed in its department's aggregate.
+    SubmissionSealed = "SUBMISSION_SEALED",
+    /// Logic findings stand without a justification.
+    FindingsUnjustified = "FINDINGS_UNJUSTIFIED",
+    /// Not all submissions of a department are ready to be forwarded.
+    DepartmentNotReady = "DEPARTMENT_NOT_READY",
+    /// A reason, opinion or cause that is missing or can't be used.
+    BadReviewText = "BAD_REVIEW_TEXT",
+    /// The form set names no such office, or it is another role's.
+    UnknownOffice = "UNKNOWN_OFFICE",
+    /// A return, or a reviewed figure, is about a line that the submission doesn't have.
+    UnknownLine = "UNKNOWN_LINE",
+    /// A list of reviewed figures that can't be used.
+    BadReviewedFigure = "BAD_REVIEWED_FIGURE",
+    /// A change of an approved budget that doesn't add up to zero, or raises nothing.
+    AdjustmentInvalid = "ADJUSTMENT_INVALID",
+    /// A deadline that has passed already, or a round that is as it should become.
+    RoundInvalid = "ROUND_INVALID",
     /// Another version of the same submission was filed at the same moment.
     VersionConflict = "VERSION_CONFLICT",
     /// The idempotency key was used for other content.

@@ -12,7 +12,7 @@ use super::words::{
     grouped, hex, kind_code, kind_name, parse_moment, round_code, round_name, say, short_digest, time,
     time_for_programs,
 };
-use super::{Moment, Times, actor, cell_history, node_title, rule_finding, rules};
+use super::{Moment, Times, actor, cell_history, node_title, review_events, rule_finding, rules};
 use crate::budget::form_set::FormSet;
 use crate::proto::api::journal_event::Event;
 use crate::proto::api::{self, JournalEvent, Verdict};
@@ -138,15 +138,7 @@ fn form_set_id(event: &JournalEvent) -> Option<&str> {
     match &event.event {
         Some(Event::Submitted(submitted)) => Some(&submitted.form_set),
         Some(Event::Refused(refused)) => Some(&refused.form_set),
-        Some(
-            Event::ControlIssued(_)
-            | Event::UnitsImported(_)
-            | Event::FormSetPublished(_)
-            | Event::Justified(_)
-            | Event::TailGivenUp(_)
-            | Event::Looked(_),
-        )
-        | None => None,
+        _ => None,
     }
 }
 
@@ -214,6 +206,11 @@ fn told(event: &JournalEvent, language: Language) -> (&'static str, String, Opti
             let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
             ("form_set_published", say(language, "event-form-set-published", &facts), None)
         }
+        Some(event) => {
+            let told = review_events::told(event, language);
+            let (code, sentence) = told.unwrap_or_else(|| ("unknown", label("event-unknown", language).to_owned()));
+            (code, sentence, None)
+        }
         None => ("unknown", label("event-unknown", language).to_owned(), None),
     }
 }
@@ -258,6 +255,7 @@ impl History {
                 indent(&headroom(&verdict.judgements, form, &inner));
             }
         }
+        review_events::details(event.event.as_ref(), language).iter().for_each(|line| indent(line));
         if let Some(Event::Justified(justified)) = &event.event {
             for item in &justified.items {
                 let place = [&item.table, &item.row, &item.column];
@@ -320,14 +318,8 @@ impl Show for History {
                 Some(Event::Submitted(submitted)) => submitted.version.to_string(),
                 Some(Event::ControlIssued(issued)) => issued.version.to_string(),
                 Some(Event::UnitsImported(imported)) => imported.version.to_string(),
-                Some(
-                    Event::Refused(_)
-                    | Event::FormSetPublished(_)
-                    | Event::Justified(_)
-                    | Event::TailGivenUp(_)
-                    | Event::Looked(_),
-                )
-                | None => String::new(),
+                Some(event) => review_events::version(event),
+                None => String::new(),
             };
             let over = verdict.map(|verdict| verdict.judgements.iter().filter(|judgement| judgement.over).count());
             vec![
@@ -357,6 +349,8 @@ fn event_json(event: &JournalEvent) -> Value {
             "slot": slot(submitted.slot.as_ref()),
             "version": submitted.version,
             "form_set": submitted.form_set,
+            "adjusts": (submitted.adjusts > 0).then_some(submitted.adjusts),
+            "cause": submitted.adjustment.as_ref().map(|adjustment| &adjustment.cause),
             "verdict": submitted.verdict.as_ref().map(verdict_json),
         }),
         Some(Event::Refused(refused)) => json!({
@@ -388,6 +382,7 @@ fn event_json(event: &JournalEvent) -> Value {
                 "fingerprint": hex(&item.fingerprint),
             })).collect::<Vec<_>>(),
         }),
+        Some(event) => review_events::json(event),
         None => Value::Null,
     };
     json!({

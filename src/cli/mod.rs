@@ -33,6 +33,7 @@ mod output;
 mod receipt;
 mod report;
 pub mod restore;
+mod review_events;
 mod rule_finding;
 pub mod rules;
 mod screen;

@@ -230,6 +230,7 @@ fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, ve
         version,
         tables: tables.collect(),
         sentences: api::Sentences::None.into(),
+        adjustment: None,
     })];
     let mut chunk = RowChunk::default();
     let mut bytes = 0;

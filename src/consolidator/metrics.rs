@@ -150,7 +150,14 @@ impl Metrics {
             | Event::ControlIssued(_)
             | Event::Justified(_)
             | Event::TailGivenUp(_)
-            | Event::Looked(_) => return,
+            | Event::Looked(_)
+            | Event::RoundOpened(_)
+            | Event::RoundClosed(_)
+            | Event::VersionMoved(_)
+            | Event::OpinionGiven(_)
+            | Event::FiguresReviewed(_)
+            | Event::Forwarded(_)
+            | Event::AggregateMoved(_) => return,
         };
         self.filings.get_or_create(&ByOutcome { outcome }).inc();
         let Some(attempt) = done.envelope.event.attempt().filter(|_| !done.repeated) else { return };

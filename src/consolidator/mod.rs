@@ -14,6 +14,8 @@ mod past;
 mod proof;
 mod queue;
 pub mod record;
+mod review;
+mod review_record;
 mod saved_state;
 mod saved_tree;
 pub mod verify;
@@ -36,7 +38,7 @@ use crate::budget::rule::{Checked, Fingerprint, RuleFinding, Verdict};
 use crate::budget::submission::{Slot, Submission};
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::checks::{self, Ahead};
-use crate::ledger::decide::{Action, Command, Filing};
+use crate::ledger::decide::{Action, AdjustmentOrder, Command, Filing};
 use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Looked, Timestamp};
 use crate::ledger::state::State;
 use crate::ledger::tree::leaf_hash;
@@ -102,6 +104,7 @@ struct Shared {
     accepting: AtomicBool,
     records_looks: AtomicBool,
     metrics: Metrics,
+    clock: Clock,
 }
 
 /// What readers see: everything acknowledged, and the checkpoint that was signed of it.
@@ -188,10 +191,11 @@ impl Consolidator {
             accepting: AtomicBool::new(true),
             records_looks: AtomicBool::new(false),
             metrics: Metrics::new(),
+            clock,
         });
         let queue = Arc::new(Queue::new());
         let jobs = queue.clone();
-        let mut writer = Writer::new(shared.clone(), clock, saver);
+        let mut writer = Writer::new(shared.clone(), saver);
         if let Some(note) = given_up {
             writer.give_up(note)?;
         }
@@ -216,6 +220,11 @@ impl Consolidator {
     /// The position of the readers' state as it moves. However many wait for it, the writer only says it once.
     pub fn positions(&self) -> watch::Receiver<Position> {
         self.shared.moved.subscribe()
+    }
+
+    /// The time at which a command would be decided now.
+    pub fn now(&self) -> Timestamp {
+        (self.shared.clock)().max(self.shared.published.load().state.time)
     }
 
     /// Whether the writer still accepts commands.
@@ -251,14 +260,14 @@ impl Consolidator {
         reading: Reading,
         sealed: Option<Digest>,
         form: &FormSet,
-        version: Option<u32>,
+        (version, adjustment): (Option<u32>, Option<AdjustmentOrder>),
     ) -> Result<PreparedFiling, Remark> {
         let packed = Packed::new(&reading.submission, form)?;
         let snapshot = self.snapshot();
         let (grounds, checked) = checks::check(&snapshot.state, form, &reading.submission, None, &snapshot)?;
         Ok(PreparedFiling {
-            fingerprint: fingerprint(&reading, sealed),
-            filing: Filing { reading: Arc::new(reading), version, ahead: Some(Ahead { grounds, checked }) },
+            fingerprint: fingerprint(&reading, sealed, adjustment.as_ref()),
+            filing: Filing { reading: Arc::new(reading), version, ahead: Some(Ahead { grounds, checked }), adjustment },
             packed,
         })
     }
@@ -271,7 +280,7 @@ impl Consolidator {
         let PreparedFiling { filing, fingerprint, packed } = prepared;
         // Held until it is answered, so that it is freed where it was made.
         let _reading = filing.reading.clone();
-        self.send(Command { actor, key, fingerprint, action: Action::Submit(filing) }, Some(packed)).await
+        self.send(actor, key, fingerprint, Action::Submit(filing), Some(packed)).await
     }
 
     /// Justifies findings of the filing at a position: each is named by its fingerprint, and must be a failed rule.
@@ -325,7 +334,7 @@ impl Consolidator {
         fingerprint: Digest,
         action: Action,
     ) -> Result<Done, Remark> {
-        self.send(Command { actor, key, fingerprint, action }, None).await
+        self.send(actor, key, fingerprint, action, None).await
     }
 
     /// Ends the writer once everything that waits before this is answered. Later commands are faults.
@@ -333,7 +342,16 @@ impl Consolidator {
         self.entrance.0.close();
     }
 
-    async fn send(&self, command: Command, packed: Option<Packed>) -> Result<Done, Remark> {
+    async fn send(
+        &self,
+        actor: Actor,
+        key: IdempotencyKey,
+        fingerprint: Digest,
+        action: Action,
+        packed: Option<Packed>,
+    ) -> Result<Done, Remark> {
+        // Its time is the writer's to say.
+        let command = Command { actor, key, fingerprint, time: Timestamp::default(), action };
         let stopped = || Remark::new(Reason::StoreStopped).with("what", "writer");
         if !self.is_accepting() {
             return Err(stopped());
@@ -371,15 +389,10 @@ impl Consolidator {
         if self.entrance.0.len() >= LOOKS_BEHIND_MAX {
             return lost(Remark::new(Reason::Busy).with("waiting", LOOKS_BEHIND_MAX));
         }
-        let command = Command {
-            actor: actor.clone(),
-            key: LOOK_KEY.into(),
-            fingerprint: Digest::of(look.method.as_bytes()),
-            action: Action::Look(look),
-        };
-        let consolidator = self.clone();
+        let (consolidator, actor) = (self.clone(), actor.clone());
+        let fingerprint = Digest::of(look.method.as_bytes());
         tokio::spawn(async move {
-            if let Err(why) = consolidator.send(command, None).await {
+            if let Err(why) = consolidator.send(actor, LOOK_KEY.into(), fingerprint, Action::Look(look), None).await {
                 lost(why);
             }
         });
@@ -393,8 +406,11 @@ impl Consolidator {
 
 /// What a filing says, for its key. Rows that found no place are in no digest of cells: their number and the findings
 /// about them tell such filings apart, from each other and from the corrected one.
-fn fingerprint(reading: &Reading, sealed: Option<Digest>) -> Digest {
+fn fingerprint(reading: &Reading, sealed: Option<Digest>, adjustment: Option<&AdjustmentOrder>) -> Digest {
     let mut said = [reading.digest.0, sealed.unwrap_or_default().0].concat();
+    if let Some(adjustment) = adjustment {
+        said.extend(format!("{adjustment:?}\n").as_bytes());
+    }
     if reading.is_refused() {
         said.extend(reading.row_count.to_be_bytes());
         for Finding { place, remark, .. } in &reading.findings {

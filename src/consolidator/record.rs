@@ -10,6 +10,7 @@ use compact_str::CompactString;
 use prost::Message;
 
 use super::content;
+use super::review_record as review;
 use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
 use crate::budget::digest::Digest;
@@ -25,8 +26,8 @@ use crate::ledger::actor::Actor;
 use crate::ledger::checks::{Grounds, RuleVerdict, Verdicts};
 use crate::ledger::control::{Ceiling, ControlChange, OverCeiling};
 use crate::ledger::event::{
-    Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Looked, Refused,
-    Submitted, TailGivenUp, Timestamp, UnitsImported,
+    Adjustment, Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Looked,
+    Refused, Submitted, TailGivenUp, Timestamp, UnitsImported,
 };
 use crate::proto::storage;
 
@@ -69,23 +70,17 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
             version: imported.version,
             nodes: imported.nodes.iter().map(pack_node).collect(),
         }),
-        Event::ControlIssued(issued) => Stored::ControlIssued(storage::ControlIssued {
-            year: issued.year.into(),
-            round: issued.round.as_str().to_owned(),
-            version: issued.version,
-            figures: issued.changes.iter().map(pack_change).collect(),
-            by: issued.by.to_string(),
-            reason: issued.reason.clone(),
-            affected: issued.affected.iter().map(pack_affected).collect(),
-        }),
+        Event::ControlIssued(issued) => Stored::ControlIssued(pack_control(issued)),
         Event::Submitted(submitted) => Stored::Submitted(storage::Submitted {
             attempt: Some(pack_attempt(&submitted.attempt)?),
             version: submitted.version,
             content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
+            adjustment: submitted.adjustment.as_ref().map(pack_adjustment),
         }),
         Event::Refused(refused) => Stored::Refused(storage::Refused {
             attempt: Some(pack_attempt(&refused.attempt)?),
             content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
+            adjustment: refused.adjustment.as_ref().map(pack_adjustment),
         }),
         Event::Justified(justified) => Stored::Justified(pack_justified(justified)),
         Event::TailGivenUp(given_up) => {
@@ -94,6 +89,13 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
         Event::Looked(looked) => {
             Stored::Looked(storage::Looked { node: looked.node.to_string(), method: looked.method.to_string() })
         }
+        Event::RoundOpened(opened) => review::pack_opened(opened),
+        Event::RoundClosed(closed) => review::pack_closed(closed),
+        Event::VersionMoved(moved) => review::pack_moved(moved),
+        Event::OpinionGiven(given) => review::pack_opinion(given),
+        Event::FiguresReviewed(reviewed) => review::pack_reviewed(reviewed),
+        Event::Forwarded(forwarded) => review::pack_forwarded(forwarded),
+        Event::AggregateMoved(moved) => review::pack_aggregate(moved),
     };
     let stored = storage::Envelope {
         format: FORMAT,
@@ -135,11 +137,23 @@ impl Record {
             Some(storage::envelope::Event::Submitted(mut submitted)) => {
                 content_zstd = std::mem::take(&mut submitted.content_zstd);
                 let attempt = submitted.attempt.and_then(unpack_attempt);
-                attempt.map(|attempt| Event::Submitted(Box::new(Submitted { attempt, version: submitted.version })))
+                let adjustment = match submitted.adjustment.take() {
+                    None => Some(None),
+                    Some(stored) => unpack_adjustment(stored).map(Some),
+                };
+                let version = submitted.version;
+                let submitted = |(attempt, adjustment)| Submitted { attempt, version, adjustment };
+                attempt.zip(adjustment).map(submitted).map(|submitted| Event::Submitted(Box::new(submitted)))
             }
             Some(storage::envelope::Event::Refused(mut refused)) => {
                 content_zstd = std::mem::take(&mut refused.content_zstd);
-                refused.attempt.and_then(unpack_attempt).map(|attempt| Event::Refused(Box::new(Refused { attempt })))
+                let adjustment = match refused.adjustment.take() {
+                    None => Some(None),
+                    Some(stored) => unpack_adjustment(stored).map(Some),
+                };
+                let attempt = refused.attempt.and_then(unpack_attempt);
+                let refused = |(attempt, adjustment)| Event::Refused(Box::new(Refused { attempt, adjustment }));
+                attempt.zip(adjustment).map(refused)
             }
             Some(storage::envelope::Event::Justified(justified)) => unpack_justified(justified).map(Event::Justified),
             Some(storage::envelope::Event::TailGivenUp(given_up)) => {
@@ -148,9 +162,16 @@ impl Record {
             Some(storage::envelope::Event::Looked(looked)) => {
                 Some(Event::Looked(Looked { node: looked.node.into(), method: looked.method.into() }))
             }
-            Some(storage::envelope::Event::ControlIssued(issued)) => unpack_control(issued),
+            Some(storage::envelope::Event::ControlIssued(issued)) => unpack_control(issued).map(Event::ControlIssued),
             Some(storage::envelope::Event::UnitsImported(imported)) => unpack_units(imported),
             Some(storage::envelope::Event::FormSetPublished(published)) => unpack_form_set(published),
+            Some(storage::envelope::Event::RoundOpened(opened)) => review::unpack_opened(opened),
+            Some(storage::envelope::Event::RoundClosed(closed)) => review::unpack_closed(closed),
+            Some(storage::envelope::Event::VersionMoved(moved)) => review::unpack_moved(moved),
+            Some(storage::envelope::Event::OpinionGiven(given)) => review::unpack_opinion(given),
+            Some(storage::envelope::Event::FiguresReviewed(reviewed)) => review::unpack_reviewed(reviewed),
+            Some(storage::envelope::Event::Forwarded(forwarded)) => review::unpack_forwarded(forwarded),
+            Some(storage::envelope::Event::AggregateMoved(moved)) => review::unpack_aggregate(moved),
             None => None,
         };
         let envelope = Envelope {
@@ -248,6 +269,7 @@ fn pack_verdicts(verdicts: &Verdicts) -> Result<storage::Verdicts, Remark> {
         last: grounds.last.unwrap_or(0),
         units: grounds.units.clone(),
         expected_plus_one: grounds.expected.map_or(0, |expected| expected + 1),
+        deadline_ms: grounds.deadline.map(|deadline| deadline.0),
     })
 }
 
@@ -280,6 +302,7 @@ fn unpack_verdicts(stored: storage::Verdicts) -> Option<Verdicts> {
             last: (stored.last > 0).then_some(stored.last),
             units: stored.units,
             expected: stored.expected_plus_one.checked_sub(1),
+            deadline: stored.deadline_ms.map(Timestamp),
         },
     })
 }
@@ -476,12 +499,24 @@ fn unpack_judgement(stored: storage::Judgement) -> Option<Judgement> {
 
 /// One cell, summed over all units of a tree, fits 64 bits: 10^15 分 times less than 9,000 units at the cap,
 /// and no budget in the world comes near the cap. Saturates rather than wraps.
-fn fen_of(money: Money) -> i64 {
+pub(super) fn fen_of(money: Money) -> i64 {
     i64::try_from(money.fen()).unwrap_or(if money.is_negative() { i64::MIN } else { i64::MAX })
 }
 
-fn unpack_control(stored: storage::ControlIssued) -> Option<Event> {
-    Some(Event::ControlIssued(ControlIssued {
+fn pack_control(issued: &ControlIssued) -> storage::ControlIssued {
+    storage::ControlIssued {
+        year: issued.year.into(),
+        round: issued.round.as_str().to_owned(),
+        version: issued.version,
+        figures: issued.changes.iter().map(pack_change).collect(),
+        by: issued.by.to_string(),
+        reason: issued.reason.clone(),
+        affected: issued.affected.iter().map(pack_affected).collect(),
+    }
+}
+
+fn unpack_control(stored: storage::ControlIssued) -> Option<ControlIssued> {
+    Some(ControlIssued {
         year: u16::try_from(stored.year).ok()?,
         round: Round::parse(&stored.round)?,
         version: stored.version,
@@ -489,7 +524,20 @@ fn unpack_control(stored: storage::ControlIssued) -> Option<Event> {
         reason: stored.reason,
         changes: stored.figures.into_iter().map(unpack_change).collect::<Option<_>>()?,
         affected: stored.affected.into_iter().map(unpack_affected).collect::<Option<_>>()?,
-    }))
+    })
+}
+
+fn pack_adjustment(adjustment: &Adjustment) -> storage::Adjustment {
+    let Adjustment { base, cause, raised } = adjustment;
+    storage::Adjustment { base: *base, cause: cause.clone(), raised: raised.as_ref().map(pack_control) }
+}
+
+fn unpack_adjustment(stored: storage::Adjustment) -> Option<Adjustment> {
+    let raised = match stored.raised {
+        None => None,
+        Some(raised) => Some(unpack_control(raised)?),
+    };
+    Some(Adjustment { base: stored.base, cause: stored.cause, raised })
 }
 
 fn pack_node(node: &Node) -> storage::Node {

@@ -20,7 +20,7 @@ use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Checked;
 use crate::budget::submission::Submission;
 use crate::ledger::checks::{Ahead, Grounds};
-use crate::ledger::decide::{Filing, Judged, judge};
+use crate::ledger::decide::{AdjustmentOrder, Filing, Judged, judge};
 use crate::ledger::event::{Envelope, Event};
 use crate::ledger::state::{FormSetVersions, State};
 use crate::ledger::{Position, checks};
@@ -237,7 +237,14 @@ fn judge_again(
     // On the same grounds no rule is run here: that is for the threads beside.
     let grounds = Grounds::of(state, &submission.header, form);
     let ahead = Some(Ahead { grounds, checked: Arc::new(Checked::default()) });
-    judge(state, &envelope.actor, &Filing { reading: Arc::new(reading), version: None, ahead }, past)
+    let adjustment = match &envelope.event {
+        Event::Submitted(submitted) => submitted.adjustment.as_ref(),
+        Event::Refused(refused) => refused.adjustment.as_ref(),
+        _ => None,
+    };
+    let adjustment = adjustment.map(AdjustmentOrder::of);
+    let filing = Filing { reading: Arc::new(reading), version: None, ahead, adjustment };
+    judge(state, &envelope.actor, &filing, envelope.time, past)
 }
 
 /// A thread beside: ends when there are no filings any more.

@@ -15,14 +15,14 @@ use super::past::Past;
 use super::queue::Queue;
 use super::record::{self, Packed, Record};
 use super::saved_state::Saver;
-use super::{Clock, Done, Published, Shared, store_fault, stored};
+use super::{Done, Published, Shared, store_fault, stored};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::Position;
 use crate::ledger::actor::Actor;
 use crate::ledger::decide::{Action, Command, Decision, decide};
-use crate::ledger::event::{Envelope, Event, TailGivenUp};
+use crate::ledger::event::{Envelope, Event, TailGivenUp, Timestamp};
 use crate::ledger::state::State;
 use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
@@ -47,7 +47,6 @@ impl Drop for End<'_> {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    clock: Clock,
     saver: Option<Saver>,
 }
 
@@ -73,8 +72,8 @@ enum Step {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, clock: Clock, saver: Option<Saver>) -> Writer {
-        Writer { shared, clock, saver }
+    pub(super) fn new(shared: Arc<Shared>, saver: Option<Saver>) -> Writer {
+        Writer { shared, saver }
     }
 
     /// Runs until the queue is closed and all that came before is answered.
@@ -205,7 +204,7 @@ impl Writer {
         let head = published.state.position;
         let envelope = Envelope {
             position: head + 1,
-            time: (self.clock)().max(published.state.time),
+            time: (self.shared.clock)().max(published.state.time),
             actor: Actor::service(),
             key: format!("given-up-after-{head}").into(),
             fingerprint: Digest::of(checkpoint.as_bytes()),
@@ -225,7 +224,9 @@ impl Writer {
         tracing::error!("the writer has stopped accepting; reads go on");
     }
 
-    fn step(&self, group: &mut Group<'_>, job: Job) -> Step {
+    fn step(&self, group: &mut Group<'_>, mut job: Job) -> Step {
+        // A clock that was set back must not turn the order of events around.
+        job.command.time = (self.shared.clock)().max(group.state.time);
         let (event, checked) = match decide(&group.state, &job.command, &group.past) {
             Ok(Decision::Record(event, checked)) => (*event, checked),
             Ok(Decision::Repeat(position)) => {
@@ -241,8 +242,7 @@ impl Writer {
         };
         let envelope = Envelope {
             position: group.state.position + 1,
-            // A clock that was set back must not turn the order of events around.
-            time: (self.clock)().max(group.state.time),
+            time: job.command.time,
             actor: job.command.actor.clone(),
             key: job.command.key.clone(),
             fingerprint: job.command.fingerprint,
@@ -300,6 +300,7 @@ impl Writer {
             actor: Actor::service(),
             key: format!("embedded-{}", form.digest.short()).into(),
             fingerprint: form.digest,
+            time: Timestamp::default(),
             action: Action::PublishFormSet { form: Arc::new(form) },
         };
         self.group(Job { command, packed: None, reply }, &Queue::new());

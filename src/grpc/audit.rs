@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::limits;
 use super::status::status;
-use super::{cell_history, events, findings, gate, identity, look, proof, quota};
+use super::{cell_history, events, findings, gate, identity, look, proof, quota, review_out};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
@@ -32,6 +32,8 @@ pub(super) fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::Journal
             version: submitted.version,
             form_set: submitted.attempt.form_set.id.to_string(),
             verdict: Some(convert::verdict(&submitted.attempt, false)),
+            adjusts: submitted.adjustment.as_ref().map_or(0, |adjustment| adjustment.base),
+            adjustment: submitted.adjustment.as_ref().map(convert::adjustment_out),
         }),
         Event::Refused(refused) => Wire::Refused(api::RefusedEvent {
             slot: Some(convert::slot_out(&refused.attempt.slot)),
@@ -62,6 +64,13 @@ pub(super) fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::Journal
         Event::Looked(looked) => {
             Wire::Looked(api::LookedEvent { node: looked.node.to_string(), method: looked.method.to_string() })
         }
+        Event::RoundOpened(opened) => Wire::RoundOpened(review_out::opened_event(opened)),
+        Event::RoundClosed(closed) => Wire::RoundClosed(review_out::closed_event(closed)),
+        Event::VersionMoved(moved) => Wire::VersionMoved(review_out::moved_event(moved)),
+        Event::OpinionGiven(given) => Wire::OpinionGiven(review_out::opinion_event(given)),
+        Event::FiguresReviewed(reviewed) => Wire::FiguresReviewed(review_out::reviewed_event(reviewed)),
+        Event::Forwarded(forwarded) => Wire::Forwarded(review_out::forwarded_event(envelope, forwarded)),
+        Event::AggregateMoved(moved) => Wire::AggregateMoved(review_out::aggregate_event(moved)),
         Event::UnitsImported(imported) => Wire::UnitsImported(api::UnitsImportedEvent {
             year: imported.year.into(),
             version: imported.version,

@@ -136,7 +136,7 @@ fn filed(
     if !tree.children(node).is_empty() {
         return view::reported(state, &slot, cell);
     }
-    let counts = state.filings(&slot).is_some_and(|filings| filings.latest().is_some());
+    let counts = state.filings(&slot).is_some_and(|filings| filings.counting().is_some());
     counts.then(|| line.map_or(Money::ZERO, Line::own))
 }
 
@@ -400,7 +400,7 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
             for over in over.filter(|over| tree.is_within(&over.unit, &within.node)) {
                 let slot = Slot { unit: over.unit.clone(), year: within.year, round: within.round, kind: Kind::Unit };
                 let version =
-                    state.filings(&slot).and_then(|filings| filings.latest()).map_or(0, |latest| latest.version);
+                    state.filings(&slot).and_then(|filings| filings.counting()).map_or(0, |counting| counting.version);
                 answer.over.push(over_out(&over, version, Some(tree)));
             }
         }

@@ -14,8 +14,9 @@ use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, Kind, Round, Slot, Submission};
 use crate::consolidator::AsOf;
 use crate::ledger::control::Ceiling;
-use crate::ledger::decide::FigureOrder;
-use crate::ledger::event::{Attempt, Timestamp};
+use crate::ledger::decide::{AdjustmentOrder, FigureOrder};
+use crate::ledger::event::{Adjustment, Attempt, Timestamp};
+use crate::ledger::review::{AggregateState, VersionState};
 use crate::ledger::state::Version;
 use crate::proto::api;
 use crate::wording::{self, Language};
@@ -170,7 +171,42 @@ pub(super) fn version_out(version: &Version) -> api::Version {
         digest: version.digest.0.to_vec(),
         form_set_digest: version.form_set.0.to_vec(),
         findings: version.findings,
+        state: state_out(version.state()),
+        adjusts: version.adjusts.unwrap_or(0),
     }
+}
+
+pub(super) fn state_out(state: VersionState) -> i32 {
+    match state {
+        VersionState::Submitted => api::VersionState::Submitted,
+        VersionState::Returned => api::VersionState::Returned,
+        VersionState::Accepted => api::VersionState::Accepted,
+        VersionState::Approved => api::VersionState::Approved,
+        VersionState::Withdrawn => api::VersionState::Withdrawn,
+    }
+    .into()
+}
+
+pub(super) fn aggregate_state_out(state: AggregateState) -> i32 {
+    match state {
+        AggregateState::Forwarded => api::AggregateState::Forwarded,
+        AggregateState::Returned => api::AggregateState::Returned,
+        AggregateState::Approved => api::AggregateState::Approved,
+        AggregateState::Recalled => api::AggregateState::Recalled,
+    }
+    .into()
+}
+
+pub(super) fn adjustment_order(adjustment: api::Adjustment) -> Result<AdjustmentOrder, Remark> {
+    let raised =
+        (1..).zip(adjustment.raised).map(|(line, raised)| figure(line, raised)).collect::<Result<_, Remark>>()?;
+    Ok(AdjustmentOrder { cause: adjustment.cause, raised })
+}
+
+pub(super) fn adjustment_out(adjustment: &Adjustment) -> api::Adjustment {
+    let changes = adjustment.raised.iter().flat_map(|issued| &issued.changes);
+    let raised = changes.map(|change| ceiling_out(&change.unit, &change.cell, change.after.as_ref()));
+    api::Adjustment { cause: adjustment.cause.clone(), raised: raised.collect() }
 }
 
 pub(super) fn figure(line: u32, figure: api::ControlFigure) -> Result<FigureOrder, Remark> {

@@ -328,9 +328,9 @@ fn between_rounds(from: &Found, to: &Found, page: &[&Change]) -> Result<Option<C
         let inside = tree.nodes().filter(|node| tree.is_within(&node.code, &found.scope.node));
         let slot =
             |unit: &str, kind| Slot { unit: unit.into(), year: found.scope.year, round: found.scope.round, kind };
-        let latest = |unit: &str, kind| state.filings(&slot(unit, kind)).and_then(Filings::latest).cloned();
+        let counting = |unit: &str, kind| state.filings(&slot(unit, kind)).and_then(Filings::counting).cloned();
         let both = inside.flat_map(|node| [Kind::Unit, Kind::Difference].map(|kind| (node.code.to_string(), kind)));
-        both.filter_map(|(unit, kind)| Some(((unit.clone(), kind), latest(&unit, kind)?))).collect()
+        both.filter_map(|(unit, kind)| Some(((unit.clone(), kind), counting(&unit, kind)?))).collect()
     };
     let (old, new) = (units(from), units(to));
     let slots: BTreeSet<&(String, Kind)> = old.keys().chain(new.keys()).collect();

@@ -27,6 +27,8 @@ pub mod limits;
 mod proof;
 mod quota;
 mod registry;
+mod review;
+mod review_out;
 mod rule_finding;
 mod status;
 mod submission;
@@ -155,6 +157,7 @@ fn router(
         consolidation::Consolidation::new(services.clone(), stopping)
     );
     add!(registry_service_server, RegistryServiceServer, registry::Registry(services.clone()));
+    add!(review_service_server, ReviewServiceServer, review::Review(services.clone()));
     add!(audit_service_server, AuditServiceServer, audit::Audit(services));
     server
 }

@@ -48,6 +48,8 @@ fn code(reason: Reason) -> Code {
         | Reason::UnknownCell
         | Reason::UnknownSubmission
         | Reason::UnknownFinding
+        | Reason::UnknownOffice
+        | Reason::UnknownLine
         | Reason::UnknownPosition
         | Reason::TimeBeforeJournal => Code::NotFound,
         Reason::UnitNotBudgeted
@@ -55,6 +57,16 @@ fn code(reason: Reason) -> Code {
         | Reason::FormSetOutdated
         | Reason::KindNotTaken
         | Reason::RoundClosed
+        | Reason::DeadlinePassed
+        | Reason::RoundInvalid
+        | Reason::NotInState
+        | Reason::AggregateNotInState
+        | Reason::NotYourStep
+        | Reason::SubmissionSealed
+        | Reason::FindingsUnjustified
+        | Reason::DepartmentNotReady
+        | Reason::AdjustmentInvalid
+        | Reason::AdjustmentMoved
         | Reason::NotControllable
         | Reason::MixedFormSets
         | Reason::UnitHasSubmissions
@@ -67,7 +79,11 @@ fn code(reason: Reason) -> Code {
         | Reason::CeilingElsewhere
         | Reason::NotSigned
         | Reason::NotSummed => Code::FailedPrecondition,
-        Reason::VersionConflict | Reason::FindingsOutdated | Reason::KeyReused | Reason::WatchTooSlow => Code::Aborted,
+        Reason::VersionConflict
+        | Reason::VersionMoved
+        | Reason::FindingsOutdated
+        | Reason::KeyReused
+        | Reason::WatchTooSlow => Code::Aborted,
         Reason::UnknownTable
         | Reason::DuplicateTable
         | Reason::TableNotOfKind
@@ -99,6 +115,8 @@ fn code(reason: Reason) -> Code {
         | Reason::UnitTreeInvalid
         | Reason::ControlInvalid
         | Reason::BadJustification
+        | Reason::BadReviewText
+        | Reason::BadReviewedFigure
         | Reason::StreamOrder
         | Reason::StreamUnsealed
         | Reason::ChunkTooLarge

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::{DecodeError, Message};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::convert::{self, bad};
 use super::limits;
@@ -20,8 +20,8 @@ use crate::budget::rule::Checked;
 use crate::budget::submission::Slot;
 use crate::consolidator::{Consolidator, Done, Snapshot};
 use crate::ledger::Contents;
-use crate::ledger::actor::Actor;
-use crate::ledger::decide::{Filing, admit, judge};
+use crate::ledger::actor::{Actor, Operation};
+use crate::ledger::decide::{AdjustmentOrder, Filing, admit, judge};
 use crate::ledger::event::{Attempt, Event, IdempotencyKey};
 use crate::proto::{RowChunk, api};
 
@@ -35,6 +35,9 @@ enum Part {
 }
 
 trait Parts: Message {
+    /// Whether it is a change of an approved version, whatever its header says.
+    const ADJUSTS: bool = false;
+
     fn part(self) -> Option<Part>;
 }
 
@@ -44,6 +47,18 @@ impl Parts for api::SubmitRequest {
             api::submit_request::Part::Header(header) => Part::Header(header),
             api::submit_request::Part::Chunk(chunk) => Part::Chunk(chunk),
             api::submit_request::Part::Seal(seal) => Part::Seal(seal),
+        })
+    }
+}
+
+impl Parts for api::AdjustRequest {
+    const ADJUSTS: bool = true;
+
+    fn part(self) -> Option<Part> {
+        Some(match self.part? {
+            api::adjust_request::Part::Header(header) => Part::Header(header),
+            api::adjust_request::Part::Chunk(chunk) => Part::Chunk(chunk),
+            api::adjust_request::Part::Seal(seal) => Part::Seal(seal),
         })
     }
 }
@@ -62,6 +77,7 @@ impl Parts for api::DryRunRequest {
 struct Received {
     key: IdempotencyKey,
     version: Option<u32>,
+    adjustment: Option<AdjustmentOrder>,
     form: Arc<FormSet>,
     sentences: i32,
     reading: Reading,
@@ -89,9 +105,23 @@ impl Submissions {
         let key = IdempotencyKey::from(header.idempotency_key);
         let slot = convert::slot(header.slot).map_err(status)?;
         bounded(&header.tables).map_err(status)?;
+        // One that says nothing is refused for that, once it is clear that the asker may adjust at all.
+        let adjustment = header.adjustment.or_else(|| M::ADJUSTS.then(api::Adjustment::default));
+        let adjustment = adjustment.map(convert::adjustment_order).transpose().map_err(status)?;
         let form = {
             let snapshot = self.0.snapshot();
-            admit(&snapshot.state, actor, &slot, &header.form_set).map_err(status)?.clone()
+            let admission = (adjustment.as_ref(), self.0.now());
+            let admitted = admit(&snapshot.state, actor, &slot, &header.form_set, admission);
+            // Who asks again gets the first answer, also when the round has closed in the meantime.
+            let asked_before = || {
+                let operation = if adjustment.is_some() { Operation::Adjust } else { Operation::Submit };
+                let known = snapshot.state.knows_key(actor, operation, &key);
+                snapshot.state.form_set(&header.form_set).filter(|_| known)
+            };
+            match admitted {
+                Ok(form) => form.clone(),
+                Err(refusal) => asked_before().ok_or_else(|| status(refusal))?.clone(),
+            }
         };
         gate::about(&slot.unit);
         let stated = convert::digest("form_set_digest", &header.form_set_digest).map_err(status)?;
@@ -128,7 +158,34 @@ impl Submissions {
         let reading = intake.finish();
         let sealed_digest = convert::digest("digest", &seal.digest).map_err(status)?;
         compare(&reading, &seal, sealed_digest).map_err(status)?;
-        Ok(Received { key, version: header.version, sentences: header.sentences, form, reading, sealed_digest })
+        let (version, sentences) = (header.version, header.sentences);
+        Ok(Received { key, version, adjustment, sentences, form, reading, sealed_digest })
+    }
+}
+
+impl Submissions {
+    /// Files what was received; of an adjustment also which version it changes, and whether that raised ceilings.
+    async fn file(
+        &self,
+        actor: Actor,
+        received: Received,
+        extensions: &Extensions,
+    ) -> Result<(api::SubmitResponse, Option<(u32, bool)>), Status> {
+        let Received { key, version, adjustment, sentences, form, reading, sealed_digest } = received;
+        let slot = reading.submission.header.clone();
+        let turn = quota::turn(extensions).await;
+        let prepared = self.0.prepare(reading, sealed_digest, &form, (version, adjustment)).map_err(status)?;
+        drop(turn);
+        let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
+        let answer = answer(&done, &self.0.snapshot(), sentences).map_err(status)?;
+        // Not of the event, but of this moment: the only part of the answer that a repetition may say differently.
+        let answer = api::SubmitResponse { mirror_position: self.0.mirror_position(), ..answer };
+        tracing::info!(%slot, position = answer.position, version = answer.version, repeated = answer.repeated, "filing decided");
+        let adjustment = match &done.envelope.event {
+            Event::Submitted(submitted) => submitted.adjustment.as_ref(),
+            _ => None,
+        };
+        Ok((answer, adjustment.map(|adjustment| (adjustment.base, adjustment.raised.is_some()))))
     }
 }
 
@@ -243,6 +300,7 @@ fn answer(done: &Done, snapshot: &Snapshot, sentences: i32) -> Result<api::Submi
         time_ms: done.envelope.time.0,
         repeated: done.repeated,
         mirror_position: None,
+        answers: super::review_out::answers(snapshot, &attempt.slot, version, done.envelope.position)?,
     })
 }
 
@@ -254,19 +312,37 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::SubmitResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let (_, extensions, mut stream) = request.into_parts();
-        let idle = quota::bounds(&extensions).idle;
-        let Received { key, version, sentences, form, reading, sealed_digest } =
-            self.receive(&actor, &mut stream, idle).await?;
-        let slot = reading.submission.header.clone();
-        let turn = quota::turn(&extensions).await;
-        let prepared = self.0.prepare(reading, sealed_digest, &form, version).map_err(status)?;
-        drop(turn);
-        let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
-        let answer = answer(&done, &self.0.snapshot(), sentences).map_err(status)?;
-        // Not of the event, but of this moment: the only part of the answer that a repetition may say differently.
-        let answer = api::SubmitResponse { mirror_position: self.0.mirror_position(), ..answer };
-        tracing::info!(%slot, position = answer.position, version = answer.version, repeated = answer.repeated, "filing decided");
+        let received = self.receive(&actor, &mut stream, quota::bounds(&extensions).idle).await?;
+        if received.adjustment.is_some() {
+            return Err(status(bad("adjustment", "Submit").with("expected", "Adjust")));
+        }
+        let (answer, _) = self.file(actor, received, &extensions).await?;
         Ok(Response::new(answer))
+    }
+
+    async fn adjust(
+        &self,
+        request: Request<Streaming<api::AdjustRequest>>,
+    ) -> Result<Response<api::AdjustResponse>, Status> {
+        let actor = identity::actor(&request).map_err(status)?;
+        let (_, extensions, mut stream) = request.into_parts();
+        let received = self.receive(&actor, &mut stream, quota::bounds(&extensions).idle).await?;
+        let (answer, adjusts) = self.file(actor, received, &extensions).await?;
+        let state = match adjusts {
+            None => api::VersionState::Unspecified,
+            Some((_, true)) => api::VersionState::Approved,
+            Some((_, false)) => api::VersionState::Submitted,
+        };
+        Ok(Response::new(api::AdjustResponse {
+            verdict: answer.verdict,
+            position: answer.position,
+            version: answer.version,
+            time_ms: answer.time_ms,
+            repeated: answer.repeated,
+            mirror_position: answer.mirror_position,
+            state: state.into(),
+            adjusts: adjusts.map_or(0, |(base, _)| base),
+        }))
     }
 
     async fn dry_run(
@@ -276,11 +352,12 @@ impl api::submission_service_server::SubmissionService for Submissions {
         let actor = identity::actor(&request).map_err(status)?;
         let (_, extensions, mut stream) = request.into_parts();
         let idle = quota::bounds(&extensions).idle;
-        let Received { version, sentences, form, reading, .. } = self.receive(&actor, &mut stream, idle).await?;
+        let Received { version, adjustment, sentences, form, reading, .. } =
+            self.receive(&actor, &mut stream, idle).await?;
         let _turn = quota::turn(&extensions).await;
-        let filing = Filing { reading: Arc::new(reading), version, ahead: None };
+        let filing = Filing { reading: Arc::new(reading), version, ahead: None, adjustment };
         let snapshot = self.0.snapshot();
-        let judged = judge(&snapshot.state, &actor, &filing, &snapshot).map_err(status)?;
+        let judged = judge(&snapshot.state, &actor, &filing, self.0.now(), &snapshot).map_err(status)?;
         let (refused, version, checked) = (judged.is_refused(), judged.version, judged.checked.clone());
         let attempt = judged.attempt(&filing.reading);
         Ok(Response::new(api::DryRunResponse {
@@ -369,7 +446,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
             .flat_map(|(slot, filings)| filings.versions.iter().map(move |version| (slot, filings, version)))
             .map(|(slot, filings, version)| {
                 let token = format!("{slot} {:010}", version.version);
-                let counts = filings.latest().is_some_and(|latest| latest.version == version.version);
+                let counts = filings.counting().is_some_and(|latest| latest.version == version.version);
                 let listed = api::ListedSubmission {
                     slot: Some(convert::slot_out(slot)),
                     version: Some(convert::version_out(version)),

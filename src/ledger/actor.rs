@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::review::Move;
 use crate::budget::submission::UnitCode;
 use crate::budget::unit_tree::{BUREAU, Node, NodeRole, UnitTree};
 
@@ -90,11 +91,33 @@ pub enum Operation {
     SplitControl,
     /// Go on without the lost end of the journal: by whoever starts the service, never by a request.
     GiveUpTail,
+    /// Open a round, or move its deadline.
+    OpenRound,
+    /// Close a round.
+    CloseRound,
+    /// Take one's own submission back.
+    Withdraw,
+    /// Give a submission, or an aggregate, back.
+    Return,
+    /// Give an office's opinion.
+    GiveOpinion,
+    /// Set reviewed figures.
+    ReviewFigures,
+    /// Accept a submission.
+    Accept,
+    /// Seal a department's aggregate and send it to the bureau.
+    Forward,
+    /// Approve an aggregate or a submission.
+    Approve,
+    /// Undo the last step of review.
+    Reopen,
+    /// Change an approved budget.
+    Adjust,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Operation; 9] = [
+    pub const ALL: [Operation; 20] = [
         Operation::Submit,
         Operation::IssueControl,
         Operation::ImportUnits,
@@ -104,7 +127,29 @@ impl Operation {
         Operation::Justify,
         Operation::SplitControl,
         Operation::GiveUpTail,
+        Operation::OpenRound,
+        Operation::CloseRound,
+        Operation::Withdraw,
+        Operation::Return,
+        Operation::GiveOpinion,
+        Operation::ReviewFigures,
+        Operation::Accept,
+        Operation::Forward,
+        Operation::Approve,
+        Operation::Reopen,
+        Operation::Adjust,
     ];
+
+    /// The operation that a step of review is.
+    pub fn of_move(step: Move) -> Operation {
+        match step {
+            Move::Withdraw => Operation::Withdraw,
+            Move::Return => Operation::Return,
+            Move::Accept => Operation::Accept,
+            Move::Approve => Operation::Approve,
+            Move::Reopen => Operation::Reopen,
+        }
+    }
 }
 
 /// How the node that something is done to lies to the actor's own.
@@ -191,7 +236,8 @@ impl Reach {
 /// never files, auditors change nothing, administrators install and do nothing else.
 pub fn reach(role: Role, operation: Operation) -> Reach {
     use Operation::{
-        Export, GiveUpTail, ImportUnits, IssueControl, Justify, PublishFormSet, Read, SplitControl, Submit,
+        Accept, Adjust, Approve, CloseRound, Export, Forward, GiveOpinion, GiveUpTail, ImportUnits, IssueControl,
+        Justify, OpenRound, PublishFormSet, Read, Reopen, Return, ReviewFigures, SplitControl, Submit, Withdraw,
     };
     use Role::{Administrator, Auditor, Bureau, Department, Unit};
     match (operation, role) {
@@ -209,6 +255,23 @@ pub fn reach(role: Role, operation: Operation) -> Reach {
         (Read, Department) => Reach::Subtree,
         (Read | Export, Bureau | Auditor | Administrator) => Reach::Everywhere,
         (Export, Unit | Department) => Reach::Nowhere,
+        (OpenRound | CloseRound, Bureau) => Reach::Everywhere,
+        (OpenRound | CloseRound, Unit | Department | Auditor | Administrator) => Reach::Nowhere,
+        (Withdraw | Adjust, Unit | Department) | (Forward, Department) => Reach::Own,
+        // An addition (追加) is the bureau's.
+        (Adjust, Bureau) => Reach::Everywhere,
+        // Nobody reviews what their own node filed.
+        (Return | GiveOpinion | ReviewFigures | Accept | Approve, Department) => Reach::Below,
+        // Which of these the bureau leaves to a department is decided with the step.
+        (Return | GiveOpinion | ReviewFigures | Accept | Approve | Reopen, Bureau) => Reach::Everywhere,
+        // Its own: the aggregate that it sealed.
+        (Reopen, Department) => Reach::Subtree,
+        (Return | GiveOpinion | ReviewFigures | Accept | Approve | Reopen | Forward, Unit)
+        | (Withdraw | Forward, Bureau)
+        | (
+            Withdraw | Return | GiveOpinion | ReviewFigures | Accept | Forward | Approve | Reopen | Adjust,
+            Auditor | Administrator,
+        ) => Reach::Nowhere,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use super::event::Timestamp;
 use super::state::{FormSetVersions, State};
 use super::{Contents, Position};
 use crate::budget::cell::{Cell, CellAddress, RECORD_ROW};
@@ -19,6 +20,8 @@ use crate::budget::submission::{Content, FiledRows, FiledTable, Kind, Slot, Subm
 
 /// The column of a table that nobody files in which the round says how many units are to file.
 const EXPECTED_COLUMN: &str = "units";
+/// The column of such a table in which it says until when.
+const DEADLINE_COLUMN: &str = "deadline";
 
 /// What a filing was judged by beside itself. The same grounds give the same verdicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,13 +32,15 @@ pub struct Grounds {
     pub units: Vec<Position>,
     /// How many units below are to file, if a rule asks.
     pub expected: Option<u32>,
+    /// The deadline of the round, if a rule asks and there is one.
+    pub deadline: Option<Timestamp>,
 }
 
 impl Grounds {
     /// What there is in a state for the rules that look at this kind of filing.
     pub fn of(state: &State, slot: &Slot, form: &FormSet) -> Grounds {
         let needs = form.rules.needs(slot.kind);
-        let latest = |slot: &Slot| state.filings(slot)?.latest().map(|version| version.position);
+        let latest = |slot: &Slot| state.filings(slot)?.counting().map(|version| version.position);
         let mut grounds = Grounds::default();
         if needs.last {
             grounds.last = slot.year.checked_sub(1).and_then(|year| latest(&Slot { year, ..slot.clone() }));
@@ -48,6 +53,7 @@ impl Grounds {
         }
         if needs.given {
             grounds.expected = Some(tree.budgeted_count(&slot.unit));
+            grounds.deadline = state.round(slot.year, slot.round).and_then(|round| round.deadline);
         }
         grounds
     }
@@ -55,14 +61,19 @@ impl Grounds {
     /// What the round gives, as rules read it: the tables that nobody files.
     fn given(&self, filing: &Submission, form: &FormSet) -> Option<Submission> {
         let expected = self.expected?;
+        let deadline = self.deadline.map(|deadline| Cell::Text(deadline.digits().into()));
         let fill = |(index, table): (usize, &crate::budget::form_set::Table)| {
             let known = table.filed_by.is_empty() && matches!(table.rows, Rows::Record);
-            let column = table.column(EXPECTED_COLUMN).filter(|_| known)?;
-            let is_count = table.columns.get(column)?.kind == ColumnKind::Count;
+            let is = |id: &str, kind| {
+                table.column(id).filter(|at| table.columns.get(*at).is_some_and(|column| column.kind == kind))
+            };
+            let count = is(EXPECTED_COLUMN, ColumnKind::Count).filter(|_| known)?;
             let mut rows = FiledRows::with_capacity(1, table.columns.len());
             let cells = rows.push(RECORD_ROW.into(), table.columns.len());
-            *cells.get_mut(column).filter(|_| is_count)? =
-                Cell::Number(Number { mantissa: expected.into(), decimals: 0 });
+            *cells.get_mut(count)? = Cell::Number(Number { mantissa: expected.into(), decimals: 0 });
+            if let (Some(at), Some(deadline)) = (is(DEADLINE_COLUMN, ColumnKind::Time), &deadline) {
+                *cells.get_mut(at)? = deadline.clone();
+            }
             Some(FiledTable { table: index, denomination: None, decimals: None, content: Content::Rows(rows) })
         };
         let tables = form.tables.iter().enumerate().filter_map(fill).collect();

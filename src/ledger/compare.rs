@@ -246,7 +246,7 @@ fn compare_rows(
 /// The versions that count below a node, unit by unit.
 fn versions<'s>(side: &Side<'s>) -> BTreeMap<UnitCode, &'s Version> {
     let Some(tree) = side.state.tree(side.scope.year) else { return BTreeMap::new() };
-    let version = |code: &UnitCode| side.state.filings(&side.scope.slot(code, Kind::Unit)).and_then(Filings::latest);
+    let version = |code: &UnitCode| side.state.filings(&side.scope.slot(code, Kind::Unit)).and_then(Filings::counting);
     let inside = tree.nodes().map(|node| &node.code).filter(|code| tree.is_within(code, &side.scope.node));
     inside.filter_map(|code| Some((code.clone(), version(code)?))).collect()
 }

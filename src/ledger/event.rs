@@ -12,12 +12,13 @@ use super::Position;
 use super::actor::{Actor, Operation};
 use super::checks::Verdicts;
 use super::control::{ControlChange, OverCeiling};
+use super::review::{AggregateState, Member, Move, OpinionView, ReturnedLine, VersionState};
 use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::{CeilingStrength, Judgement};
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormFiles;
-use crate::budget::money::Money;
+use crate::budget::money::{Amount, Money};
 use crate::budget::rule::Fingerprint;
 use crate::budget::submission::{FormSetVersion, Round, Slot, UnitCode};
 use crate::budget::unit_tree::Node;
@@ -26,9 +27,9 @@ use crate::budget::unit_tree::Node;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
-/// As on a clock in China, `2024-01-31 12:00:00`: at +08:00 without summer time since 1992.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// Year, month, day, hour, minute and second on a clock in China: at +08:00 without summer time since 1992.
+    fn in_china(self) -> [i64; 6] {
         let seconds = self.0.div_euclid(1_000).saturating_add(8 * 3_600);
         let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         // Counted from 1 March of the year 0, so that a leap day is the last of its year: eras of 400 years.
@@ -40,7 +41,20 @@ impl fmt::Display for Timestamp {
         let day = of_year - (153 * month_from_march + 2) / 5 + 1;
         let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = era * 400 + year_of_era + i64::from(month <= 2);
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        [year, month, day, second / 3_600, second / 60 % 60, second % 60]
+    }
+
+    /// In 14 digits, as forms write times: `20240131120000`.
+    pub fn digits(self) -> String {
+        let [year, month, day, hour, minute, second] = self.in_china();
+        format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+    }
+}
+
+/// As on a clock in China, `2024-01-31 12:00:00`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [year, month, day, hour, minute, second] = self.in_china();
         write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
     }
 }
@@ -96,6 +110,20 @@ pub enum Event {
     Looked(Looked),
     /// The end of the journal was lost, and given up on purpose.
     TailGivenUp(TailGivenUp),
+    /// A round was opened, or its deadline moved.
+    RoundOpened(RoundOpened),
+    /// A round was closed.
+    RoundClosed(RoundClosed),
+    /// A version came into another state.
+    VersionMoved(Box<VersionMoved>),
+    /// An office gave its opinion about a version.
+    OpinionGiven(OpinionGiven),
+    /// A reviewer set figures of a version.
+    FiguresReviewed(FiguresReviewed),
+    /// A department sealed an aggregate and sent it to the bureau.
+    Forwarded(Box<Forwarded>),
+    /// An aggregate came into another state.
+    AggregateMoved(AggregateMoved),
 }
 
 impl Event {
@@ -105,27 +133,32 @@ impl Event {
             Event::FormSetPublished(_) => Operation::PublishFormSet,
             Event::UnitsImported(_) => Operation::ImportUnits,
             Event::ControlIssued(issued) => super::decide::control_operation(&issued.by),
+            Event::Submitted(submitted) if submitted.adjustment.is_some() => Operation::Adjust,
+            Event::Refused(refused) if refused.adjustment.is_some() => Operation::Adjust,
             Event::Submitted(_) | Event::Refused(_) => Operation::Submit,
             Event::Justified(_) => Operation::Justify,
             Event::Looked(_) => Operation::Read,
             Event::TailGivenUp(_) => Operation::GiveUpTail,
+            Event::RoundOpened(_) => Operation::OpenRound,
+            Event::RoundClosed(_) => Operation::CloseRound,
+            Event::VersionMoved(moved) => Operation::of_move(moved.step),
+            Event::OpinionGiven(_) => Operation::GiveOpinion,
+            Event::FiguresReviewed(_) => Operation::ReviewFigures,
+            Event::Forwarded(_) => Operation::Forward,
+            Event::AggregateMoved(moved) => Operation::of_move(moved.step),
         }
     }
 
     /// What it changed of control figures, if it did.
     pub fn control_revision(&self) -> Option<ControlRevision<'_>> {
-        match self {
-            Event::ControlIssued(ControlIssued { version, reason, changes, affected, .. }) => {
-                Some(ControlRevision { version: *version, reason, changes, affected })
-            }
-            Event::FormSetPublished(_)
-            | Event::UnitsImported(_)
-            | Event::Submitted(_)
-            | Event::Refused(_)
-            | Event::Justified(_)
-            | Event::TailGivenUp(_)
-            | Event::Looked(_) => None,
-        }
+        let issued = match self {
+            Event::ControlIssued(issued) => issued,
+            // An addition (追加) raises ceilings in the same event.
+            Event::Submitted(submitted) => submitted.adjustment.as_ref()?.raised.as_ref()?,
+            _ => return None,
+        };
+        let ControlIssued { version, reason, changes, affected, .. } = issued;
+        Some(ControlRevision { version: *version, reason, changes, affected })
     }
 
     /// What happened, by a stable name.
@@ -139,6 +172,13 @@ impl Event {
             Event::Justified(_) => "justified",
             Event::Looked(_) => "looked",
             Event::TailGivenUp(_) => "tail_given_up",
+            Event::RoundOpened(_) => "round_opened",
+            Event::RoundClosed(_) => "round_closed",
+            Event::VersionMoved(_) => "version_moved",
+            Event::OpinionGiven(_) => "opinion_given",
+            Event::FiguresReviewed(_) => "figures_reviewed",
+            Event::Forwarded(_) => "forwarded",
+            Event::AggregateMoved(_) => "aggregate_moved",
         }
     }
 
@@ -152,7 +192,14 @@ impl Event {
             | Event::ControlIssued(_)
             | Event::Justified(_)
             | Event::TailGivenUp(_)
-            | Event::Looked(_) => None,
+            | Event::Looked(_)
+            | Event::RoundOpened(_)
+            | Event::RoundClosed(_)
+            | Event::VersionMoved(_)
+            | Event::OpinionGiven(_)
+            | Event::FiguresReviewed(_)
+            | Event::Forwarded(_)
+            | Event::AggregateMoved(_) => None,
         }
     }
 }
@@ -257,6 +304,20 @@ pub struct Submitted {
     pub attempt: Attempt,
     /// Its version: 1, 2, 3… of its slot.
     pub version: u32,
+    /// If it changes an approved version: which, and why.
+    pub adjustment: Option<Adjustment>,
+}
+
+/// How a version follows on an approved one (调剂, 追加).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adjustment {
+    /// The approved version that it changes.
+    pub base: u32,
+    /// Why.
+    pub cause: String,
+    /// The ceilings that were raised in the same event (追加); such a version is approved at once. None for a
+    /// reallocation within the total (调剂).
+    pub raised: Option<ControlIssued>,
 }
 
 /// A sealed filing was refused.
@@ -264,6 +325,8 @@ pub struct Submitted {
 pub struct Refused {
     /// How it was judged.
     pub attempt: Attempt,
+    /// If it would have changed an approved version: which, and why.
+    pub adjustment: Option<Adjustment>,
 }
 
 /// A unit said why rules fail.
@@ -307,6 +370,142 @@ pub struct Justification {
     pub text: String,
 }
 
+/// A round was opened, opened again, or its deadline moved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoundOpened {
+    /// Budget year.
+    pub year: u16,
+    /// Round.
+    pub round: Round,
+    /// Counts the openings and closings of that round.
+    pub version: u32,
+    /// Until when it takes filings, if there is a deadline.
+    pub deadline: Option<Timestamp>,
+    /// Why; may be empty at the first opening.
+    pub reason: String,
+}
+
+/// A round was closed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoundClosed {
+    /// Budget year.
+    pub year: u16,
+    /// Round.
+    pub round: Round,
+    /// Counts the openings and closings of that round.
+    pub version: u32,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+/// A version came into another state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VersionMoved {
+    /// Whose submission.
+    pub slot: Slot,
+    /// Its version.
+    pub version: u32,
+    /// Where that stands.
+    pub position: Position,
+    /// What was done.
+    pub step: Move,
+    /// The state before.
+    pub from: VersionState,
+    /// The state from now on.
+    pub to: VersionState,
+    /// Why; empty where nothing was said.
+    pub reason: String,
+    /// Of a return: the lines that it is about.
+    pub lines: Vec<ReturnedLine>,
+    /// The last event that set reviewed figures of it, 0 if none did: an approval is of these figures.
+    pub reviewed: Position,
+}
+
+/// An office gave its opinion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpinionGiven {
+    /// Whose submission.
+    pub slot: Slot,
+    /// The version that it is about.
+    pub version: u32,
+    /// Where that stands.
+    pub position: Position,
+    /// Id of the office.
+    pub office: CompactString,
+    /// What it makes of it.
+    pub view: OpinionView,
+    /// What it says.
+    pub text: String,
+}
+
+/// A reviewer set figures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FiguresReviewed {
+    /// Whose submission.
+    pub slot: Slot,
+    /// The version that they are of.
+    pub version: u32,
+    /// Where that stands.
+    pub position: Position,
+    /// The figures, sorted by cell.
+    pub items: Vec<ReviewedItem>,
+}
+
+/// What a reviewer set in one cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReviewedItem {
+    /// The cell.
+    pub cell: CellAddress,
+    /// The figure; none takes an earlier one back.
+    pub amount: Option<Amount>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A department sealed an aggregate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forwarded {
+    /// The department.
+    pub department: UnitCode,
+    /// Budget year.
+    pub year: u16,
+    /// Round.
+    pub round: Round,
+    /// Counts the aggregates of that department, year and round.
+    pub version: u32,
+    /// The version of the unit tree.
+    pub tree_version: u32,
+    /// The version of the round; 0 if it was never opened.
+    pub round_version: u32,
+    /// The submissions in it, sorted by unit and kind.
+    pub members: Vec<Member>,
+    /// Names all of that.
+    pub digest: Digest,
+    /// What the department says; may be empty.
+    pub text: String,
+}
+
+/// An aggregate came into another state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateMoved {
+    /// The department.
+    pub department: UnitCode,
+    /// Budget year.
+    pub year: u16,
+    /// Round.
+    pub round: Round,
+    /// Which aggregate.
+    pub version: u32,
+    /// What was done.
+    pub step: Move,
+    /// The state before.
+    pub from: AggregateState,
+    /// The state from now on.
+    pub to: AggregateState,
+    /// Why; empty where nothing was said.
+    pub reason: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,6 +522,7 @@ mod tests {
         ] {
             assert_eq!(Timestamp(ms).to_string(), text);
         }
+        assert_eq!(Timestamp(1_705_482_904_000).digits(), "20240117171504");
         // No time, but no panic either.
         assert!(!Timestamp(i64::MAX).to_string().is_empty() && !Timestamp(i64::MIN).to_string().is_empty());
     }

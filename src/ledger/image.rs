@@ -14,12 +14,14 @@ use imbl::{OrdMap, Vector};
 use super::actor::{Actor, Operation};
 use super::control::{Ceiling, ControlBook, ControlChange};
 use super::event::Timestamp;
+use super::review::{Aggregate, AggregateState, Remarks, ReviewedFigure, Step, VersionState};
+use super::round::RoundState;
 use super::state::{Book, BookKey, Filings, KeyUse, State, Stated, Version};
 use crate::budget::cell::{CellAddress, RowKey};
 use crate::budget::control_figure::CeilingStrength;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
-use crate::budget::money::{Denomination, Money, Scale, Total};
+use crate::budget::money::{Amount, Denomination, Money, Scale, Total};
 use crate::budget::roll_up::{Sum, TableTotals, Totals};
 use crate::budget::submission::{Kind, Round, Slot, UnitCode};
 use crate::budget::transfer::Transfer;
@@ -54,6 +56,23 @@ pub fn image(state: &State) -> Vec<u8> {
         out.list(book.owns(), |out, (unit, line)| {
             out.unit_cell(unit, &line.cell);
             out.signed(line.own().fen());
+        });
+    });
+    out.list(state.rounds.iter(), |out, ((year, round), state)| {
+        out.round(*year, *round);
+        out.number(state.version.into());
+        out.number(state.open.into());
+        out.list(state.deadline.iter(), |out, deadline| out.signed(deadline.0.into()));
+        out.list(state.changes.iter(), |out, position| out.number(*position));
+    });
+    out.list(state.aggregates.iter(), |out, ((department, year, round), all)| {
+        out.text(department);
+        out.round(*year, *round);
+        out.list(all.iter(), |out, aggregate| {
+            out.number(aggregate.version.into());
+            out.digest(&aggregate.digest);
+            out.list(aggregate.members.iter(), |out, position| out.number(*position));
+            out.list(aggregate.steps.iter(), |out, step| out.step(step.state.as_str(), step.position, step.time));
         });
     });
     out.list(state.slots.iter(), |out, (slot, filings)| {
@@ -137,6 +156,26 @@ pub fn state(image: &[u8]) -> Option<State> {
         let owns = read.list(|read| Some((read.unit_cell()?, Money::from_total_fen(read.signed()?)?)))?;
         let book = ControlBook::restored(trees.get(&year)?, version, changed_at, &figures, &map(owns))?;
         Some(((year, round), book))
+    })?);
+    state.rounds = map(read.list(|read| {
+        let round = read.round()?;
+        let (version, open) = (read.number()?.try_into().ok()?, read.number()? == 1);
+        let deadline = read.list(|read| Some(Timestamp(read.signed()?.try_into().ok()?)))?.pop();
+        let changes = read.list(Reader::number)?.into_iter().collect();
+        Some((round, RoundState { version, open, deadline, changes }))
+    })?);
+    state.aggregates = map(read.list(|read| {
+        let department = read.text()?.into();
+        let (year, round) = read.round()?;
+        let all = read.list(|read| {
+            Some(Aggregate {
+                version: read.number()?.try_into().ok()?,
+                digest: read.digest()?,
+                members: read.list(Reader::number)?.into_iter().collect(),
+                steps: read.list(|read| read.step(AggregateState::parse))?.into_iter().collect(),
+            })
+        })?;
+        Some(((department, year, round), all.into_iter().collect()))
     })?);
     state.slots = map(read.list(|read| {
         let slot = read.slot()?;
@@ -254,8 +293,7 @@ impl Writer {
 
     fn ceiling(&mut self, ceiling: &Ceiling) {
         self.signed(ceiling.amount.fen());
-        self.text(ceiling.scale.denomination.as_str());
-        self.number(ceiling.scale.decimals.into());
+        self.scale(ceiling.scale);
         self.text(ceiling.strength.as_str());
         self.text(&ceiling.by);
     }
@@ -267,6 +305,33 @@ impl Writer {
         self.digest(&version.digest);
         self.digest(&version.form_set);
         self.number(version.findings.into());
+        self.number(version.adjusts.unwrap_or(0).into());
+        self.list(version.steps.iter(), |out, step| out.step(step.state.as_str(), step.position, step.time));
+        self.list(version.remarks.opinions.iter(), |out, (office, positions)| {
+            out.text(office);
+            out.list(positions.iter(), |out, position| out.number(*position));
+        });
+        self.list(version.remarks.figures.iter(), |out, (cell, figure)| {
+            for text in [&cell.table, &cell.row, &cell.column] {
+                out.text(text);
+            }
+            out.list(figure.amount.iter(), |out, amount| {
+                out.signed(amount.value.fen());
+                out.scale(amount.scale);
+            });
+            out.number(figure.position);
+        });
+    }
+
+    fn step(&mut self, state: &str, position: u64, time: Timestamp) {
+        self.text(state);
+        self.number(position);
+        self.signed(time.0.into());
+    }
+
+    fn scale(&mut self, scale: Scale) {
+        self.text(scale.denomination.as_str());
+        self.number(scale.decimals.into());
     }
 
     fn totals(&mut self, totals: &Totals) {
@@ -386,8 +451,7 @@ impl<'i> Reader<'i> {
 
     fn ceiling(&mut self) -> Option<Ceiling> {
         let amount = Money::from_total_fen(self.signed()?)?;
-        let denomination = Denomination::parse(self.text()?)?;
-        let scale = Scale { denomination, decimals: self.number()?.try_into().ok()? };
+        let scale = self.scale()?;
         let strength = CeilingStrength::parse(self.text()?)?;
         Some(Ceiling { amount, scale, strength, by: self.text()?.into() })
     }
@@ -400,7 +464,35 @@ impl<'i> Reader<'i> {
             digest: self.digest()?,
             form_set: self.digest()?,
             findings: self.number()?.try_into().ok()?,
+            adjusts: Some(self.number()?.try_into().ok()?).filter(|base| *base > 0),
+            steps: self.list(|read| read.step(VersionState::parse))?.into_iter().collect(),
+            remarks: Remarks {
+                opinions: map(self.list(|read| {
+                    let office = read.text()?.into();
+                    Some((office, read.list(Reader::number)?.into_iter().collect()))
+                })?),
+                figures: map(self.list(Reader::reviewed)?),
+            },
         })
+    }
+
+    fn reviewed(&mut self) -> Option<(CellAddress, ReviewedFigure)> {
+        let cell = CellAddress::new(self.text()?, self.text()?, self.text()?);
+        let amount = self.list(|read| {
+            let value = Money::from_total_fen(read.signed()?)?;
+            Some(Amount { value, scale: read.scale()? })
+        })?;
+        Some((cell, ReviewedFigure { amount: amount.into_iter().next(), position: self.number()? }))
+    }
+
+    fn step<S>(&mut self, parse: impl Fn(&str) -> Option<S>) -> Option<Step<S>> {
+        let (state, position) = (parse(self.text()?)?, self.number()?);
+        Some(Step { state, position, time: Timestamp(self.signed()?.try_into().ok()?) })
+    }
+
+    fn scale(&mut self) -> Option<Scale> {
+        let denomination = Denomination::parse(self.text()?)?;
+        Some(Scale { denomination, decimals: self.number()?.try_into().ok()? })
     }
 
     fn totals(&mut self, form: &FormSet) -> Option<Totals> {

@@ -8,6 +8,7 @@
 //! [`crate::consolidator`]; what a submission or a sum is stands in [`crate::budget`].
 
 pub mod actor;
+pub mod answers;
 pub mod board;
 pub mod checkpoint;
 pub mod checks;
@@ -17,6 +18,8 @@ pub mod decide;
 pub mod event;
 pub mod image;
 pub mod receipt;
+pub mod review;
+pub mod round;
 pub mod state;
 pub mod trace;
 pub mod tree;

@@ -10,7 +10,12 @@ use imbl::{OrdMap, Vector};
 
 use super::actor::{Actor, Operation};
 use super::control::{ControlBook, ControlChange};
-use super::event::{Envelope, Event, IdempotencyKey, Submitted, Timestamp};
+use super::event::{
+    AggregateMoved, ControlIssued, Envelope, Event, FiguresReviewed, Forwarded, IdempotencyKey, Submitted, Timestamp,
+    VersionMoved,
+};
+use super::review::{Aggregate, AggregateState, Remarks, ReviewedFigure, Step, VersionState};
+use super::round::RoundState;
 use super::{Contents, Position, view};
 use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::ControlFigure;
@@ -22,7 +27,7 @@ use crate::budget::roll_up::{Direction, Totals};
 use crate::budget::rule::Fingerprint;
 use crate::budget::submission::{FiledTable, Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::transfer::Transfer;
-use crate::budget::unit_tree::UnitTree;
+use crate::budget::unit_tree::{BUREAU, UnitTree};
 
 /// Every version of a form set that ever came into force, by digest.
 pub type FormSetVersions = OrdMap<Digest, Arc<FormSet>>;
@@ -38,7 +43,9 @@ pub struct State {
     pub(super) form_set_versions: FormSetVersions,
     pub(super) trees: OrdMap<u16, Arc<UnitTree>>,
     pub(super) controls: OrdMap<(u16, Round), ControlBook>,
+    pub(super) rounds: OrdMap<(u16, Round), RoundState>,
     pub(super) slots: OrdMap<Slot, Filings>,
+    pub(super) aggregates: OrdMap<(UnitCode, u16, Round), Vector<Aggregate>>,
     pub(super) books: OrdMap<BookKey, Book>,
     pub(super) transfers: OrdMap<(u16, Round, UnitCode), Stated>,
     pub(super) keys: OrdMap<(Actor, Operation, IdempotencyKey), KeyUse>,
@@ -48,7 +55,7 @@ pub struct State {
 /// What was filed into one slot.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filings {
-    /// The versions taken, oldest first. The last one counts.
+    /// The versions taken, oldest first.
     pub versions: Vector<Version>,
     /// Positions and times of refused attempts.
     pub refused: Vector<(Position, Timestamp)>,
@@ -72,20 +79,64 @@ pub struct Version {
     pub form_set: Digest,
     /// How many findings it carries, failed rules included.
     pub findings: u32,
+    /// The approved version that it changes, if it is an adjustment.
+    pub adjusts: Option<u32>,
+    /// The states that review brought it into, oldest first. Before the first it is submitted.
+    pub steps: Vector<Step<VersionState>>,
+    /// Opinions and reviewed figures.
+    pub remarks: Remarks,
+}
+
+impl Version {
+    /// Where it stands.
+    pub fn state(&self) -> VersionState {
+        self.steps.last().map_or(VersionState::Submitted, |step| step.state)
+    }
+
+    /// Where it stood at a position of the journal.
+    pub fn state_at(&self, position: Position) -> VersionState {
+        let step = self.steps.iter().rev().find(|step| step.position <= position);
+        step.map_or(VersionState::Submitted, |step| step.state)
+    }
+
+    /// Where its last return stands, if it is returned.
+    pub fn returned(&self) -> Option<Position> {
+        self.steps.last().filter(|step| step.state == VersionState::Returned).map(|step| step.position)
+    }
 }
 
 impl Filings {
-    /// The version that counts.
+    /// The last version, whether it counts or not.
     pub fn latest(&self) -> Option<&Version> {
         self.versions.last()
     }
 
+    /// The version that counts, if one does. A returned or withdrawn one doesn't, and nothing older takes its place;
+    /// only behind an adjustment the approved version that it would have changed stays in force.
+    pub fn counting(&self) -> Option<&Version> {
+        self.counting_at(Position::MAX)
+    }
+
     /// The version that counted at a position of the journal.
+    pub fn counting_at(&self, position: Position) -> Option<&Version> {
+        let mut version = self.latest_at(position)?;
+        while !version.state_at(position).counts() {
+            version = self.version(version.adjusts?)?;
+        }
+        Some(version)
+    }
+
+    /// The version of that number.
+    pub fn version(&self, version: u32) -> Option<&Version> {
+        self.versions.iter().find(|found| found.version == version)
+    }
+
+    /// The last version at a position of the journal, whether it counted or not.
     pub fn latest_at(&self, position: Position) -> Option<&Version> {
         self.versions.iter().rev().find(|version| version.position <= position)
     }
 
-    /// The last attempt up to a position, if it came after the version that counted then and was refused.
+    /// The last attempt up to a position, if it came after the last version then and was refused.
     pub fn refused_since(&self, position: Position) -> Option<(Position, Timestamp)> {
         let counted_from = self.latest_at(position).map_or(0, |version| version.position);
         let last = self.refused.iter().rev().find(|(refused, _)| *refused <= position);
@@ -175,12 +226,7 @@ impl State {
                 let tree = UnitTree::new(imported.version, imported.nodes.clone()).map_err(|_| damaged("unit tree"))?;
                 self.replace_tree(imported.year, Arc::new(tree), contents)?;
             }
-            Event::ControlIssued(issued) => {
-                self.change_control((issued.year, issued.round), issued.version, &issued.changes, contents)?;
-                let mut units: Vec<&UnitCode> = issued.changes.iter().map(|change| &change.unit).collect();
-                units.dedup();
-                units.into_iter().for_each(|unit| self.note(unit, envelope.position));
-            }
+            Event::ControlIssued(issued) => self.issued(issued, envelope.position, contents)?,
             Event::Submitted(submitted) => self.submitted(envelope, submitted, contents)?,
             Event::Refused(refused) => {
                 let slot = &refused.attempt.slot;
@@ -197,7 +243,93 @@ impl State {
                 self.note(&justified.slot.unit, envelope.position);
             }
             Event::Looked(looked) => self.note(&looked.node, envelope.position),
+            Event::RoundOpened(opened) => {
+                let round = self.rounds.entry((opened.year, opened.round)).or_default();
+                (round.version, round.open, round.deadline) = (opened.version, true, opened.deadline);
+                round.changes.push_back(envelope.position);
+                self.note(&BUREAU.into(), envelope.position);
+            }
+            Event::RoundClosed(closed) => {
+                let round = self.rounds.get_mut(&(closed.year, closed.round)).ok_or_else(|| damaged("round"))?;
+                (round.version, round.open) = (closed.version, false);
+                round.changes.push_back(envelope.position);
+                self.note(&BUREAU.into(), envelope.position);
+            }
+            Event::VersionMoved(moved) => self.moved(envelope, moved, contents)?,
+            Event::OpinionGiven(given) => {
+                let version = self.version_mut(&given.slot, given.version).ok_or_else(|| damaged("version"))?;
+                version.remarks.opinions.entry(given.office.clone()).or_default().push_back(envelope.position);
+                self.note(&given.slot.unit, envelope.position);
+            }
+            Event::FiguresReviewed(reviewed) => self.reviewed(envelope, reviewed)?,
+            Event::Forwarded(forwarded) => self.forwarded(envelope, forwarded),
+            Event::AggregateMoved(moved) => self.aggregate_moved(envelope, moved)?,
         }
+        Ok(())
+    }
+
+    fn issued(&mut self, issued: &ControlIssued, position: Position, contents: &dyn Contents) -> Result<(), Remark> {
+        self.change_control((issued.year, issued.round), issued.version, &issued.changes, contents)?;
+        let mut units: Vec<&UnitCode> = issued.changes.iter().map(|change| &change.unit).collect();
+        units.dedup();
+        units.into_iter().for_each(|unit| self.note(unit, position));
+        Ok(())
+    }
+
+    fn version_mut(&mut self, slot: &Slot, version: u32) -> Option<&mut Version> {
+        self.slots.get_mut(slot)?.versions.iter_mut().find(|found| found.version == version)
+    }
+
+    fn moved(&mut self, envelope: &Envelope, moved: &VersionMoved, contents: &dyn Contents) -> Result<(), Remark> {
+        let before = self.slots.get(&moved.slot).and_then(Filings::counting).cloned();
+        let damaged =
+            || Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", "version");
+        let version = self.version_mut(&moved.slot, moved.version).ok_or_else(damaged)?;
+        if (version.state(), version.position) != (moved.from, moved.position) {
+            return Err(damaged());
+        }
+        version.steps.push_back(Step { state: moved.to, position: envelope.position, time: envelope.time });
+        self.note(&moved.slot.unit, envelope.position);
+        self.recount(&moved.slot, before, contents)
+    }
+
+    fn reviewed(&mut self, envelope: &Envelope, reviewed: &FiguresReviewed) -> Result<(), Remark> {
+        let damaged =
+            || Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", "version");
+        let version = self.version_mut(&reviewed.slot, reviewed.version).ok_or_else(damaged)?;
+        for item in &reviewed.items {
+            let figure = ReviewedFigure { amount: item.amount, position: envelope.position };
+            version.remarks.figures.insert(item.cell.clone(), figure);
+        }
+        self.note(&reviewed.slot.unit, envelope.position);
+        Ok(())
+    }
+
+    fn forwarded(&mut self, envelope: &Envelope, forwarded: &Forwarded) {
+        let mut members: Vec<Position> = forwarded.members.iter().map(|member| member.position).collect();
+        members.sort_unstable();
+        let state = AggregateState::Forwarded;
+        let step = Step { state, position: envelope.position, time: envelope.time };
+        let key = (forwarded.department.clone(), forwarded.year, forwarded.round);
+        self.aggregates.entry(key).or_default().push_back(Aggregate {
+            version: forwarded.version,
+            digest: forwarded.digest,
+            members: members.into_iter().collect(),
+            steps: Vector::unit(step),
+        });
+        self.note(&forwarded.department, envelope.position);
+    }
+
+    fn aggregate_moved(&mut self, envelope: &Envelope, moved: &AggregateMoved) -> Result<(), Remark> {
+        let damaged =
+            || Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", "aggregate");
+        let key = (moved.department.clone(), moved.year, moved.round);
+        let last = self.aggregates.get_mut(&key).and_then(|all| all.back_mut()).ok_or_else(damaged)?;
+        if (last.version, last.state()) != (moved.version, moved.from) {
+            return Err(damaged());
+        }
+        last.steps.push_back(Step { state: moved.to, position: envelope.position, time: envelope.time });
+        self.note(&moved.department, envelope.position);
         Ok(())
     }
 
@@ -209,8 +341,46 @@ impl State {
         let slot = &submitted.attempt.slot;
         let damaged =
             |what: &str| Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", what);
+        if !self.trees.contains_key(&slot.year) {
+            return Err(damaged("unit tree"));
+        }
+        let before = self.slots.get(slot).and_then(Filings::counting).cloned();
+        let attempt = &submitted.attempt;
+        let findings = attempt.findings.len() + attempt.verdicts.failed();
+        let mut version = Version {
+            version: submitted.version,
+            position: envelope.position,
+            time: envelope.time,
+            digest: attempt.digest,
+            form_set: attempt.form_set.digest,
+            findings: u32::try_from(findings).unwrap_or(u32::MAX),
+            adjusts: submitted.adjustment.as_ref().map(|adjustment| adjustment.base),
+            steps: Vector::new(),
+            remarks: Remarks::default(),
+        };
+        if let Some(raised) = submitted.adjustment.as_ref().and_then(|adjustment| adjustment.raised.as_ref()) {
+            // The bureau's own act: nothing is left to approve.
+            let state = VersionState::Approved;
+            version.steps.push_back(Step { state, position: envelope.position, time: envelope.time });
+            self.issued(raised, envelope.position, contents)?;
+        }
+        self.slots.entry(slot.clone()).or_default().versions.push_back(version);
+        if self.history.get(&slot.unit).and_then(Vector::last) != Some(&envelope.position) {
+            self.note(&slot.unit, envelope.position);
+        }
+        self.recount(slot, before, contents)
+    }
+
+    /// Moves the sums from the version of a slot that counted before to the one that counts now.
+    fn recount(&mut self, slot: &Slot, before: Option<Version>, contents: &dyn Contents) -> Result<(), Remark> {
+        let after = self.slots.get(slot).and_then(Filings::counting).cloned();
+        let position = |version: &Option<Version>| version.as_ref().map(|version| version.position);
+        if position(&before) == position(&after) {
+            return Ok(());
+        }
+        let damaged =
+            |what: &str| Remark::new(Reason::JournalDamaged).with("position", self.position).with("what", what);
         let tree = self.trees.get(&slot.year).cloned().ok_or_else(|| damaged("unit tree"))?;
-        let before = self.slots.get(slot).and_then(Filings::latest).cloned();
         if slot.kind == Kind::Unit {
             self.eliminate(&tree, slot, Direction::Remove);
         }
@@ -218,14 +388,18 @@ impl State {
             let submission = contents.submission(before.position)?;
             self.post(&tree, slot, before.form_set, &submission, Direction::Remove)?;
         }
-        let submission = contents.submission(envelope.position)?;
-        self.post(&tree, slot, submitted.attempt.form_set.digest, &submission, Direction::Add)?;
-        if slot.kind == Kind::Unit {
-            let form = self.form_set_versions.get(&submitted.attempt.form_set.digest).cloned();
-            let stated = form.and_then(|form| {
+        let (mut stated, mut counts) = (None, None);
+        if let Some(after) = after {
+            let submission = contents.submission(after.position)?;
+            self.post(&tree, slot, after.form_set, &submission, Direction::Add)?;
+            let form = self.form_set_versions.get(&after.form_set).cloned();
+            stated = form.and_then(|form| {
                 let transfers = form.transfers.as_ref()?.of(&submission);
                 (!transfers.is_empty()).then_some(Stated { form, transfers })
             });
+            counts = Some(submission);
+        }
+        if slot.kind == Kind::Unit {
             let key = (slot.year, slot.round, slot.unit.clone());
             match stated {
                 Some(stated) => self.transfers.insert(key, stated),
@@ -233,19 +407,7 @@ impl State {
             };
             self.eliminate(&tree, slot, Direction::Add);
         }
-        self.count_under_ceilings(slot, Some(&submission));
-        let attempt = &submitted.attempt;
-        let findings = attempt.findings.len() + attempt.verdicts.failed();
-        let filings = self.slots.entry(slot.clone()).or_default();
-        filings.versions.push_back(Version {
-            version: submitted.version,
-            position: envelope.position,
-            time: envelope.time,
-            digest: attempt.digest,
-            form_set: attempt.form_set.digest,
-            findings: u32::try_from(findings).unwrap_or(u32::MAX),
-        });
-        self.note(&slot.unit, envelope.position);
+        self.count_under_ceilings(slot, counts.as_deref());
         Ok(())
     }
 
@@ -438,7 +600,7 @@ impl State {
                 .slots
                 .iter()
                 .filter(|(slot, _)| slot.year == year)
-                .filter_map(|(slot, filings)| Some((slot.clone(), filings.latest()?.clone())))
+                .filter_map(|(slot, filings)| Some((slot.clone(), filings.counting()?.clone())))
                 .collect();
             for (slot, version) in filed {
                 let (before, after) = (posting_nodes(&old, &slot), posting_nodes(&tree, &slot));
@@ -467,6 +629,11 @@ impl State {
     /// What a key was used for before.
     pub(super) fn key_use(&self, actor: &Actor, operation: Operation, key: &IdempotencyKey) -> Option<&KeyUse> {
         self.keys.get(&(actor.clone(), operation, key.clone()))
+    }
+
+    /// Whether a key was used before.
+    pub fn knows_key(&self, actor: &Actor, operation: Operation, key: &IdempotencyKey) -> bool {
+        self.key_use(actor, operation, key).is_some()
     }
 
     /// The form set of that id that is in force.
@@ -512,6 +679,36 @@ impl State {
     /// The control figures of a year, by round.
     pub fn controls_of(&self, year: u16) -> impl Iterator<Item = (Round, &ControlBook)> {
         self.controls.iter().filter(move |((of, _), _)| *of == year).map(|((_, round), book)| (*round, book))
+    }
+
+    /// A round of a year, if it was ever opened.
+    pub fn round(&self, year: u16, round: Round) -> Option<&RoundState> {
+        self.rounds.get(&(year, round))
+    }
+
+    /// All rounds that were ever opened, by year.
+    pub fn rounds(&self) -> impl Iterator<Item = (u16, Round, &RoundState)> {
+        self.rounds.iter().map(|((year, round), state)| (*year, *round, state))
+    }
+
+    /// The last aggregate of a department.
+    pub fn aggregate(&self, department: &str, year: u16, round: Round) -> Option<&Aggregate> {
+        self.aggregates(department, year, round)?.last()
+    }
+
+    /// All aggregates of a department, oldest first.
+    pub fn aggregates(&self, department: &str, year: u16, round: Round) -> Option<&Vector<Aggregate>> {
+        self.aggregates.get(&(department.into(), year, round))
+    }
+
+    /// The aggregate that seals the submissions of a node, with its department.
+    pub fn seal<'s>(&'s self, node: &str, year: u16, round: Round) -> Option<(UnitCode, &'s Aggregate)> {
+        let path = self.trees.get(&year)?.path(node).into_iter().map(UnitCode::from).collect::<Vec<_>>();
+        let sealed = |department: UnitCode| {
+            let aggregate = self.aggregate(&department, year, round).filter(|found| found.state().seals())?;
+            Some((department, aggregate))
+        };
+        path.into_iter().find_map(sealed)
     }
 
     /// What units at or below a node have reported in a cell, under one layout.

@@ -121,7 +121,7 @@ pub fn shares(
             if after.is_some_and(|after| here <= *after) {
                 continue;
             }
-            let Some(version) = state.filings(&scope.slot(code, *kind)).and_then(Filings::latest) else { continue };
+            let Some(version) = state.filings(&scope.slot(code, *kind)).and_then(Filings::counting) else { continue };
             let form = form_of(state, version)?;
             if form.layout != traced.view.form.layout {
                 continue;

@@ -269,7 +269,7 @@ pub fn filing(
     slot: &Slot,
     contents: &dyn Contents,
 ) -> Result<Option<(Version, Arc<Submission>)>, Remark> {
-    let Some(version) = state.filings(slot).and_then(Filings::latest) else { return Ok(None) };
+    let Some(version) = state.filings(slot).and_then(Filings::counting) else { return Ok(None) };
     Ok(Some((version.clone(), contents.submission(version.position)?)))
 }
 

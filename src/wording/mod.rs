@@ -226,8 +226,14 @@ fn fill_whole(template: &str, remark: &Remark, language: Language) -> Option<Str
         let (name, after) = from.split_once('}').unwrap_or((from, ""));
         let (name, list) = name.split_once(':').unwrap_or((name, ""));
         let fact = remark.fact(name).filter(|fact| !fact.is_empty())?;
-        match CATALOGUE.value.get(list).and_then(|words| words.get(fact)) {
-            Some(word) => out.push_str(word.text(language)),
+        let words = CATALOGUE.value.get(list);
+        let word = |item: &str| words.and_then(|words| words.get(item)).map(|word| word.text(language));
+        match word(fact) {
+            Some(word) => out.push_str(word),
+            None if words.is_some() && fact.contains(", ") => {
+                let items: Vec<&str> = fact.split(", ").map(|item| word(item).unwrap_or(item)).collect();
+                out.push_str(&enumeration(&items.join(", "), language).replace(", ", language.of("、", ", ")));
+            }
             None => out.push_str(&enumeration(fact, language)),
         }
         rest = after;

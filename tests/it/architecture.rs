@@ -26,7 +26,11 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Single files that may name more than their module.
-const ARROWS_OF_FILES: [(&str, &str); 2] = [("consolidator/record.rs", "proto"), ("consolidator/content.rs", "proto")];
+const ARROWS_OF_FILES: [(&str, &str); 3] = [
+    ("consolidator/record.rs", "proto"),
+    ("consolidator/review_record.rs", "proto"),
+    ("consolidator/content.rs", "proto"),
+];
 
 /// What must not be named in a pure module: no clock, disk, network, async, protobuf, randomness, float or thread.
 const IMPURE: [&str; 21] = [
@@ -201,7 +205,9 @@ fn form_data() -> FormData {
             Some("toml") => {
                 let document: toml::Table = toml::from_str(&text()).unwrap();
                 let entries = document.iter().filter_map(|(id, value)| value.as_table().map(|entries| (id, entries)));
-                for (id, entries) in entries.filter(|(id, _)| !["axis", "catalogue", "let"].contains(&id.as_str())) {
+                for (id, entries) in
+                    entries.filter(|(id, _)| !["axis", "catalogue", "let", "office", "adjust"].contains(&id.as_str()))
+                {
                     data.ids.insert(id.clone());
                     data.names.extend(entries.get("name").and_then(toml::Value::as_str).map(str::to_owned));
                 }

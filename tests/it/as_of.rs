@@ -34,7 +34,7 @@ pub async fn take(consolidator: &Consolidator, form: &FormSet, step: &Step) {
             return act(consolidator, Actor::service(), action).await;
         }
     };
-    let prepared = consolidator.prepare(laws::read(form, unit, kind, said), None, form, None).unwrap();
+    let prepared = consolidator.prepare(laws::read(form, unit, kind, said), None, form, (None, None)).unwrap();
     let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
     let actor = Actor { node: unit.into(), role };
     consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();

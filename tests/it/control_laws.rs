@@ -131,9 +131,9 @@ impl World {
     fn act(&mut self, actor: Actor, action: Action, submission: Option<Arc<Submission>>) -> Result<Event, Remark> {
         let position = self.state.position + 1;
         let (key, fingerprint) = (format!("k{position}"), Digest::of(&position.to_be_bytes()));
-        let command = Command { actor: actor.clone(), key: key.as_str().into(), fingerprint, action };
-        let Decision::Record(event, _) = decide(&self.state, &command, &self.past)? else { panic!("a repeat") };
         let time = Timestamp(i64::try_from(position).unwrap());
+        let command = Command { actor: actor.clone(), key: key.as_str().into(), fingerprint, time, action };
+        let Decision::Record(event, _) = decide(&self.state, &command, &self.past)? else { panic!("a repeat") };
         let envelope = Envelope { position, time, actor, key: key.as_str().into(), fingerprint, event: *event };
         if let Some(submission) = submission {
             self.past.0.insert(position, submission);
@@ -275,7 +275,11 @@ impl World {
         let reading = Arc::new(filing(unit, YEAR, fen).read_on(&self.form));
         let submission = reading.submission.clone();
         let actor = Actor { node: unit.into(), role: Role::Unit };
-        let event = self.act(actor, Action::Submit(Filing { reading, version: None, ahead: None }), Some(submission));
+        let event = self.act(
+            actor,
+            Action::Submit(Filing { reading, version: None, ahead: None, adjustment: None }),
+            Some(submission),
+        );
         let refuses = self.models.iter().zip(fen).any(|(model, fen)| model.refuses(unit, fen.into()));
         match event.unwrap() {
             Event::Refused(refused) => assert!(refuses, "{refused:?}"),

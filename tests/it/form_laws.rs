@@ -127,9 +127,9 @@ impl World {
     fn act(&mut self, actor: Actor, action: Action, submission: Option<Arc<Submission>>) -> Result<Event, Remark> {
         let position = self.state.position + 1;
         let (key, fingerprint) = (format!("k{position}"), Digest::of(&position.to_be_bytes()));
-        let command = Command { actor: actor.clone(), key: key.as_str().into(), fingerprint, action };
-        let Decision::Record(event, _) = decide(&self.state, &command, &self.past)? else { panic!("a repeat") };
         let time = Timestamp(i64::try_from(position).unwrap());
+        let command = Command { actor: actor.clone(), key: key.as_str().into(), fingerprint, time, action };
+        let Decision::Record(event, _) = decide(&self.state, &command, &self.past)? else { panic!("a repeat") };
         let envelope = Envelope { position, time, actor, key: key.as_str().into(), fingerprint, event: *event };
         let packed = submission.filter(|_| matches!(envelope.event, Event::Submitted(_))).map(|submission| {
             self.past.0.insert(position, submission.clone());
@@ -177,8 +177,11 @@ impl World {
         let role = if file.slot.kind == Kind::Unit { Role::Unit } else { Role::Department };
         let actor = Actor { node: file.slot.unit.clone(), role };
         let submission = reading.submission.clone();
-        let event =
-            self.act(actor, Action::Submit(Filing { reading, version: None, ahead: None }), Some(submission))?;
+        let event = self.act(
+            actor,
+            Action::Submit(Filing { reading, version: None, ahead: None, adjustment: None }),
+            Some(submission),
+        )?;
         if matches!(event, Event::Submitted(_)) {
             self.filed.insert((file.slot.unit.to_string(), file.slot.kind.to_string()), text.clone());
         }

@@ -141,11 +141,11 @@ impl Ledger {
 
     fn act(&mut self, actor: Actor, action: Action, submission: Option<Arc<Submission>>) {
         let key = format!("k{}", self.state.position);
-        let command =
-            Command { actor: actor.clone(), key: key.as_str().into(), fingerprint: Digest::of(key.as_bytes()), action };
-        let Decision::Record(event, _) = decide(&self.state, &command, &self.past).unwrap() else { panic!("a repeat") };
         let position = self.state.position + 1;
         let time = Timestamp(i64::try_from(position).unwrap());
+        let fingerprint = Digest::of(key.as_bytes());
+        let command = Command { actor: actor.clone(), key: key.as_str().into(), fingerprint, time, action };
+        let Decision::Record(event, _) = decide(&self.state, &command, &self.past).unwrap() else { panic!("a repeat") };
         let envelope = Envelope {
             position,
             time,
@@ -167,7 +167,7 @@ impl Ledger {
         assert!(reading.findings.is_empty(), "{:?}", reading.findings);
         let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
         let submission = reading.submission.clone();
-        let action = Action::Submit(Filing { reading, version: None, ahead: None });
+        let action = Action::Submit(Filing { reading, version: None, ahead: None, adjustment: None });
         self.act(Actor { node: unit.into(), role }, action, Some(submission));
     }
 

@@ -359,6 +359,7 @@ pub fn parts(file: &SubmissionFile, form: &FormSet, key: &str) -> Vec<api::submi
         version: None,
         tables: tables.collect(),
         sentences: 0,
+        adjustment: None,
     };
     let rows: Vec<api::Row> = file
         .tables

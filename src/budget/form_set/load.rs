@@ -13,9 +13,10 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::layout::layout as layout_of;
 use super::rows::{RowFault, parse_rows};
 use super::{
-    Axis, Catalogue, Column, ColumnKind, Control, FORMS_FILE, FormFiles, FormSet, Level, Relation, RollUp, Rows, Table,
+    Axis, Catalogue, Column, ColumnKind, Control, FORMS_FILE, FormFiles, FormSet, Level, Office, Relation, RollUp,
+    Rows, Table,
 };
-use crate::budget::cell::RECORD_ROW;
+use crate::budget::cell::{CellAddress, RECORD_ROW};
 use crate::budget::digest::Digest;
 use crate::budget::money::{Decimals, Denomination};
 use crate::budget::reason::{Reason, Remark};
@@ -51,7 +52,8 @@ impl FormSet {
         match parts {
             Some(parts) if faults.is_empty() => {
                 let digest = FormSet::digest_of(&files);
-                let Parts { id, title, year, kinds, axes, tables, relations, transfers } = parts;
+                let Parts { id, title, year, kinds, axes, tables, relations, transfers, offices, adjust_totals } =
+                    parts;
                 let (files, layout) = (Arc::new(files), Digest::default());
                 let rules = RuleSet::default();
                 let form = FormSet {
@@ -65,16 +67,36 @@ impl FormSet {
                     tables,
                     relations,
                     transfers,
+                    offices,
+                    adjust_totals,
                     rules,
                     files,
                 };
                 // Rules speak of everything else, so they come last.
+                adjust_totals_are_there(&form)?;
                 let rules = rule::load(&form)?;
                 Ok(FormSet { layout: layout_of(&form), rules, ..form })
             }
             _ => Err(faults),
         }
     }
+}
+
+/// The totals that a reallocation keeps must be cells of money.
+fn adjust_totals_are_there(form: &FormSet) -> Result<(), Vec<FormFault>> {
+    let text = form.files.get(FORMS_FILE).map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default();
+    let is_money = |cell: &CellAddress| {
+        let column = form.cell(cell).and_then(|(table, at)| table.columns.get(at));
+        column.is_some_and(|column| matches!(column.kind, ColumnKind::Amount { .. }))
+    };
+    let fault = |cell: &CellAddress| {
+        let before = text.find(&format!("\"{cell}\"")).map_or("", |at| &text[..at]);
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        let remark = wrong(Reason::FormUnknownName, &cell.to_string(), "TABLE/ROW/COLUMN");
+        FormFault { file: FORMS_FILE.to_owned(), line: before.matches('\n').count() + 1, column, remark }
+    };
+    let faults: Vec<FormFault> = form.adjust_totals.iter().filter(|cell| !is_money(cell)).map(fault).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 struct Parts {
@@ -86,6 +108,8 @@ struct Parts {
     tables: Vec<Table>,
     relations: Vec<Relation>,
     transfers: Option<TransferRules>,
+    offices: Vec<Office>,
+    adjust_totals: Vec<CellAddress>,
 }
 
 /// Reads one file after the other; `file` and `text` are the one being read.
@@ -128,7 +152,7 @@ impl<'f> Loader<'f> {
         for (key, value) in document {
             let name = key.get_ref().as_ref();
             match value.get_ref() {
-                DeValue::Table(_) if matches!(name, "axis" | "catalogue") => {}
+                DeValue::Table(_) if matches!(name, "axis" | "catalogue" | "office" | "adjust") => {}
                 DeValue::Table(entries) => {
                     if !is_id(name) {
                         self.fault(key, Reason::FormWrongValue, name, "A–Z, a–z, 0–9, _");
@@ -151,7 +175,8 @@ impl<'f> Loader<'f> {
         }
         self.unique_names(&tables, &relations, &whole);
         let transfers = self.transfers(document, &tables);
-        Some(Parts { id: id.into(), title, year, kinds, axes, tables, relations, transfers })
+        let (offices, adjust_totals) = (self.offices(document), self.adjust_totals(document));
+        Some(Parts { id: id.into(), title, year, kinds, axes, tables, relations, transfers, offices, adjust_totals })
     }
 
     fn unique_names(&mut self, tables: &[Table], relations: &[Relation], whole: &Range<usize>) {
@@ -163,6 +188,49 @@ impl<'f> Loader<'f> {
                 self.fault_at(place, wrong(Reason::FormDuplicate, name, "name"));
             }
         }
+    }
+
+    // ── review ───────────────────────────────────────────────────────────────────────────
+
+    /// `[office]`: id = "name: role", in the order in which their opinions are read.
+    fn offices(&mut self, document: &DeTable<'_>) -> Vec<Office> {
+        let mut offices = Vec::new();
+        for (key, value) in self.sub_table(document, "office") {
+            let (id, expected) = (key.get_ref().as_ref(), "业务科室: bureau, 主管部门: department");
+            let Some(text) = self.text_of(value) else { continue };
+            let parts = text.rsplit_once(':').map(|(title, role)| (title.trim(), role.trim()));
+            match parts.filter(|(title, role)| !title.is_empty() && matches!(*role, "bureau" | "department")) {
+                Some((title, role)) if is_id(id) => {
+                    offices.push(Office { id: id.into(), title: title.to_owned(), role: role.into() });
+                }
+                Some(_) => self.fault(key, Reason::FormWrongValue, id, "A–Z, a–z, 0–9, _"),
+                None => self.fault(value, Reason::FormWrongValue, &text, expected),
+            }
+        }
+        offices
+    }
+
+    /// `[adjust]`: total = ["T01/total/amount"].
+    fn adjust_totals(&mut self, document: &DeTable<'_>) -> Vec<CellAddress> {
+        let mut cells = Vec::new();
+        for (key, value) in self.sub_table(document, "adjust") {
+            if key.get_ref() != "total" {
+                self.fault(key, Reason::FormUnknownKey, key.get_ref(), "total");
+                continue;
+            }
+            let DeValue::Array(listed) = value.get_ref() else {
+                self.fault(value, Reason::FormWrongValue, "", "[\"T01/total/amount\"]");
+                continue;
+            };
+            for item in listed.iter() {
+                let Some(text) = self.text_of(item) else { continue };
+                match CellAddress::parse(&text) {
+                    Some(cell) => cells.push(cell),
+                    None => self.fault(item, Reason::FormWrongValue, &text, "TABLE/ROW/COLUMN"),
+                }
+            }
+        }
+        cells
     }
 
     // ── axes and catalogues ──────────────────────────────────────────────────────────────

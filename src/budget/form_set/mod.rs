@@ -20,7 +20,7 @@ pub use layout::same_table;
 pub use load::FormFault;
 pub use rows::{FixedRow, Part};
 
-use super::cell::RECORD_ROW;
+use super::cell::{CellAddress, RECORD_ROW};
 use super::digest::Digest;
 use super::money::{Decimals, Denomination, Scale};
 use super::rule::RuleSet;
@@ -58,10 +58,25 @@ pub struct FormSet {
     pub relations: Vec<Relation>,
     /// How it knows internal transfers, if it does.
     pub transfers: Option<TransferRules>,
+    /// The offices that give opinions in review, in that order.
+    pub offices: Vec<Office>,
+    /// The cells that a reallocation (调剂) leaves as they are.
+    pub adjust_totals: Vec<CellAddress>,
     /// Its check rules.
     pub rules: RuleSet,
     /// The files that it was loaded from.
     pub files: Arc<FormFiles>,
+}
+
+/// An office that gives opinions in review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Office {
+    /// Its id, such as `performance`.
+    pub id: CompactString,
+    /// Its name for people: 绩效科.
+    pub title: String,
+    /// Whose it is: `department` or `bureau`.
+    pub role: CompactString,
 }
 
 /// A named axis that rows stand on.
@@ -261,7 +276,7 @@ impl FormSet {
     }
 
     /// Table and column of a cell's address; whether there is such a row only a filing knows, but for fixed rows.
-    pub fn cell(&self, address: &super::cell::CellAddress) -> Option<(&Table, usize)> {
+    pub fn cell(&self, address: &CellAddress) -> Option<(&Table, usize)> {
         let (_, table) = self.table(&address.table)?;
         let column = table.column(&address.column)?;
         let known = match &table.rows {

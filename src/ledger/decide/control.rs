@@ -322,7 +322,7 @@ fn affected(
     let over = after.over(tree, node, cell).into_iter().filter(|over| over.over > was);
     over.map(|over| {
         let slot = Slot { unit: over.unit.clone(), year: orders.year, round: orders.round, kind: Kind::Unit };
-        let counting = state.filings(&slot).and_then(|filings| filings.latest());
+        let counting = state.filings(&slot).and_then(|filings| filings.counting());
         let (version, position) = counting.map_or((0, 0), |version| (version.version, version.position));
         Affected { version, position, over }
     })
@@ -338,6 +338,20 @@ pub(super) fn capped<'b>(figure: &'b ControlFigure, form: &FormSet) -> Result<&'
         .with("cell", &figure.cell)
         .with("form_set", &form.id)
         .with("unit", &figure.unit))
+}
+
+/// Whether a submission that is to count again is still within the ceilings.
+///
+/// # Errors
+/// `OVER_CEILING`, of the first hard one that it isn't within.
+pub(super) fn fits(state: &State, slot: &Slot, submission: &Submission, form: &FormSet) -> Result<(), Remark> {
+    let (Some(book), Some(tree), Kind::Unit) = (state.control(slot.year, slot.round), state.tree(slot.year), slot.kind)
+    else {
+        return Ok(());
+    };
+    let judgements = book.judge(tree, &slot.unit, |cell| ControlFigure::filed(submission, form, cell));
+    let over = judgements.iter().filter_map(|judgement| over_ceiling(judgement, &slot.unit));
+    over.filter(Finding::refuses).map(|finding| Err(finding.remark)).next().unwrap_or(Ok(()))
 }
 
 /// Nothing filed where a ceiling stands is not the same as 0: it counts as nothing, and is asked about.

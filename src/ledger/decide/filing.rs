@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use super::control::{blank_under_ceiling, capped, over_ceiling};
-use super::{current_form, permit};
+use super::control::{FigureOrder, blank_under_ceiling, capped, over_ceiling};
+use super::{adjust, current_form, permit, review};
 use crate::budget::control_figure::{CeilingStrength, ControlFigure, Judgement};
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Checked;
-use crate::budget::submission::{Kind, Round, Slot};
+use crate::budget::submission::{Kind, Slot};
 use crate::ledger::Contents;
 use crate::ledger::actor::{Actor, Operation};
 use crate::ledger::checks::{self, Ahead, Grounds, Verdicts};
-use crate::ledger::event::{Attempt, Event, Refused, Submitted};
+use crate::ledger::control::ControlChange;
+use crate::ledger::event::{Adjustment, Attempt, Event, Refused, Submitted, Timestamp};
+use crate::ledger::round;
 use crate::ledger::state::State;
 
 /// A filing that was read, ready to be decided.
@@ -26,6 +28,32 @@ pub struct Filing {
     pub version: Option<u32>,
     /// What rules found before it was its turn.
     pub ahead: Option<Ahead>,
+    /// If it changes an approved version: why.
+    pub adjustment: Option<AdjustmentOrder>,
+}
+
+/// How an approved budget is to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdjustmentOrder {
+    /// Why.
+    pub cause: String,
+    /// The ceilings to raise in the same event (追加): the bureau's. None for a reallocation within the total (调剂).
+    pub raised: Vec<FigureOrder>,
+}
+
+impl AdjustmentOrder {
+    /// The order that was decided so.
+    pub fn of(adjustment: &Adjustment) -> AdjustmentOrder {
+        let changes = adjustment.raised.iter().flat_map(|issued| &issued.changes);
+        let figure = |(line, change): (u32, &ControlChange)| FigureOrder {
+            line,
+            unit: change.unit.clone(),
+            cell: change.cell.clone(),
+            ceiling: change.after.as_ref().map(|after| (after.amount, after.scale)),
+            strength: change.after.as_ref().map(|after| after.strength),
+        };
+        AdjustmentOrder { cause: adjustment.cause.clone(), raised: (1..).zip(changes).map(figure).collect() }
+    }
 }
 
 /// Whether a filing for `slot` can be taken at all, on the form set of that id.
@@ -34,9 +62,16 @@ pub struct Filing {
 ///
 /// # Errors
 /// The refusal.
-pub fn admit<'s>(state: &'s State, actor: &Actor, slot: &Slot, form_set: &str) -> Result<&'s Arc<FormSet>, Remark> {
+pub fn admit<'s>(
+    state: &'s State,
+    actor: &Actor,
+    slot: &Slot,
+    form_set: &str,
+    (adjustment, now): (Option<&AdjustmentOrder>, Timestamp),
+) -> Result<&'s Arc<FormSet>, Remark> {
     let tree = state.tree(slot.year);
-    permit(actor, Operation::Submit, &slot.unit, tree.map(Arc::as_ref))?;
+    let operation = if adjustment.is_some() { Operation::Adjust } else { Operation::Submit };
+    permit(actor, operation, &slot.unit, tree.map(Arc::as_ref))?;
     let tree = tree.ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", slot.year))?;
     let node = tree
         .node(&slot.unit)
@@ -54,9 +89,13 @@ pub fn admit<'s>(state: &'s State, actor: &Actor, slot: &Slot, form_set: &str) -
     if !form.kinds.contains(&slot.kind) {
         return Err(Remark::new(Reason::KindNotTaken).with("kind", slot.kind).with("form_set", form_set));
     }
-    // Until rounds can be opened and closed, the second one counts as open.
-    if slot.round != Round::Second {
-        return Err(Remark::new(Reason::RoundClosed).with("round", slot.round).with("expected", Round::Second));
+    match adjustment {
+        // Changes of what is approved know no round.
+        Some(order) => adjust::admit(state, actor, slot, order)?,
+        None => {
+            round::admits(state, slot.year, slot.round, now)?;
+            review::may_file(state, slot, false)?;
+        }
     }
     Ok(form)
 }
@@ -76,6 +115,8 @@ pub struct Judged {
     pub control_version: u32,
     /// The version that it would be.
     pub version: u32,
+    /// If it changes an approved version: how.
+    pub adjustment: Option<Adjustment>,
 }
 
 impl Judged {
@@ -104,11 +145,17 @@ impl Judged {
 ///
 /// # Errors
 /// The refusal, if it can't be taken at all.
-pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Contents) -> Result<Judged, Remark> {
+pub fn judge(
+    state: &State,
+    actor: &Actor,
+    filing: &Filing,
+    now: Timestamp,
+    contents: &dyn Contents,
+) -> Result<Judged, Remark> {
     let reading = &filing.reading;
     let slot = &reading.submission.header;
     let read_on = &reading.submission.form_set;
-    let form = admit(state, actor, slot, &read_on.id)?;
+    let form = admit(state, actor, slot, &read_on.id, (filing.adjustment.as_ref(), now))?;
     if form.digest != read_on.digest {
         let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);
         return Err(remark.with("found", read_on.digest.short()).with("expected", form.digest.short()));
@@ -118,7 +165,11 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Conte
         return Err(Remark::new(Reason::VersionConflict).with("found", meant).with("expected", version));
     }
     let mut findings = reading.findings.clone();
-    let control = state.control(slot.year, slot.round);
+    let order = filing.adjustment.as_ref();
+    let adjustment = order.map(|order| adjust::adjustment(state, slot, order, &read_on.id, contents)).transpose()?;
+    let raised = adjustment.as_ref().and_then(|adjustment| adjustment.raised.as_ref());
+    let raised = raised.map(|issued| adjust::raised(state, issued, contents)).transpose()?;
+    let control = raised.as_ref().or_else(|| state.control(slot.year, slot.round));
     let mut judgements = Vec::new();
     // Ceilings cap what units spend; a department's own print and deltas have none.
     if slot.kind == Kind::Unit
@@ -132,17 +183,21 @@ pub fn judge(state: &State, actor: &Actor, filing: &Filing, contents: &dyn Conte
         findings.extend(own.filter_map(|figure| blank_under_ceiling(&figure, &reading.submission, form)));
     }
     findings.extend(judgements.iter().filter_map(|judgement| over_ceiling(judgement, &slot.unit)));
+    if let Some(adjustment) = adjustment.as_ref().filter(|adjustment| adjustment.raised.is_none()) {
+        findings.extend(adjust::out_of_balance(state, slot, adjustment, (&reading.submission, form), contents)?);
+    }
     let (grounds, checked) = checks::check(state, form, &reading.submission, filing.ahead.as_ref(), contents)?;
     let control_version = control.map_or(0, |book| book.version);
-    Ok(Judged { findings, checked, grounds, judgements, control_version, version })
+    Ok(Judged { findings, checked, grounds, judgements, control_version, version, adjustment })
 }
 
-pub(super) fn record(reading: &Reading, judged: Judged) -> Event {
+pub(super) fn record(filing: &Filing, mut judged: Judged) -> Event {
     let (refused, version) = (judged.is_refused(), judged.version);
-    let attempt = judged.attempt(reading);
+    let adjustment = judged.adjustment.take();
+    let attempt = judged.attempt(&filing.reading);
     if refused {
-        Event::Refused(Box::new(Refused { attempt }))
+        Event::Refused(Box::new(Refused { attempt, adjustment }))
     } else {
-        Event::Submitted(Box::new(Submitted { attempt, version }))
+        Event::Submitted(Box::new(Submitted { attempt, version, adjustment }))
     }
 }

@@ -3,27 +3,35 @@
 //! Nothing changes here. The writer applies what was decided before it decides the next command,
 //! so two commands of one group can't both use the same headroom or version.
 
+mod adjust;
 mod control;
 mod filing;
 mod justify;
 mod registry;
+mod review;
+mod round;
 
 use std::sync::Arc;
 
 use super::actor::{Actor, Operation, may};
-use super::event::{Event, FormSetPublished, IdempotencyKey, Justification, Looked};
+use super::event::{Event, FormSetPublished, IdempotencyKey, Justification, Looked, Timestamp};
+use super::review::OpinionView;
 use super::state::State;
 use super::{Contents, Position};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Checked;
-use crate::budget::submission::{FormSetVersion, Slot};
+use crate::budget::submission::{FormSetVersion, Round, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
 pub(super) use control::operation as control_operation;
 pub use control::{CONTROL_REASON_CHARS_MAX, ControlOrders, ControlPlan, FigureOrder, LineFault, plan as plan_control};
-pub use filing::{Filing, Judged, admit, judge};
+pub use filing::{AdjustmentOrder, Filing, Judged, admit, judge};
 pub use justify::{JUSTIFICATION_CHARS_MAX, JUSTIFICATIONS_MAX};
+pub use review::{
+    AggregateStep, FigureSet, REVIEW_CHARS_MAX, REVIEW_LINES_MAX, Target, VersionStep, aggregate_digest, find_line,
+    legal,
+};
 
 /// A command with all that decides it besides the state.
 #[derive(Debug)]
@@ -34,6 +42,8 @@ pub struct Command {
     pub key: IdempotencyKey,
     /// What the request says, as a digest.
     pub fingerprint: Digest,
+    /// When it is decided; the time that its event is logged with.
+    pub time: Timestamp,
     /// What is asked for.
     pub action: Action,
 }
@@ -68,6 +78,59 @@ pub enum Action {
     },
     /// Note that somebody looked, who had leave to.
     Look(Looked),
+    /// Open a round, open it again, or move its deadline.
+    OpenRound {
+        /// Budget year.
+        year: u16,
+        /// Round.
+        round: Round,
+        /// Until when it takes filings, if there is a deadline.
+        deadline: Option<Timestamp>,
+        /// Why.
+        reason: String,
+    },
+    /// Close a round.
+    CloseRound {
+        /// Budget year.
+        year: u16,
+        /// Round.
+        round: Round,
+        /// Why.
+        reason: String,
+    },
+    /// Withdraw, return, accept, approve or reopen a version.
+    Step(VersionStep),
+    /// Give an office's opinion.
+    GiveOpinion {
+        /// The version.
+        target: Target,
+        /// Id of the office.
+        office: String,
+        /// What it makes of it.
+        view: OpinionView,
+        /// What it says.
+        text: String,
+    },
+    /// Set reviewed figures.
+    ReviewFigures {
+        /// The version.
+        target: Target,
+        /// The figures.
+        figures: Vec<FigureSet>,
+    },
+    /// Seal a department's aggregate and send it to the bureau.
+    Forward {
+        /// The department.
+        department: UnitCode,
+        /// Budget year.
+        year: u16,
+        /// Round.
+        round: Round,
+        /// What it says.
+        text: String,
+    },
+    /// Return, approve or reopen an aggregate.
+    StepAggregate(AggregateStep),
 }
 
 impl Action {
@@ -77,9 +140,17 @@ impl Action {
             Action::PublishFormSet { .. } => Operation::PublishFormSet,
             Action::ImportUnits { .. } => Operation::ImportUnits,
             Action::Control(orders) => orders.operation(),
+            Action::Submit(filing) if filing.adjustment.is_some() => Operation::Adjust,
             Action::Submit(_) => Operation::Submit,
             Action::Justify { .. } => Operation::Justify,
             Action::Look(_) => Operation::Read,
+            Action::OpenRound { .. } => Operation::OpenRound,
+            Action::CloseRound { .. } => Operation::CloseRound,
+            Action::Step(order) => Operation::of_move(order.step),
+            Action::GiveOpinion { .. } => Operation::GiveOpinion,
+            Action::ReviewFigures { .. } => Operation::ReviewFigures,
+            Action::Forward { .. } => Operation::Forward,
+            Action::StepAggregate(order) => Operation::of_move(order.step),
         }
     }
 }
@@ -98,7 +169,7 @@ pub enum Decision {
 /// # Errors
 /// The refusal, if it can't be done. Findings are no errors: a filing with refusing findings is a `Refused` event.
 pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Result<Decision, Remark> {
-    let Command { actor, key, fingerprint, action } = command;
+    let Command { actor, key, fingerprint, time, action } = command;
     if key.is_empty() || key.len() > 64 {
         return Err(Remark::new(Reason::BadRequest).with("field", "idempotency_key").with("expected", "1–64"));
     }
@@ -124,9 +195,9 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
             control::issue(state, orders, contents)?
         }
         Action::Submit(filing) => {
-            let judged = judge(state, actor, filing, contents)?;
+            let judged = judge(state, actor, filing, *time, contents)?;
             let checked = judged.checked.clone();
-            return Ok(Decision::Record(Box::new(filing::record(&filing.reading, judged)), Some(checked)));
+            return Ok(Decision::Record(Box::new(filing::record(filing, judged)), Some(checked)));
         }
         Action::Justify { slot, position, items } => {
             permit(actor, Operation::Justify, &slot.unit, state.tree(slot.year).map(Arc::as_ref))?;
@@ -135,6 +206,35 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
         Action::Look(look) => {
             permit(actor, Operation::Read, &look.node, None)?;
             Event::Looked(look.clone())
+        }
+        Action::OpenRound { year, round, deadline, reason } => {
+            permit(actor, Operation::OpenRound, BUREAU, None)?;
+            round::open(state, (*year, *round), *deadline, reason, *time)?
+        }
+        Action::CloseRound { year, round, reason } => {
+            permit(actor, Operation::CloseRound, BUREAU, None)?;
+            round::close(state, (*year, *round), reason)?
+        }
+        Action::Step(order) => {
+            permit_on(state, actor, action, &order.target.slot)?;
+            review::step(state, actor, order, contents)?
+        }
+        Action::GiveOpinion { target, office, view, text } => {
+            permit_on(state, actor, action, &target.slot)?;
+            review::give_opinion(state, actor, target, (office, *view), text)?
+        }
+        Action::ReviewFigures { target, figures } => {
+            permit_on(state, actor, action, &target.slot)?;
+            review::review_figures(state, actor, target, figures, contents)?
+        }
+        Action::Forward { department, year, round, text } => {
+            permit(actor, Operation::Forward, department, state.tree(*year).map(Arc::as_ref))?;
+            review::forward(state, department, (*year, *round), text)?
+        }
+        Action::StepAggregate(order) => {
+            let tree = state.tree(order.year).map(Arc::as_ref);
+            permit(actor, action.operation(), &order.department, tree)?;
+            review::step_aggregate(state, actor, order)?
         }
     };
     Ok(Decision::Record(Box::new(event), None))
@@ -145,6 +245,10 @@ fn permit(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTre
         return Ok(());
     }
     Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node))
+}
+
+fn permit_on(state: &State, actor: &Actor, action: &Action, slot: &Slot) -> Result<(), Remark> {
+    permit(actor, action.operation(), &slot.unit, state.tree(slot.year).map(Arc::as_ref))
 }
 
 fn current_form<'s>(state: &'s State, id: &str, year: u16) -> Result<&'s Arc<FormSet>, Remark> {

@@ -20,7 +20,7 @@ pub(super) fn import_units(state: &State, year: u16, nodes: &[Node], contents: &
             Kind::Unit => tree.node(&slot.unit).is_some_and(|node| node.budgeted),
             Kind::Department | Kind::Difference => tree.node(&slot.unit).is_some(),
         };
-        if filings.latest().is_some() && !stays {
+        if filings.counting().is_some() && !stays {
             return Err(Remark::new(Reason::UnitHasSubmissions).with("unit", &slot.unit).with("year", year));
         }
     }

@@ -1,0 +1,144 @@
+//! Steps of review: what has to be looked up before the writer decides, and what readers ask about them.
+//!
+//! A version never changes, so what it says about lines and findings is looked up here, outside of the one writer.
+
+use std::sync::Arc;
+
+use super::{Consolidator, Done, JudgedFiling, Snapshot};
+use crate::budget::digest::Digest;
+use crate::budget::finding::Strength;
+use crate::budget::form_set::FormSet;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::{RuleFinding, Verdict};
+use crate::budget::submission::{Slot, Submission};
+use crate::ledger::actor::{Actor, Operation, may};
+use crate::ledger::answers::{LineAnswer, answer};
+use crate::ledger::decide::{Action, VersionStep, find_line};
+use crate::ledger::event::{Event, IdempotencyKey};
+use crate::ledger::review::{Move, ReturnedLine};
+use crate::ledger::state::Version;
+use crate::ledger::{Contents, Position};
+
+impl Consolidator {
+    /// Withdraws, returns, accepts, approves or reopens a version.
+    ///
+    /// # Errors
+    /// The refusal, or a fault.
+    pub async fn step(
+        &self,
+        actor: Actor,
+        key: IdempotencyKey,
+        fingerprint: Digest,
+        mut order: VersionStep,
+    ) -> Result<Done, Remark> {
+        let snapshot = self.snapshot();
+        let slot = &order.target.slot;
+        // Before anything is looked up: no answer tells a stranger what there is.
+        let tree = snapshot.state.tree(slot.year).map(Arc::as_ref);
+        if !may(&actor, Operation::of_move(order.step), &slot.unit, tree) {
+            return Err(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", &slot.unit));
+        }
+        let version = snapshot.state.filings(slot).and_then(|filings| filings.version(order.target.version));
+        if let Some(version) = version {
+            match order.step {
+                Move::Return => snapshot.look_up_lines(version, &mut order.lines)?,
+                Move::Accept | Move::Approve => {
+                    let judged = snapshot.version(version)?;
+                    let item = |finding: &RuleFinding| {
+                        (finding.rule.clone(), finding.place.clone(), judged.form.rules.fingerprint(finding))
+                    };
+                    order.to_justify = to_justify(&judged).map(item).collect();
+                }
+                Move::Withdraw | Move::Reopen => {}
+            }
+        }
+        self.carry_out(actor, key, fingerprint, Action::Step(order)).await
+    }
+}
+
+/// The failed rules that must be justified before a version is accepted.
+fn to_justify(judged: &JudgedFiling) -> impl Iterator<Item = &RuleFinding> {
+    let open = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == Strength::Logic;
+    judged.checked.findings.iter().filter(open)
+}
+
+impl Snapshot {
+    fn version(&self, version: &Version) -> Result<JudgedFiling, Remark> {
+        let damaged =
+            || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "submission");
+        self.judged(version.position)?.ok_or_else(damaged)
+    }
+
+    /// Whether the lines of a return are there, and which findings they mean.
+    fn look_up_lines(&self, version: &Version, lines: &mut [ReturnedLine]) -> Result<(), Remark> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let judged = self.version(version)?;
+        let submission = self.submission(version.position)?;
+        for line in lines {
+            find_line(&judged.form, &submission, line)?;
+            if line.rule.is_empty() {
+                continue;
+            }
+            let is_meant = |finding: &&RuleFinding| {
+                let place = &finding.place;
+                finding.verdict == Verdict::Fail
+                    && finding.rule.eq_ignore_ascii_case(&line.rule)
+                    && place.table == line.table
+                    && (line.row.is_empty() || place.row == line.row)
+                    && (line.column.is_empty() || place.column == line.column)
+            };
+            let found = judged.checked.findings.iter().find(is_meant).ok_or_else(|| {
+                let remark = Remark::new(Reason::UnknownLine).with("line", format!("{} {}", line.rule, line.table));
+                remark.with("problem", "rule")
+            })?;
+            line.rule = found.rule.clone();
+            line.fingerprint = Some(judged.form.rules.fingerprint(found));
+            // The unit should read where, not only which rule.
+            if line.row.is_empty() {
+                (line.row, line.column) = (found.place.row.clone(), found.place.column.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Failed logic rules of a version that nobody has justified: rule and place.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn unjustified(&self, slot: &Slot, version: &Version) -> Result<Vec<String>, Remark> {
+        let judged = self.version(version)?;
+        let said = |finding: &&RuleFinding| {
+            let filings = self.state.filings(slot);
+            let fingerprint = judged.form.rules.fingerprint(finding);
+            filings.is_some_and(|filings| filings.justified.contains_key(&fingerprint))
+        };
+        let open = to_justify(&judged).filter(|finding| !said(finding));
+        Ok(open.map(|finding| format!("{} {}", finding.rule, finding.place)).collect())
+    }
+
+    /// What became of the lines that the version before this one was returned for, with what was said about them up to a
+    /// position; nothing if it wasn't returned.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn answers(&self, slot: &Slot, version: u32, as_of: Position) -> Result<Vec<LineAnswer>, Remark> {
+        let Some(filings) = self.state.filings(slot) else { return Ok(Vec::new()) };
+        let before = version.checked_sub(1).and_then(|before| filings.version(before));
+        let (Some(before), Some(after)) = (before, filings.version(version)) else { return Ok(Vec::new()) };
+        let Some(returned) = before.returned() else { return Ok(Vec::new()) };
+        let Event::VersionMoved(moved) = self.event(returned)?.event else { return Ok(Vec::new()) };
+        let (from, to) = (self.filed(before)?, self.filed(after)?);
+        let (from, to) = ((from.0.as_ref(), from.1.as_ref()), (to.0.as_ref(), to.1.as_ref()));
+        let justified = |fingerprint: &Digest| filings.justified_at(fingerprint, as_of);
+        Ok(moved.lines.iter().map(|line| answer(line, from, to, justified)).collect())
+    }
+
+    fn filed(&self, version: &Version) -> Result<(Arc<Submission>, Arc<FormSet>), Remark> {
+        let damaged =
+            || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
+        let form = self.state.form_set_version(&version.form_set).ok_or_else(damaged)?;
+        Ok((self.submission(version.position)?, form.clone()))
+    }
+}

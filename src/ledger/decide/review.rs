@@ -1,0 +1,645 @@
+//! Review: what leads a version, or a department's aggregate, from one state to the next.
+//!
+//! Each step looks at the version it is about: a reviewer who looked at another one is told. What is legal in a state is
+//! one table, [`legal`]; refusals name it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use compact_str::CompactString;
+
+use super::control::fits;
+use crate::budget::cell::CellAddress;
+use crate::budget::digest::Digest;
+use crate::budget::form_set::FormSet;
+use crate::budget::money::Amount;
+use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::Fingerprint;
+use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
+use crate::budget::unit_tree::{BUREAU, UnitTree};
+use crate::ledger::actor::{Actor, Role};
+use crate::ledger::event::{
+    AggregateMoved, Event, FiguresReviewed, Forwarded, OpinionGiven, ReviewedItem, VersionMoved,
+};
+use crate::ledger::review::{AggregateState, Member, Move, OpinionView, ReturnedLine, VersionState};
+use crate::ledger::state::{Filings, State, Version};
+use crate::ledger::{Contents, Position};
+
+/// The longest reason, opinion or cause, in characters.
+pub const REVIEW_CHARS_MAX: usize = 2_000;
+/// The most lines of a return, or figures that are set at once.
+pub const REVIEW_LINES_MAX: usize = 1_000;
+
+/// A version that something is done to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Whose submission.
+    pub slot: Slot,
+    /// The version that was looked at.
+    pub version: u32,
+}
+
+/// A step of review on a version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VersionStep {
+    /// The version.
+    pub target: Target,
+    /// What is done.
+    pub step: Move,
+    /// Why.
+    pub reason: String,
+    /// Of a return: the lines that it is about, looked up already.
+    pub lines: Vec<ReturnedLine>,
+    /// Of an acceptance or approval: the failed logic findings of that version, looked up already.
+    pub to_justify: Vec<(CompactString, CellAddress, Fingerprint)>,
+    /// Of an approval: the last event that set the reviewed figures that were looked at, if the reviewer says so.
+    pub reviewed: Option<Position>,
+}
+
+/// What may be done with a version: the words of the command line.
+pub fn legal(version: Option<&Version>, sealed: Option<AggregateState>) -> Vec<&'static str> {
+    let Some(version) = version else { return vec!["submit"] };
+    let adjusts = version.adjusts.is_some();
+    if let Some(sealed) = sealed.filter(|_| !adjusts && version.state() != VersionState::Approved) {
+        return match sealed {
+            AggregateState::Forwarded => vec!["opinion", "review"],
+            _ if version.state() == VersionState::Accepted => vec!["approve"],
+            _ => vec![],
+        };
+    }
+    match version.state() {
+        VersionState::Submitted if adjusts => vec!["withdraw", "return", "justify", "opinion", "review", "accept"],
+        VersionState::Submitted => vec!["submit", "withdraw", "return", "justify", "opinion", "review", "accept"],
+        VersionState::Returned if adjusts => vec!["adjust", "justify", "reopen"],
+        VersionState::Returned => vec!["submit", "justify", "reopen"],
+        VersionState::Withdrawn if adjusts => vec!["adjust"],
+        VersionState::Withdrawn => vec!["submit"],
+        VersionState::Accepted if adjusts => vec!["return", "opinion", "review", "approve", "reopen"],
+        VersionState::Accepted => vec!["return", "opinion", "review", "forward", "reopen"],
+        VersionState::Approved => vec!["adjust", "reopen"],
+    }
+}
+
+/// A text that somebody gives: trimmed, and there if it must be.
+pub(super) fn text(text: &str, needed: bool) -> Result<String, Remark> {
+    let bad = |problem: &str| Remark::new(Reason::BadReviewText).with("problem", problem);
+    let (text, length) = (text.trim(), text.chars().count());
+    if needed && text.is_empty() {
+        return Err(bad("blank"));
+    }
+    if length > REVIEW_CHARS_MAX {
+        return Err(bad("long").with("found", length).with("allowed", REVIEW_CHARS_MAX));
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(bad("control"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The version that a reviewer looked at, if it is still the last one.
+fn looked_at<'s>(state: &'s State, target: &Target) -> Result<(&'s Filings, &'s Version), Remark> {
+    let Target { slot, version } = target;
+    let unknown = || Remark::new(Reason::UnknownSubmission).with("slot", slot).with("version", version);
+    let filings = state.filings(slot).ok_or_else(unknown)?;
+    let latest = filings.latest().ok_or_else(unknown)?;
+    if latest.version == *version {
+        return Ok((filings, latest));
+    }
+    filings.version(*version).ok_or_else(unknown)?;
+    let remark = Remark::new(Reason::VersionMoved).with("slot", slot).with("found", version);
+    Err(remark.with("expected", latest.version).with("state", latest.state()).with("what", "version"))
+}
+
+fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>, step: &str) -> Remark {
+    let sealed = state.seal(&slot.unit, slot.year, slot.round).map(|(_, aggregate)| aggregate.state());
+    Remark::new(Reason::NotInState)
+        .with("slot", slot)
+        .with("version", version.map_or(0, |version| version.version))
+        .with("state", version.map_or("missing", |version| version.state().as_str()))
+        .with("step", step)
+        .with("expected", legal(version, sealed).join(", "))
+}
+
+/// Refuses what would change a sealed submission. An adjustment came after the seal and is not under it.
+fn unsealed(state: &State, slot: &Slot, version: Option<&Version>, step: &str) -> Result<(), Remark> {
+    if version.is_some_and(|version| version.adjusts.is_some()) {
+        return Ok(());
+    }
+    let Some((department, aggregate)) = state.seal(&slot.unit, slot.year, slot.round) else { return Ok(()) };
+    let expected = match aggregate.state() {
+        AggregateState::Forwarded => "return, approve, reopen",
+        _ => "reopen",
+    };
+    Err(Remark::new(Reason::SubmissionSealed)
+        .with("slot", slot)
+        .with("department", department)
+        .with("version", aggregate.version)
+        .with("state", aggregate.state())
+        .with("step", step)
+        .with("expected", expected))
+}
+
+/// Whether a new version may be filed at all; which it would change if it is an adjustment.
+pub(super) fn may_file(state: &State, slot: &Slot, adjusts: bool) -> Result<Option<u32>, Remark> {
+    let filings = state.filings(slot);
+    let latest = filings.and_then(Filings::latest);
+    if adjusts {
+        let adjusted = |version: &Version| match version.state() {
+            VersionState::Approved => Some(version.version),
+            VersionState::Returned | VersionState::Withdrawn => version.adjusts,
+            VersionState::Submitted | VersionState::Accepted => None,
+        };
+        let base = latest.and_then(adjusted);
+        return base.map(Some).ok_or_else(|| not_in_state(state, slot, latest, "adjust"));
+    }
+    let Some(version) = latest else {
+        unsealed(state, slot, None, "submit")?;
+        return Ok(None);
+    };
+    let taken = matches!(version.state(), VersionState::Submitted | VersionState::Returned | VersionState::Withdrawn);
+    if !taken || version.adjusts.is_some() {
+        return Err(not_in_state(state, slot, latest, "submit"));
+    }
+    unsealed(state, slot, latest, "submit")?;
+    Ok(None)
+}
+
+pub(super) fn step(
+    state: &State,
+    actor: &Actor,
+    order: &VersionStep,
+    contents: &dyn Contents,
+) -> Result<Event, Remark> {
+    let slot = &order.target.slot;
+    let denied = || Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", slot).with("step", order.step);
+    if actor.node == slot.unit && order.step != Move::Withdraw {
+        return Err(denied());
+    }
+    if order.step == Move::Accept && actor.role == Role::Bureau && !is_next(state, slot) {
+        // There is a department to do that.
+        return Err(denied());
+    }
+    let (filings, version) = looked_at(state, &order.target)?;
+    let from = version.state();
+    let illegal = || not_in_state(state, slot, Some(version), order.step.as_str());
+    let reason = text(&order.reason, matches!(order.step, Move::Return | Move::Reopen))?;
+    let to = match (order.step, from) {
+        (Move::Withdraw, VersionState::Submitted) => VersionState::Withdrawn,
+        (Move::Return, VersionState::Submitted | VersionState::Accepted) => VersionState::Returned,
+        (Move::Accept, VersionState::Submitted) => VersionState::Accepted,
+        (Move::Approve, VersionState::Accepted) => VersionState::Approved,
+        (Move::Reopen, VersionState::Accepted) => VersionState::Submitted,
+        (Move::Reopen, VersionState::Approved) => VersionState::Accepted,
+        (Move::Reopen, VersionState::Returned) => before_last(version),
+        _ => return Err(illegal()),
+    };
+    match (order.step, from) {
+        (Move::Approve, _) => approvable(state, actor, slot, version)?,
+        // What was approved at once was never accepted; another adjustment leads back.
+        (Move::Reopen, VersionState::Approved) if version.steps.len() == 1 => return Err(illegal()),
+        (Move::Reopen, VersionState::Approved) => {
+            // Whoever approved it opens it again.
+            let by_department = version.adjusts.is_none() && slot.kind == Kind::Unit;
+            if actor.role != Role::Bureau && !by_department {
+                return Err(denied());
+            }
+        }
+        _ => unsealed(state, slot, Some(version), order.step.as_str())?,
+    }
+    if matches!(order.step, Move::Accept | Move::Approve) {
+        all_justified(filings, slot, version, &order.to_justify)?;
+    }
+    let reviewed = version.remarks.figures_position();
+    if let Some(seen) = order.reviewed.filter(|seen| *seen != reviewed) {
+        let remark = Remark::new(Reason::VersionMoved).with("slot", slot).with("found", seen);
+        return Err(remark.with("expected", reviewed).with("state", from).with("what", "figures"));
+    }
+    if from.counts() != to.counts() {
+        still_fits(state, slot, filings, (version, to), contents)?;
+    }
+    let lines = if order.step == Move::Return { lines_of(&order.lines)? } else { Vec::new() };
+    Ok(Event::VersionMoved(Box::new(VersionMoved {
+        slot: slot.clone(),
+        version: version.version,
+        position: version.position,
+        step: order.step,
+        from,
+        to,
+        reason,
+        lines,
+        reviewed,
+    })))
+}
+
+/// The state before the last step.
+fn before_last(version: &Version) -> VersionState {
+    version.steps.iter().rev().nth(1).map_or(VersionState::Submitted, |step| step.state)
+}
+
+/// Who may approve a version, and when: its department, once the bureau has approved the aggregate that holds it; the
+/// bureau itself an adjustment, and what no department stands above.
+fn approvable(state: &State, actor: &Actor, slot: &Slot, version: &Version) -> Result<(), Remark> {
+    let by_bureau = version.adjusts.is_some() || is_next(state, slot) || slot.kind != Kind::Unit;
+    let denied =
+        || Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", slot).with("step", Move::Approve);
+    match actor.role {
+        Role::Bureau if by_bureau => Ok(()),
+        Role::Department if version.adjusts.is_none() => {
+            let seal = state.seal(&slot.unit, slot.year, slot.round);
+            let approved = |found: &AggregateState| *found == AggregateState::Approved;
+            match seal {
+                Some((_, aggregate)) if approved(&aggregate.state()) && aggregate.holds(version.position) => Ok(()),
+                _ => {
+                    let department = top(state, slot).unwrap_or_else(|| slot.unit.clone());
+                    let standing = seal.map_or("not_forwarded", |(_, aggregate)| aggregate.state().as_str());
+                    Err(Remark::new(Reason::AggregateNotInState)
+                        .with("department", department)
+                        .with("version", state.seal(&slot.unit, slot.year, slot.round).map_or(0, |(_, a)| a.version))
+                        .with("state", standing)
+                        .with("step", "approve")
+                        .with("expected", AggregateState::Approved))
+                }
+            }
+        }
+        _ => Err(denied()),
+    }
+}
+
+/// Whether no department stands between a unit and the bureau, which then does what a department would.
+fn is_next(state: &State, slot: &Slot) -> bool {
+    state.tree(slot.year).and_then(|tree| tree.node(&slot.unit)).is_some_and(|node| node.parent == BUREAU)
+}
+
+/// The node directly below the bureau that a unit stands under.
+fn top(state: &State, slot: &Slot) -> Option<UnitCode> {
+    let tree = state.tree(slot.year)?;
+    tree.path(&slot.unit).into_iter().rev().nth(1).map(UnitCode::from)
+}
+
+fn all_justified(
+    filings: &Filings,
+    slot: &Slot,
+    version: &Version,
+    findings: &[(CompactString, CellAddress, Fingerprint)],
+) -> Result<(), Remark> {
+    let open: Vec<String> = findings
+        .iter()
+        .filter(|(_, _, fingerprint)| filings.justified_at(fingerprint, Position::MAX).is_none())
+        .map(|(rule, place, _)| format!("{rule} {place}"))
+        .collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    Err(Remark::new(Reason::FindingsUnjustified)
+        .with("slot", slot)
+        .with("version", version.version)
+        .with("found", open.len())
+        .with("findings", open.join(", ")))
+}
+
+/// What counts again after a step must still be within the ceilings: others may have used what it left free.
+fn still_fits(
+    state: &State,
+    slot: &Slot,
+    filings: &Filings,
+    (version, to): (&Version, VersionState),
+    contents: &dyn Contents,
+) -> Result<(), Remark> {
+    let counts_then = if to.counts() {
+        Some(version)
+    } else {
+        // Only behind an adjustment something older counts again.
+        let mut base = version.adjusts.and_then(|base| filings.version(base));
+        while let Some(found) = base.filter(|found| !found.state().counts()) {
+            base = found.adjusts.and_then(|base| filings.version(base));
+        }
+        base
+    };
+    let Some(counts_then) = counts_then else { return Ok(()) };
+    let damaged =
+        || Remark::new(Reason::JournalDamaged).with("position", counts_then.position).with("what", "form set");
+    let form = state.form_set_version(&counts_then.form_set).ok_or_else(damaged)?;
+    let submission = contents.submission(counts_then.position)?;
+    fits(state, slot, &submission, form)
+}
+
+fn lines_of(lines: &[ReturnedLine]) -> Result<Vec<ReturnedLine>, Remark> {
+    if lines.len() > REVIEW_LINES_MAX {
+        let remark = Remark::new(Reason::BadReviewText).with("problem", "many");
+        return Err(remark.with("found", lines.len()).with("allowed", REVIEW_LINES_MAX));
+    }
+    let line = |line: &ReturnedLine| Ok(ReturnedLine { text: text(&line.text, false)?, ..line.clone() });
+    lines.iter().map(line).collect()
+}
+
+/// Whether a submission has the line that a reviewer names: a table that was filed, a row of it, a column.
+///
+/// # Errors
+/// `UNKNOWN_LINE`.
+pub fn find_line(form: &FormSet, submission: &Submission, line: &ReturnedLine) -> Result<(), Remark> {
+    let place = [line.table.as_str(), line.row.as_str(), line.column.as_str()].join("/");
+    let place = place.trim_end_matches('/').to_owned();
+    let unknown =
+        |problem: &str| Remark::new(Reason::UnknownLine).with("line", &place).with("problem", problem.to_owned());
+    let (index, table) = form.table(&line.table).ok_or_else(|| unknown("table"))?;
+    if line.row.is_empty() {
+        return if line.column.is_empty() { Ok(()) } else { Err(unknown("row")) };
+    }
+    if !line.column.is_empty() && table.column(&line.column).is_none() {
+        return Err(unknown("column"));
+    }
+    // A row that is missing can be returned for that, if the form says which rows there are.
+    let address = CellAddress::new(&line.table, &line.row, table.columns.first().map_or("", |column| &column.id));
+    let filed = submission.table(index).and_then(|filed| filed.row(&line.row)).is_some();
+    let printed = matches!(table.rows, crate::budget::form_set::Rows::Fixed { .. }) && form.cell(&address).is_some();
+    if filed || printed { Ok(()) } else { Err(unknown("row")) }
+}
+
+pub(super) fn give_opinion(
+    state: &State,
+    actor: &Actor,
+    target: &Target,
+    (office, view): (&str, OpinionView),
+    said: &str,
+) -> Result<Event, Remark> {
+    let (_, version) = looked_at(state, target)?;
+    let slot = &target.slot;
+    reviewable(state, slot, version, "opinion")?;
+    let damaged = || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
+    let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
+    let role = actor.role.as_str();
+    let mine = || form.offices.iter().filter(|office| office.role == role).map(|office| office.id.as_str());
+    if !mine().any(|mine| mine == office) {
+        let remark = Remark::new(Reason::UnknownOffice).with("office", office).with("form_set", &form.id);
+        return Err(remark.with("actor", actor).with("expected", mine().collect::<Vec<_>>().join(", ")));
+    }
+    if view == OpinionView::TakenBack && !version.remarks.opinions.contains_key(office) {
+        let remark = Remark::new(Reason::BadReviewText).with("problem", "nothing");
+        return Err(remark.with("office", office));
+    }
+    Ok(Event::OpinionGiven(OpinionGiven {
+        slot: slot.clone(),
+        version: version.version,
+        position: version.position,
+        office: office.into(),
+        view,
+        // Who objects says why.
+        text: text(said, view == OpinionView::Object)?,
+    }))
+}
+
+/// Opinions and reviewed figures are for versions that are under review; also while they are with the bureau.
+fn reviewable(state: &State, slot: &Slot, version: &Version, step: &str) -> Result<(), Remark> {
+    let seal = state.seal(&slot.unit, slot.year, slot.round);
+    let decided = seal.is_some_and(|(_, aggregate)| aggregate.state() == AggregateState::Approved);
+    let open = matches!(version.state(), VersionState::Submitted | VersionState::Accepted);
+    if open && (!decided || version.adjusts.is_some()) {
+        return Ok(());
+    }
+    Err(not_in_state(state, slot, Some(version), step))
+}
+
+/// A figure as a reviewer sets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FigureSet {
+    /// The cell.
+    pub cell: CellAddress,
+    /// The figure; none takes an earlier one back.
+    pub amount: Option<Amount>,
+    /// Why.
+    pub reason: String,
+}
+
+pub(super) fn review_figures(
+    state: &State,
+    actor: &Actor,
+    target: &Target,
+    figures: &[FigureSet],
+    contents: &dyn Contents,
+) -> Result<Event, Remark> {
+    let (_, version) = looked_at(state, target)?;
+    let slot = &target.slot;
+    reviewable(state, slot, version, "review")?;
+    let department_sealed = state.seal(&slot.unit, slot.year, slot.round).is_some() && version.adjusts.is_none();
+    if department_sealed && actor.role == Role::Department {
+        // What it sealed is with the bureau: its own figures are part of that.
+        unsealed(state, slot, Some(version), "review")?;
+    }
+    let bad = |problem: &str| Remark::new(Reason::BadReviewedFigure).with("problem", problem);
+    if figures.is_empty() {
+        return Err(bad("empty"));
+    }
+    if figures.len() > REVIEW_LINES_MAX {
+        return Err(bad("many").with("found", figures.len()).with("allowed", REVIEW_LINES_MAX));
+    }
+    let damaged = || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
+    let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
+    let submission = contents.submission(version.position)?;
+    let mut seen = BTreeSet::new();
+    let mut items = Vec::new();
+    for figure in figures {
+        let bad = |problem| bad(problem).with("cell", &figure.cell);
+        let line = ReturnedLine {
+            table: figure.cell.table.clone(),
+            row: figure.cell.row.clone(),
+            column: figure.cell.column.clone(),
+            ..ReturnedLine::default()
+        };
+        find_line(form, &submission, &line)?;
+        let column = form.table(&figure.cell.table).and_then(|(_, table)| {
+            let at = table.column(&figure.cell.column)?;
+            table.columns.get(at)
+        });
+        let Some(column) = column.filter(|column| column.kind.print_scale().is_some()) else {
+            return Err(bad("not_money"));
+        };
+        if !column.signed && slot.kind != Kind::Difference && figure.amount.is_some_and(|a| a.value.is_negative()) {
+            return Err(bad("negative"));
+        }
+        if figure.amount.is_none() && version.remarks.figures.get(&figure.cell).is_none_or(|set| set.amount.is_none()) {
+            return Err(bad("nothing"));
+        }
+        if !seen.insert(&figure.cell) {
+            return Err(bad("twice"));
+        }
+        let reason = text(&figure.reason, true)?;
+        items.push(ReviewedItem { cell: figure.cell.clone(), amount: figure.amount, reason });
+    }
+    items.sort_by(|a, b| a.cell.cmp(&b.cell));
+    let (version, position) = (version.version, version.position);
+    Ok(Event::FiguresReviewed(FiguresReviewed { slot: slot.clone(), version, position, items }))
+}
+
+// ── aggregates ───────────────────────────────────────────────────────────────────────────
+
+pub(super) fn forward(
+    state: &State,
+    department: &UnitCode,
+    (year, round): (u16, Round),
+    said: &str,
+) -> Result<Event, Remark> {
+    let tree = state.tree(year).ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", year))?;
+    let node = tree
+        .node(department)
+        .ok_or_else(|| Remark::new(Reason::UnknownUnit).with("unit", department).with("year", year))?;
+    let last = state.aggregate(department, year, round);
+    if let Some(last) = last.filter(|last| last.state().seals()) {
+        return Err(aggregate_not_in_state(department, last.version, last.state(), "forward"));
+    }
+    let not_ready =
+        |problem: &str| Remark::new(Reason::DepartmentNotReady).with("department", department).with("problem", problem);
+    if node.parent != BUREAU {
+        return Err(not_ready("below").with("found", &node.parent));
+    }
+    let units = tree.budgeted_below(department);
+    let standing = |unit: &str| {
+        let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
+        state.filings(&slot).and_then(Filings::latest).map(Version::state)
+    };
+    let in_state = |wanted: Option<VersionState>| {
+        let found = units.iter().map(|unit| unit.code.as_str()).filter(|unit| standing(unit) == wanted);
+        found.collect::<Vec<_>>().join(", ")
+    };
+    let unready @ [missing, submitted, returned, withdrawn] = &[
+        in_state(None),
+        in_state(Some(VersionState::Submitted)),
+        in_state(Some(VersionState::Returned)),
+        in_state(Some(VersionState::Withdrawn)),
+    ];
+    if units.is_empty() || unready.iter().any(|units| !units.is_empty()) {
+        let remark = not_ready("units").with("missing", missing).with("submitted", submitted);
+        return Err(remark.with("returned", returned).with("withdrawn", withdrawn));
+    }
+    let members = members(state, tree, department, (year, round));
+    let version = last.map_or(0, |last| last.version) + 1;
+    let mut forwarded = Forwarded {
+        department: department.clone(),
+        year,
+        round,
+        version,
+        tree_version: tree.version,
+        round_version: state.round(year, round).map_or(0, |round| round.version),
+        members,
+        digest: Digest::default(),
+        text: text(said, false)?,
+    };
+    forwarded.digest = aggregate_digest(&forwarded);
+    Ok(Event::Forwarded(Box::new(forwarded)))
+}
+
+/// All that counts at or below a department, sorted by unit and kind.
+fn members(state: &State, tree: &UnitTree, department: &str, (year, round): (u16, Round)) -> Vec<Member> {
+    let inside = |unit: &str| tree.contains(unit) && tree.is_within(unit, department);
+    let slots = state.slots().filter(|(slot, _)| (slot.year, slot.round) == (year, round) && inside(&slot.unit));
+    slots
+        .filter_map(|(slot, filings)| {
+            let version = filings.counting()?;
+            Some(Member {
+                unit: slot.unit.clone(),
+                kind: slot.kind,
+                version: version.version,
+                position: version.position,
+                digest: version.digest,
+                form_set: version.form_set,
+                reviewed: version.remarks.figures_position(),
+            })
+        })
+        .collect()
+}
+
+/// Names an aggregate: SHA-256 over a text that anybody can write down again, one line a submission.
+pub fn aggregate_digest(forwarded: &Forwarded) -> Digest {
+    let Forwarded { department, year, round, version, tree_version, round_version, members, .. } = forwarded;
+    let mut text = format!("{department} {year} {round} {version} {tree_version} {round_version}\n");
+    for member in members {
+        let Member { unit, kind, version, position, digest, form_set, reviewed } = member;
+        // Writing into a string can't fail.
+        let _ = writeln!(text, "{unit} {kind} {version} {position} {digest} {form_set} {reviewed}");
+    }
+    Digest::of(text.as_bytes())
+}
+
+fn aggregate_not_in_state(department: &str, version: u32, standing: AggregateState, step: &str) -> Remark {
+    let expected = match standing {
+        AggregateState::Forwarded => "return, approve, reopen",
+        AggregateState::Returned | AggregateState::Recalled => "forward",
+        AggregateState::Approved => "reopen",
+    };
+    Remark::new(Reason::AggregateNotInState)
+        .with("department", department)
+        .with("version", version)
+        .with("state", standing)
+        .with("step", step)
+        .with("expected", expected)
+}
+
+/// A step of review on an aggregate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AggregateStep {
+    /// The department.
+    pub department: UnitCode,
+    /// Budget year.
+    pub year: u16,
+    /// Round.
+    pub round: Round,
+    /// The aggregate that was looked at.
+    pub version: u32,
+    /// What is done.
+    pub step: Move,
+    /// Why.
+    pub reason: String,
+}
+
+pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep) -> Result<Event, Remark> {
+    let AggregateStep { department, year, round, version, step, reason } = order;
+    let unknown = || {
+        let remark = Remark::new(Reason::AggregateNotInState).with("department", department).with("version", version);
+        remark.with("state", "not_forwarded").with("step", step).with("expected", "forward")
+    };
+    let last = state.aggregate(department, *year, *round).ok_or_else(unknown)?;
+    if last.version != *version {
+        if *version == 0 || *version > last.version {
+            return Err(unknown());
+        }
+        let remark = Remark::new(Reason::VersionMoved).with("slot", department).with("found", version);
+        return Err(remark.with("expected", last.version).with("state", last.state()).with("what", "aggregate"));
+    }
+    let (by_bureau, from) = (actor.role == Role::Bureau, last.state());
+    let denied = || Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", department).with("step", step);
+    let to = match (step, from) {
+        (Move::Return, AggregateState::Forwarded) if by_bureau => AggregateState::Returned,
+        (Move::Approve, AggregateState::Forwarded) if by_bureau => AggregateState::Approved,
+        (Move::Reopen, AggregateState::Forwarded) if actor.node == *department => AggregateState::Recalled,
+        (Move::Reopen, AggregateState::Approved) if by_bureau => AggregateState::Forwarded,
+        (Move::Return | Move::Approve | Move::Reopen, AggregateState::Forwarded)
+        | (Move::Reopen, AggregateState::Approved) => return Err(denied()),
+        _ => return Err(aggregate_not_in_state(department, *version, from, step.as_str())),
+    };
+    if from == AggregateState::Approved {
+        let approved = approved_in(state, last.members.iter().copied().collect(), (*year, *round));
+        if !approved.is_empty() {
+            let remark = Remark::new(Reason::DepartmentNotReady).with("department", department);
+            return Err(remark.with("problem", "approved").with("found", approved.join(", ")));
+        }
+    }
+    Ok(Event::AggregateMoved(AggregateMoved {
+        department: department.clone(),
+        year: *year,
+        round: *round,
+        version: *version,
+        step: *step,
+        from,
+        to,
+        reason: text(reason, matches!(step, Move::Return | Move::Reopen))?,
+    }))
+}
+
+/// The units of an aggregate that its department has approved already.
+fn approved_in(state: &State, members: BTreeSet<Position>, (year, round): (u16, Round)) -> Vec<String> {
+    let slots = state.slots().filter(|(slot, _)| (slot.year, slot.round) == (year, round));
+    let approved = |filings: &Filings| {
+        let mut sealed = filings.versions.iter().filter(|version| members.contains(&version.position));
+        sealed.any(|version| version.state() == VersionState::Approved)
+    };
+    slots.filter(|(_, filings)| approved(filings)).map(|(slot, _)| slot.unit.to_string()).collect()
+}
