@@ -25,6 +25,7 @@ use crate::proto::api::audit_service_client::AuditServiceClient;
 use crate::proto::api::consolidation_service_client::ConsolidationServiceClient;
 use crate::proto::api::control_figure_service_client::ControlFigureServiceClient;
 use crate::proto::api::registry_service_client::RegistryServiceClient;
+use crate::proto::api::review_service_client::ReviewServiceClient;
 use crate::proto::api::submission_service_client::SubmissionServiceClient;
 use crate::wording::{Language, sentence};
 
@@ -84,6 +85,8 @@ services! {
     registry: RegistryServiceClient;
     /// Ceilings.
     control_figures: ControlFigureServiceClient;
+    /// Rounds and review.
+    review: ReviewServiceClient;
     /// History.
     audit: AuditServiceClient;
 }

@@ -35,7 +35,7 @@ pub struct Args {
     pub(super) text: Option<String>,
 }
 
-fn parse_kind(text: &str) -> Result<api::Kind, String> {
+pub(super) fn parse_kind(text: &str) -> Result<api::Kind, String> {
     match text {
         "unit" => Ok(api::Kind::Unit),
         "department" => Ok(api::Kind::Department),

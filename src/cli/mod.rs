@@ -33,7 +33,9 @@ mod output;
 mod receipt;
 mod report;
 pub mod restore;
+pub mod review;
 mod review_events;
+pub mod round;
 mod rule_finding;
 pub mod rules;
 mod screen;
@@ -124,6 +126,15 @@ enum Verb {
     Status(status::Args),
     Findings(findings::Args),
     Justify(justify::Args),
+    #[command(subcommand)]
+    Round(round::Verb),
+    Withdraw(review::VersionArgs),
+    Return(review::ReturnArgs),
+    Opinion(review::OpinionArgs),
+    Accept(review::VersionArgs),
+    Forward(review::ForwardArgs),
+    Approve(review::StepArgs),
+    Reopen(review::StepArgs),
     History(history::Args),
     #[command(subcommand)]
     Control(control::Verb),
@@ -277,6 +288,14 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Status(args) => status::run(args, settings).await,
         Verb::Findings(args) => findings::run(args, settings).await,
         Verb::Justify(args) => justify::run(args, settings).await,
+        Verb::Round(verb) => round::run(verb, settings).await,
+        Verb::Withdraw(args) => review::withdraw(args, settings).await,
+        Verb::Return(args) => review::give_back(args, settings).await,
+        Verb::Opinion(args) => review::opinion(args, settings).await,
+        Verb::Accept(args) => review::accept(args, settings).await,
+        Verb::Forward(args) => review::forward(args, settings).await,
+        Verb::Approve(args) => review::approve(args, settings).await,
+        Verb::Reopen(args) => review::reopen(args, settings).await,
         Verb::History(args) => history::run(args, settings).await,
         Verb::Control(verb) => control::run(verb, settings).await,
         Verb::Unit(verb) => unit::run(verb, settings).await,

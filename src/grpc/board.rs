@@ -22,7 +22,10 @@ pub(super) fn out(state: &State, scope: &Scope, board: &Board) -> Result<api::Ge
         name: node_name(tree, &scope.node),
         year: scope.year.into(),
         round: convert::round_out(scope.round),
-        submitted: counts.submitted,
+        // All with a version that counts, however far review has come with it.
+        submitted: [counts.accepted, counts.forwarded, counts.approved]
+            .into_iter()
+            .fold(counts.submitted, u32::saturating_add),
         refused: counts.refused,
         missing: counts.missing,
         lines: board.lines.iter().map(line).collect(),
@@ -40,7 +43,12 @@ pub(super) fn counts(counts: &Counts) -> api::StandingCounts {
         expected: number(counts.expected()),
         missing: number(counts.of(Standing::Missing)),
         refused: number(counts.of(Standing::Refused)),
+        withdrawn: number(counts.of(Standing::Withdrawn)),
+        returned: number(counts.of(Standing::Returned)),
         submitted: number(counts.of(Standing::Submitted)),
+        accepted: number(counts.of(Standing::Accepted)),
+        forwarded: number(counts.of(Standing::Forwarded)),
+        approved: number(counts.of(Standing::Approved)),
         wait_for_unit: number(counts.waiting_for(Turn::Unit)),
         wait_for_department: number(counts.waiting_for(Turn::Department)),
         wait_for_bureau: number(counts.waiting_for(Turn::Bureau)),
@@ -61,7 +69,12 @@ pub(super) fn line(line: &StatusLine) -> api::StatusLine {
     let standing = match line.standing {
         Standing::Missing => api::Standing::Missing,
         Standing::Refused => api::Standing::Refused,
+        Standing::Withdrawn => api::Standing::Withdrawn,
+        Standing::Returned => api::Standing::Returned,
         Standing::Submitted => api::Standing::Submitted,
+        Standing::Accepted => api::Standing::Accepted,
+        Standing::Forwarded => api::Standing::Forwarded,
+        Standing::Approved => api::Standing::Approved,
     };
     let turn = match line.turn {
         Turn::Unit => api::Turn::Unit,

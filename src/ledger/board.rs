@@ -11,6 +11,7 @@ use imbl::ordmap::DiffItem;
 
 use super::Position;
 use super::event::Timestamp;
+use super::review::{Aggregate, AggregateState, VersionState};
 use super::state::{State, Version};
 use super::view::{Scope, tree};
 use crate::budget::reason::Remark;
@@ -24,8 +25,18 @@ pub enum Standing {
     Missing,
     /// Something came and was refused; nothing counts.
     Refused,
-    /// A version counts.
+    /// Taken back by who filed it; nothing counts.
+    Withdrawn,
+    /// Given back with a reason; nothing counts.
+    Returned,
+    /// A version counts and waits for review.
     Submitted,
+    /// Accepted by the department.
+    Accepted,
+    /// In an aggregate that is with the bureau, or back from there with its approval.
+    Forwarded,
+    /// Approved (批复).
+    Approved,
 }
 
 /// Whose turn it is: who has to do something so that a unit's budget goes on.
@@ -52,7 +63,7 @@ pub struct StatusLine {
     pub turn: Turn,
     /// The node whose turn it is; none if it is nobody's.
     pub waits_for: Option<UnitCode>,
-    /// The version that counts.
+    /// The last version, whether it counts or not.
     pub latest: Option<Version>,
     /// How many attempts were refused.
     pub refused: usize,
@@ -168,15 +179,30 @@ fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node) -> StatusLin
     let latest = filings.latest().cloned();
     // Nobody reviews what their own node filed.
     let department = tree.path(&unit.code).into_iter().skip(1).find(|node| *node != BUREAU).map(UnitCode::from);
-    let standing = match (&latest, filings.refused.last()) {
-        (Some(_), _) => Standing::Submitted,
+    let seal = state.seal(&unit.code, scope.year, scope.round).map(|(_, aggregate)| aggregate);
+    let seal = seal.filter(|aggregate| latest.as_ref().is_some_and(|latest| aggregate.holds(latest.position)));
+    let standing = match (latest.as_ref().map(Version::state), filings.refused.last()) {
+        (Some(VersionState::Withdrawn), _) => Standing::Withdrawn,
+        (Some(VersionState::Returned), _) => Standing::Returned,
+        (Some(VersionState::Submitted), _) => Standing::Submitted,
+        (Some(VersionState::Accepted), _) if seal.is_some() => Standing::Forwarded,
+        (Some(VersionState::Accepted), _) => Standing::Accepted,
+        (Some(VersionState::Approved), _) => Standing::Approved,
         (None, Some(_)) => Standing::Refused,
         (None, None) => Standing::Missing,
     };
+    let adjusts = latest.as_ref().is_some_and(|latest| latest.adjusts.is_some());
     let turn = match standing {
-        Standing::Missing | Standing::Refused => Turn::Unit,
-        Standing::Submitted if department.is_none() => Turn::Bureau,
-        Standing::Submitted => Turn::Department,
+        Standing::Missing | Standing::Refused | Standing::Withdrawn | Standing::Returned => Turn::Unit,
+        Standing::Approved => Turn::Nobody,
+        Standing::Submitted | Standing::Accepted if department.is_none() => Turn::Bureau,
+        // The bureau approves adjustments one by one.
+        Standing::Accepted if adjusts => Turn::Bureau,
+        Standing::Submitted | Standing::Accepted => Turn::Department,
+        Standing::Forwarded => match seal.map(Aggregate::state) {
+            Some(AggregateState::Approved) => Turn::Department,
+            _ => Turn::Bureau,
+        },
     };
     let waits_for = match turn {
         Turn::Unit => Some(unit.code.clone()),
@@ -283,6 +309,14 @@ fn units_changed(before: &State, now: &State, scope: &Scope) -> BTreeSet<UnitCod
     let mut units: BTreeSet<UnitCode> = slots.filter(of_scope).map(|slot| slot.unit.clone()).collect();
     let book = |state: &State| state.control(scope.year, scope.round).cloned().unwrap_or_default();
     if let Some(tree) = now.tree(scope.year) {
+        // What a department seals, or gets back, changes the standing of all units in it.
+        let sealed = before.aggregates.diff(&now.aggregates).map(|item| match item {
+            DiffItem::Add(key, _) | DiffItem::Remove(key, _) => key,
+            DiffItem::Update { new: (key, _), .. } => key,
+        });
+        for (department, ..) in sealed.filter(|(_, year, round)| (*year, *round) == (scope.year, scope.round)) {
+            units.extend(tree.budgeted_below(department).iter().map(|unit| unit.code.clone()));
+        }
         units.extend(book(before).over_changed(&book(now), tree));
     }
     units

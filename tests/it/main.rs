@@ -32,6 +32,7 @@ mod pins;
 mod proof;
 mod receipts;
 mod replay;
+mod review;
 mod rule_laws;
 mod rules;
 mod safekeeping;

@@ -363,7 +363,8 @@ async fn an_export_that_was_altered_and_signed_again_is_found_out() {
         let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
         let Some(storage::envelope::Event::Submitted(submitted)) = envelope.event.take() else { return None };
         let storage::Submitted { attempt, content_zstd, .. } = submitted;
-        envelope.event = Some(storage::envelope::Event::Refused(storage::Refused { attempt, content_zstd, adjustment: None }));
+        envelope.event =
+            Some(storage::envelope::Event::Refused(storage::Refused { attempt, content_zstd, adjustment: None }));
         Some((at, envelope.encode_to_vec()))
     });
     let (at, record) = found.unwrap();

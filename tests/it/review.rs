@@ -1,0 +1,386 @@
+//! A budget's way through review, over a socket: a round with a deadline, a return that names lines and what became of
+//! them, acceptance, sealing, approval, and each step taken back again. Who may not, and when it is too late, is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use budget_consolidator::consolidator::verify::verify;
+use budget_consolidator::consolidator::{Clock, Consolidator, embedded_form_sets};
+use budget_consolidator::ledger::event::Timestamp;
+use budget_consolidator::proto::api;
+use budget_consolidator::store::{Journal, MemoryJournal};
+use budget_consolidator::submission_file::SubmissionFile;
+use tonic::Status;
+
+use crate::support::*;
+
+type Review = api::review_service_client::ReviewServiceClient<Connection>;
+
+const UNIT: &str = "407002";
+const NOW: i64 = 1_705_000_000_000;
+const DAY: i64 = 86_400_000;
+
+/// Department 407 with its one unit, and a clock that is turned by hand.
+struct Scene {
+    server: TestServer,
+    journal: Arc<dyn Journal>,
+    clock: Arc<AtomicI64>,
+    form: budget_consolidator::budget::form_set::FormSet,
+    unit: Client,
+    department: Client,
+    bureau: Client,
+}
+
+fn review(client: &Client) -> Review {
+    Review::new(client.connection())
+}
+
+fn slot() -> api::Slot {
+    slot_out(&example("fenyang-2024/submissions/407002.json").slot)
+}
+
+fn target(version: u32) -> api::VersionTarget {
+    api::VersionTarget { slot: Some(slot()), version }
+}
+
+fn aggregate(version: u32) -> api::AggregateTarget {
+    api::AggregateTarget { department: "407".into(), year: 2024, round: api::Round::Second.into(), version }
+}
+
+/// The unit's filing, with another year in one place.
+fn filing(year: Option<&str>) -> SubmissionFile {
+    let mut file = example("fenyang-2024/submissions/407002.json");
+    if let Some(year) = year {
+        let table = file.tables.iter_mut().find(|table| table.header.id == "ASSET").unwrap();
+        let at = table.header.columns.iter().position(|column| column == "equipment_year").unwrap();
+        year.clone_into(&mut table.rows[0].1[at]);
+    }
+    file
+}
+
+/// The department, on the unit's form set also when nothing counts there.
+fn scope_of_form() -> Option<api::Scope> {
+    Some(api::Scope { form_set: "shanxi-2024".into(), ..scope("407") })
+}
+
+/// Why a step was refused.
+fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
+    reason(&answer.unwrap_err())
+}
+
+impl Scene {
+    async fn open() -> Scene {
+        let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+        let hand = Arc::new(AtomicI64::new(NOW));
+        let clock: Clock = {
+            let hand = hand.clone();
+            Arc::new(move || Timestamp(hand.load(Ordering::SeqCst)))
+        };
+        let opened = Consolidator::open(journal.clone(), clock, embedded_form_sets(), None).unwrap();
+        let server = TestServer::around(opened).await;
+        let mut nodes = unit_nodes("fenyang-2024/units.csv");
+        nodes.retain(|node| ["407", UNIT].contains(&node.code.as_str()));
+        let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes };
+        server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
+        let (unit, department) = (server.client(&unit(UNIT)).await, server.client(DEPARTMENT).await);
+        let bureau = server.client(BUREAU).await;
+        Scene { form: form("shanxi-2024"), server, journal, clock: hand, unit, department, bureau }
+    }
+
+    async fn file(&self, year: Option<&str>) -> Result<api::SubmitResponse, Status> {
+        self.unit.submit(&filing(year), &self.form).await
+    }
+
+    async fn open_round(&self, deadline: i64, said: &str) -> Result<u32, Status> {
+        let request = api::OpenRoundRequest {
+            idempotency_key: new_key(),
+            year: 2024,
+            round: api::Round::Second.into(),
+            deadline_ms: Some(deadline),
+            reason: said.into(),
+        };
+        review(&self.bureau).open_round(request).await.map(|answer| answer.into_inner().version)
+    }
+
+    async fn give_back(&self, version: u32, said: &str, lines: Vec<api::ReturnedLine>) -> Result<(), Status> {
+        let request = api::ReturnRequest {
+            idempotency_key: new_key(),
+            target: Some(api::return_request::Target::Submission(target(version))),
+            reason: said.into(),
+            lines,
+        };
+        review(&self.department).r#return(request).await.map(drop)
+    }
+
+    async fn accept(&self, by: &Client, version: u32) -> Result<(), Status> {
+        let request =
+            api::AcceptRequest { idempotency_key: new_key(), target: Some(target(version)), ..Default::default() };
+        review(by).accept(request).await.map(drop)
+    }
+
+    async fn approve(&self, by: &Client, target: api::approve_request::Target) -> Result<(), Status> {
+        let request = api::ApproveRequest { idempotency_key: new_key(), target: Some(target), ..Default::default() };
+        review(by).approve(request).await.map(drop)
+    }
+
+    async fn reopen(&self, by: &Client, target: api::reopen_request::Target) -> Result<api::ReopenResponse, Status> {
+        let request = api::ReopenRequest { idempotency_key: new_key(), target: Some(target), reason: "复核".into() };
+        review(by).reopen(request).await.map(|answer| answer.into_inner())
+    }
+
+    async fn withdraw(&self, version: u32) -> Result<(), Status> {
+        let request =
+            api::WithdrawRequest { idempotency_key: new_key(), target: Some(target(version)), ..Default::default() };
+        review(&self.unit).withdraw(request).await.map(drop)
+    }
+
+    async fn forward(&self) -> Result<api::Aggregate, Status> {
+        let request = api::ForwardRequest {
+            idempotency_key: new_key(),
+            department: "407".into(),
+            year: 2024,
+            round: api::Round::Second.into(),
+            text: String::new(),
+        };
+        review(&self.department).forward(request).await.map(|answer| answer.into_inner().aggregate.unwrap())
+    }
+
+    /// Says something about every failed logic rule of the version that was filed last.
+    async fn justify(&self) {
+        let request = api::ListFindingsRequest { node: UNIT.into(), ..Default::default() };
+        let judged = self.unit.audit().list_findings(request).await.unwrap().into_inner().submissions.pop().unwrap();
+        let (logic, fail) = (i32::from(api::Strength::Logic), i32::from(api::RuleVerdict::Fail));
+        let open = |found: &&api::RuleFinding| {
+            (found.strength, found.verdict) == (logic, fail) && found.justification.is_none()
+        };
+        let item = |found: &api::RuleFinding| api::JustifyItem {
+            fingerprint: found.fingerprint.clone(),
+            text: "按原件填报".into(),
+        };
+        let items: Vec<_> = judged.rule_findings.iter().filter(open).map(item).collect();
+        assert!(!items.is_empty());
+        let request =
+            api::JustifyRequest { idempotency_key: new_key(), slot: Some(slot()), position: judged.position, items };
+        self.unit.submissions().justify(request).await.unwrap();
+    }
+
+    /// Where the version that was filed last stands, and what may be done with it.
+    async fn review(&self) -> api::GetReviewResponse {
+        let request = api::GetReviewRequest { slot: Some(slot()) };
+        review(&self.department).get_review(request).await.unwrap().into_inner()
+    }
+
+    async fn standing(&self) -> (u32, bool) {
+        let last = self.review().await.versions.pop().unwrap();
+        (last.version.unwrap().version, last.counts)
+    }
+
+    /// How many filings count at the department, and the figure of its first table's total.
+    async fn counted(&self) -> (u32, String) {
+        let request = api::ViewRequest { scope: scope_of_form(), tables: vec!["T01A".into()], children: false };
+        let view = self.department.consolidation().view(request).await.unwrap().into_inner();
+        let total = view.tables[0].rows.iter().find(|row| row.key == "total");
+        (view.filings, total.map(|row| row.cells[0].value.clone()).unwrap_or_default())
+    }
+
+    /// Where the unit stands on the board, and who is next.
+    async fn on_board(&self) -> (api::Standing, String) {
+        let board = self.department.status_board("407").await;
+        let line = &board.lines[0];
+        (line.standing(), line.waits_for.clone())
+    }
+
+    async fn end(self) {
+        self.server.stop().await;
+        // What every event says follows from those before it.
+        verify(self.journal.as_ref(), &|_| {}).unwrap();
+    }
+}
+
+fn line(table: &str, row: &str, column: &str, rule: &str) -> api::ReturnedLine {
+    api::ReturnedLine {
+        table: table.into(),
+        row: row.into(),
+        column: column.into(),
+        rule: rule.into(),
+        text: "请核对".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_round_with_a_deadline_takes_filings_until_then_and_never_after() {
+    let scene = Scene::open().await;
+    let deadline = NOW + DAY;
+    assert_eq!(refusal(scene.open_round(NOW - 1, "").await), "ROUND_INVALID");
+    assert_eq!(scene.open_round(deadline, "").await.unwrap(), 1);
+    scene.clock.store(deadline, Ordering::SeqCst);
+    assert_eq!(scene.file(None).await.unwrap().version, 1);
+    scene.clock.store(deadline + 1, Ordering::SeqCst);
+    assert_eq!(refusal(scene.file(None).await), "DEADLINE_PASSED");
+    assert_eq!(refusal(scene.unit.dry_run(&filing(None), &scene.form).await), "DEADLINE_PASSED");
+    // Whoever filed in time will ask why.
+    assert_eq!(refusal(scene.open_round(deadline + DAY, "").await), "BAD_REVIEW_TEXT");
+    assert_eq!(scene.open_round(deadline + DAY, "系统故障，顺延一天").await.unwrap(), 2);
+    assert_eq!(scene.file(None).await.unwrap().version, 2);
+    let request = api::CloseRoundRequest {
+        idempotency_key: new_key(),
+        year: 2024,
+        round: api::Round::Second.into(),
+        reason: String::new(),
+    };
+    assert_eq!(refusal(review(&scene.department).close_round(request.clone()).await), "NOT_PERMITTED");
+    review(&scene.bureau).close_round(request).await.unwrap();
+    assert_eq!(refusal(scene.file(None).await), "ROUND_CLOSED");
+    let rounds = review(&scene.unit).list_rounds(api::ListRoundsRequest { year: 2024 }).await.unwrap().into_inner();
+    let second = rounds.rounds.iter().find(|round| round.round == i32::from(api::Round::Second)).unwrap();
+    assert_eq!((second.version, second.open, second.takes_filings), (3, false, false));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_returned_filing_is_answered_line_by_line_and_accepted_once_all_is_explained() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    let full = scene.counted().await;
+    assert_eq!(full.0, 1);
+
+    assert_eq!(refusal(scene.give_back(1, " ", Vec::new()).await), "BAD_REVIEW_TEXT");
+    let nowhere = vec![line("T01A", "nowhere", "", "")];
+    assert_eq!(refusal(scene.give_back(1, "请修改", nowhere).await), "UNKNOWN_LINE");
+    let lines = vec![
+        line("ASSET", "-", "equipment_year", ""),
+        line("PF", "2024-008", "impl_central", "P-04"),
+        line("T12", "2024-013", "", ""),
+    ];
+    scene.give_back(1, "三处请核对", lines).await.unwrap();
+    assert_eq!(scene.standing().await, (1, false));
+    assert_eq!(scene.on_board().await, (api::Standing::Returned, UNIT.to_owned()));
+    assert_eq!(refusal(scene.accept(&scene.department, 1).await), "NOT_IN_STATE");
+    scene.justify().await;
+
+    let again = scene.file(Some("2021")).await.unwrap();
+    assert_eq!((again.version, scene.counted().await), (2, full));
+    let fates: Vec<api::LineFate> = again.answers.iter().map(api::LineAnswer::fate).collect();
+    assert_eq!(fates, [api::LineFate::Changed, api::LineFate::Justified, api::LineFate::Unchanged]);
+    assert_eq!(again.answers[0].cells[0].to, "2021");
+    assert_eq!(again.answers[1].justification, "按原件填报");
+    assert_eq!(scene.review().await.versions[1].answers, again.answers);
+
+    // Another year is another finding, which nobody has explained.
+    assert_eq!(refusal(scene.accept(&scene.department, 2).await), "FINDINGS_UNJUSTIFIED");
+    scene.justify().await;
+    assert_eq!(refusal(scene.accept(&scene.department, 1).await), "VERSION_MOVED");
+    assert_eq!(refusal(scene.accept(&scene.unit, 2).await), "NOT_PERMITTED");
+    // There is a department to do that.
+    assert_eq!(refusal(scene.accept(&scene.bureau, 2).await), "NOT_YOUR_STEP");
+    scene.accept(&scene.department, 2).await.unwrap();
+    assert_eq!(refusal(scene.file(None).await), "NOT_IN_STATE");
+    assert_eq!(refusal(scene.withdraw(2).await), "NOT_IN_STATE");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_is_accepted_is_sealed_approved_and_opened_again_step_by_step() {
+    use api::{AggregateState, VersionState, approve_request, reopen_request};
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    scene.justify().await;
+    let unit = || approve_request::Target::Submission(target(1));
+    assert_eq!(refusal(scene.forward().await), "DEPARTMENT_NOT_READY");
+    let stands = |standing, next: &str| (standing, next.to_owned());
+    assert_eq!(scene.on_board().await, stands(api::Standing::Submitted, "407"));
+    scene.accept(&scene.department, 1).await.unwrap();
+    assert_eq!(scene.on_board().await, stands(api::Standing::Accepted, "407"));
+    assert_eq!(refusal(scene.approve(&scene.department, unit()).await), "AGGREGATE_NOT_IN_STATE");
+
+    let sealed = scene.forward().await.unwrap();
+    assert_eq!((sealed.version, sealed.members.len(), sealed.members[0].version), (1, 1, 1));
+    assert_eq!(scene.on_board().await, stands(api::Standing::Forwarded, "0"));
+    assert_eq!(refusal(scene.give_back(1, "请修改", Vec::new()).await), "SUBMISSION_SEALED");
+    assert_eq!(refusal(scene.approve(&scene.department, unit()).await), "AGGREGATE_NOT_IN_STATE");
+    let whole = || approve_request::Target::Aggregate(aggregate(1));
+    assert_eq!(refusal(scene.approve(&scene.department, whole()).await), "NOT_PERMITTED");
+    scene.approve(&scene.bureau, whole()).await.unwrap();
+    assert_eq!(scene.on_board().await, stands(api::Standing::Forwarded, "407"));
+    scene.approve(&scene.department, unit()).await.unwrap();
+    assert_eq!(scene.on_board().await, stands(api::Standing::Approved, ""));
+    assert_eq!(refusal(scene.file(None).await), "NOT_IN_STATE");
+
+    // And back, the last step first.
+    let (of_unit, of_whole) =
+        (|| reopen_request::Target::Submission(target(1)), || reopen_request::Target::Aggregate(aggregate(1)));
+    assert_eq!(refusal(scene.reopen(&scene.bureau, of_whole()).await), "DEPARTMENT_NOT_READY");
+    assert_eq!(scene.reopen(&scene.department, of_unit()).await.unwrap().state(), VersionState::Accepted);
+    let back = scene.reopen(&scene.bureau, of_whole()).await.unwrap();
+    assert_eq!(back.aggregate_state(), AggregateState::Forwarded);
+    let back = scene.reopen(&scene.department, of_whole()).await.unwrap();
+    assert_eq!(back.aggregate_state(), AggregateState::Recalled);
+    assert_eq!(scene.reopen(&scene.department, of_unit()).await.unwrap().state(), VersionState::Submitted);
+    assert_eq!(scene.counted().await.0, 1);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_counts_nowhere_until_it_is_filed_again() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    let (_, full) = scene.counted().await;
+    scene.withdraw(1).await.unwrap();
+    assert_eq!(scene.on_board().await, (api::Standing::Withdrawn, UNIT.to_owned()));
+    assert_eq!(scene.standing().await, (1, false));
+    let (filings, left) = scene.counted().await;
+    assert_eq!(filings, 0);
+    assert_ne!(left, full);
+    assert_eq!(refusal(scene.accept(&scene.department, 1).await), "NOT_IN_STATE");
+    let trace = api::TraceRequest { scope: scope_of_form(), cell: "T01A/total/amount".into(), ..Default::default() };
+    let traced = scene.department.consolidation().trace(trace).await.unwrap().into_inner();
+    assert_eq!(traced.shares, []);
+    scene.file(None).await.unwrap();
+    assert_eq!((scene.standing().await, scene.counted().await), ((2, true), (1, full)));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_takes_every_step_in_both_languages() {
+    let scene = Scene::open().await;
+    let run = async |line: &str, code: u8| {
+        let line = format!("consolidator --server {} {line}", scene.server.address);
+        let arguments: Vec<_> = line.split_whitespace().map(std::ffi::OsString::from).collect();
+        let ended = tokio::task::spawn_blocking(move || budget_consolidator::cli::run(arguments)).await.unwrap();
+        assert_eq!(ended.code, code, "{line}\n{}{}", ended.out, ended.err);
+        let said = ended.out + &ended.err;
+        assert!(!said.contains('?') && !said.contains('{') || line.contains("json"), "{line}\n{said}");
+        said
+    };
+    let never = run("--as 407002/unit --lang en round list", 0).await;
+    assert!(never.contains("takes filings") && never.contains("never opened"), "{never}");
+    run("--as 0/bureau --lang en round open --year 2024 --round second --deadline 2024-06-30", 0).await;
+    run("--as 0/bureau --lang zh round open --year 2024 --round second --deadline 2024-07-31", 1).await;
+    run("--as 407/department --lang zh round close --year 2024 --round second", 1).await;
+    scene.file(None).await.unwrap();
+    let department = "--as 407/department --lang zh";
+    run(&format!("{department} return 407002 --version 1"), 1).await;
+    run(&format!("{department} return 407002 --version 1 --line P-04@PF/2024-008/impl_central=来源 请核对"), 0).await;
+    scene.justify().await;
+    scene.file(None).await.unwrap();
+    run(&format!("{department} accept 407002 --version 1"), 1).await;
+    let withdrawn = run("--as 407002/unit --lang en withdraw 407002 --version 2", 0).await;
+    assert!(withdrawn.contains("Version 2 of 407002 is withdrawn"), "{withdrawn}");
+    scene.file(None).await.unwrap();
+    run(&format!("{department} opinion 407002 --version 3 --office nobody --view agree"), 1).await;
+    run(&format!("{department} accept 407002 --version 3"), 0).await;
+    run(&format!("{department} forward 407"), 0).await;
+    run("--as 0/bureau --lang en return 407 --aggregate --version 1 again", 0).await;
+    run(&format!("{department} forward"), 0).await;
+    run("--as 0/bureau --lang en approve 407 --aggregate --version 2", 0).await;
+    run(&format!("{department} approve 407002 --version 3"), 0).await;
+    run(&format!("{department} reopen 407002 --version 3"), 1).await;
+    run(&format!("{department} reopen 407002 --version 3 复核"), 0).await;
+    let history = run("--as 0/auditor --lang zh history 407002", 0).await;
+    assert!(history.contains("已退回") && history.contains("复核"), "{history}");
+    run("--as 0/bureau --format json round list", 0).await;
+    run("--as 0/bureau --lang zh round close --year 2024 --round second", 0).await;
+    let closed = run("--as 407002/unit --format csv round list", 0).await;
+    assert!(closed.contains("second,closed"), "{closed}");
+    scene.end().await;
+}
