@@ -66,7 +66,7 @@ enum Step {
     /// Decided; its answer waits for the batch.
     Taken,
     /// Its event doesn't fit into this batch any more: the next group starts with it.
-    Full(Job),
+    Full(Box<Job>),
     /// The journal can't be read: the group must not be appended.
     Broken(Remark),
 }
@@ -108,7 +108,7 @@ impl Writer {
                 Step::Taken => {}
                 Step::Full(job) => {
                     let actor = job.command.actor.clone();
-                    queue.put_back(&actor, job);
+                    queue.put_back(&actor, *job);
                     break;
                 }
                 Step::Broken(fault) => {
@@ -259,7 +259,7 @@ impl Writer {
         if !group.batch.is_empty()
             && (group.bytes + bytes.len() > BATCH_BYTES_MAX || group.batch.len() == BATCH_RECORDS_MAX)
         {
-            return Step::Full(job);
+            return Step::Full(Box::new(job));
         }
         if taken && let Action::Submit(filing) = &job.command.action {
             // Shared with the reading: no second copy of the rows.
