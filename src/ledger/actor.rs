@@ -370,7 +370,9 @@ mod tests {
             ("budget://407/department", true),
             ("budget://407002/unit", true),
             ("budget://407999/unit", true),
-            ("budget://407002/department", false),
+            // Only who has units below answers for any.
+            ("budget://407002/department", true),
+            ("budget://407001/department", false),
             ("budget://407/unit", false),
             ("budget://0/unit", false),
             ("budget://0/department", false),
