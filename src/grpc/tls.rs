@@ -3,7 +3,7 @@
 //!
 //! The files are looked at again and again, so that a renewed certificate, another authority or a revocation counts
 //! without a restart; files that don't fit together are complained about in the log, and what held goes on holding.
-//! A [`Peer`] is asked with each request whether its certificate still stands. Knows nothing of sockets.
+//! A `Peer` is asked with each request whether its certificate still stands. Knows nothing of sockets.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
