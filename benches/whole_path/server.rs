@@ -123,7 +123,7 @@ pub(crate) fn run_as_told() -> bool {
             let mirror = data.join("mirror");
             let mirror = (role == "mirrored").then(|| (mirror.as_path(), MirrorOptions::default()));
             let server = serve::open_mirrored(&data.join("store"), mirror, address).await.expect("the store");
-            println!("http://{}", server.address);
+            println!("{}", server.address);
             server.run(shutdown).await.expect("the server");
         }
     });
