@@ -15,7 +15,8 @@ use super::*;
 struct Relay {
     address: String,
     swallow: Arc<AtomicBool>,
-    cut: Option<oneshot::Sender<()>>,
+    cut: oneshot::Sender<()>,
+    passing: tokio::task::JoinHandle<()>,
 }
 
 impl Relay {
@@ -26,7 +27,7 @@ impl Relay {
         let (cut, mut told) = oneshot::channel();
         let swallow = Arc::new(AtomicBool::new(false));
         let swallowing = swallow.clone();
-        tokio::spawn(async move {
+        let passing = tokio::spawn(async move {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut server = TcpStream::connect(server).await.unwrap();
             let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
@@ -48,11 +49,13 @@ impl Relay {
             let _ = client.set_zero_linger();
             let _ = server.set_zero_linger();
         });
-        Relay { address, swallow, cut: Some(cut) }
+        Relay { address, swallow, cut, passing }
     }
 
-    fn cut(&mut self) {
-        let _ = self.cut.take().unwrap().send(());
+    /// Nothing passes any more once this has come back.
+    async fn cut(self) {
+        let _ = self.cut.send(());
+        self.passing.await.unwrap();
     }
 }
 
@@ -105,9 +108,9 @@ async fn a_reset_midway_leaves_nothing() {
     let certificates = Certificates::new();
     let (server, unit) = furnished(&certificates).await;
     let before = server.consolidator.snapshot().state.position;
-    let mut relay = Relay::before(&server.address).await;
+    let relay = Relay::before(&server.address).await;
     let sending = Sending::begin(&unit.connect(&relay.address).await, "reset").await;
-    relay.cut();
+    relay.cut().await;
     assert!(sending.finish().await.is_err());
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(server.consolidator.snapshot().state.position, before);
@@ -122,7 +125,7 @@ async fn whoever_lost_the_answer_asks_again_and_gets_the_first_one() {
     let certificates = Certificates::new();
     let (server, unit) = furnished(&certificates).await;
     let before = server.consolidator.snapshot().state.position;
-    let mut relay = Relay::before(&server.address).await;
+    let relay = Relay::before(&server.address).await;
     let sending = Sending::begin(&unit.connect(&relay.address).await, "lost").await;
     relay.swallow.store(true, Ordering::Relaxed);
     let answer = tokio::spawn(sending.finish());
@@ -131,7 +134,7 @@ async fn whoever_lost_the_answer_asks_again_and_gets_the_first_one() {
         assert!(start.elapsed() < Duration::from_secs(10), "never filed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    relay.cut();
+    relay.cut().await;
     assert!(answer.await.unwrap().is_err(), "the answer should have been lost");
     let again = Sending::begin(&unit.connect(&server.address).await, "lost").await.finish().await.unwrap();
     assert_eq!((again.version, again.position), (1, before + 1));
