@@ -99,6 +99,11 @@ impl Version {
         step.map_or(VersionState::Submitted, |step| step.state)
     }
 
+    /// Whether it was approved as it was made (追加): it was never accepted, so nothing leads back to that.
+    pub fn approved_at_once(&self) -> bool {
+        self.state() == VersionState::Approved && self.steps.len() == 1
+    }
+
     /// Where its last return stands, if it is returned.
     pub fn returned(&self) -> Option<Position> {
         self.steps.last().filter(|step| step.state == VersionState::Returned).map(|step| step.position)

@@ -44,3 +44,4 @@ mod tls;
 mod view_rules;
 mod watch;
 mod wire;
+mod year;

@@ -263,6 +263,27 @@ impl Client {
         self.submissions().dry_run(tokio_stream::iter(messages)).await.map(|answer| answer.into_inner())
     }
 
+    /// Changes an approved version: a filing whose header says how.
+    pub async fn adjust(
+        &self,
+        file: &SubmissionFile,
+        form: &FormSet,
+        adjustment: api::Adjustment,
+    ) -> Result<api::AdjustResponse, Status> {
+        use api::adjust_request::Part as To;
+        use api::submit_request::Part as From;
+        let part = |part| match part {
+            From::Header(header) => {
+                To::Header(api::SubmissionHeader { adjustment: Some(adjustment.clone()), ..header })
+            }
+            From::Chunk(chunk) => To::Chunk(chunk),
+            From::Seal(seal) => To::Seal(seal),
+        };
+        let parts = parts(file, form, &new_key()).into_iter();
+        let messages: Vec<_> = parts.map(|of| api::AdjustRequest { part: Some(part(of)) }).collect();
+        self.submissions().adjust(tokio_stream::iter(messages)).await.map(|answer| answer.into_inner())
+    }
+
     pub async fn import_units(&self, csv: &str, year: u32) -> Result<api::ImportUnitsResponse, Status> {
         let request = api::ImportUnitsRequest { idempotency_key: new_key(), year, nodes: unit_nodes(csv) };
         self.registry().import_units(request).await.map(|answer| answer.into_inner())
@@ -274,16 +295,7 @@ impl Client {
         form_set: &str,
         year: u32,
     ) -> Result<api::IssueControlFiguresResponse, Status> {
-        let figures = records(&project("examples").join(csv))
-            .into_iter()
-            .map(|r| api::ControlFigure {
-                unit: r[0].clone(),
-                cell: format!("{}/{}/{}", r[1], r[2], r[3]),
-                amount_unit: r[4].clone(),
-                ceiling: r[5].clone(),
-                strength: r[6].clone(),
-            })
-            .collect();
+        let figures = control_figures(csv);
         let request = api::IssueControlFiguresRequest {
             idempotency_key: new_key(),
             year,
@@ -333,6 +345,18 @@ pub fn unit_nodes(csv: &str) -> Vec<api::UnitNode> {
         budgeted: r[7] == "yes",
     };
     records(&project("examples").join(csv)).into_iter().map(node).collect()
+}
+
+/// The control figures of a file of `examples/`.
+pub fn control_figures(csv: &str) -> Vec<api::ControlFigure> {
+    let figure = |r: Vec<String>| api::ControlFigure {
+        unit: r[0].clone(),
+        cell: format!("{}/{}/{}", r[1], r[2], r[3]),
+        amount_unit: r[4].clone(),
+        ceiling: r[5].clone(),
+        strength: r[6].clone(),
+    };
+    records(&project("examples").join(csv)).into_iter().map(figure).collect()
 }
 
 fn records(path: &Path) -> Vec<Vec<String>> {

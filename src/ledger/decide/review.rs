@@ -76,6 +76,7 @@ pub fn legal(version: Option<&Version>, sealed: Option<AggregateState>) -> Vec<&
         VersionState::Withdrawn => vec!["submit"],
         VersionState::Accepted if adjusts => vec!["return", "opinion", "review", "approve", "reopen"],
         VersionState::Accepted => vec!["return", "opinion", "review", "forward", "reopen"],
+        VersionState::Approved if version.approved_at_once() => vec!["adjust"],
         VersionState::Approved => vec!["adjust", "reopen"],
     }
 }
@@ -196,7 +197,7 @@ pub(super) fn step(
     match (order.step, from) {
         (Move::Approve, _) => approvable(state, actor, slot, version)?,
         // What was approved at once was never accepted; another adjustment leads back.
-        (Move::Reopen, VersionState::Approved) if version.steps.len() == 1 => return Err(illegal()),
+        (Move::Reopen, VersionState::Approved) if version.approved_at_once() => return Err(illegal()),
         (Move::Reopen, VersionState::Approved) => {
             // Whoever approved it opens it again.
             let by_department = version.adjusts.is_none() && slot.kind == Kind::Unit;
