@@ -1,9 +1,11 @@
 //! Certificates: whom one names, until when it holds, and reading it, its key and lists of revoked ones from files.
 //!
 //! Server and command line both read files here, so that a wrong one is complained about in the same words. Knows
-//! nothing of connections; `grpc/tls.rs` and `cli/client.rs` do. Making certificates: `authority.rs`.
+//! nothing of connections; `grpc/tls.rs` and `cli/client.rs` do. Making certificates: `authority.rs`; signing with
+//! one's key: `signature.rs`.
 
 pub mod authority;
+pub(crate) mod signature;
 
 use std::io::Write;
 use std::net::IpAddr;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::output::{Answer, Failure, Look, Sheet, Show, strong};
 use super::settings::Settings;
+use super::way::Credentials;
 use super::words::say;
 use super::{backup, check, receipt, seen, submit, verified};
 use crate::budget::reason::{Reason, Remark};
@@ -108,7 +109,7 @@ fn first_seen(answer: &api::GetConsistencyProofResponse) -> Option<(PublicKey, C
 
 async fn fetch(position: u64, out: Option<PathBuf>, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
-    let text = receipt_text(&client, position, settings).await?;
+    let text = receipt_text(&client, position, settings, None).await?;
     let path = out.unwrap_or_else(|| PathBuf::from(format!("{position}.receipt")));
     receipt::save(&path, &text).map_err(|error| unwritable(&path, &error, settings))?;
     let facts = vec![("position", position.to_string()), ("file", path.display().to_string())];
@@ -116,8 +117,13 @@ async fn fetch(position: u64, out: Option<PathBuf>, settings: &Settings) -> Resu
     Ok(settings.answer(&Shown { label: "audit-receipt-saved", facts, json }))
 }
 
-/// The receipt of an event as the text of its file, looked at before it is kept.
-pub(super) async fn receipt_text(client: &Client, position: u64, settings: &Settings) -> Result<String, Failure> {
+/// The receipt of an event as the text of its file, looked at before it is kept; signed by whoever has just filed it.
+pub(super) async fn receipt_text(
+    client: &Client,
+    position: u64,
+    settings: &Settings,
+    filer: Option<&Credentials>,
+) -> Result<String, Failure> {
     let answer = client.audit().get_receipt(api::GetReceiptRequest { position }).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     let bad = || Failure::Failed(settings.say("receipt-bad-from-server", &[("n", &position.to_string())]));
@@ -125,7 +131,7 @@ pub(super) async fn receipt_text(client: &Client, position: u64, settings: &Sett
     // The key that was saved is worth more than the one that comes along.
     let trusted = seen::read(settings)?.map_or_else(|| key.clone(), |seen| seen.key);
     receipt.verify(&trusted).map_err(|_| bad())?;
-    receipt::written(&receipt, &key).ok_or_else(bad)
+    receipt::written(&receipt, &key, filer).ok_or_else(bad)
 }
 
 fn unwritable(path: &Path, error: &std::io::Error, settings: &Settings) -> Failure {

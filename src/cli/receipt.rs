@@ -1,8 +1,9 @@
 //! Receipts as files: what `submit` leaves beside a filing, and what `audit verify` proves with it.
 //!
 //! # The format
-//! One JSON object, no number with a fraction. Only `position`, `leaf`, `path`, `checkpoint` and `key_changes` prove
-//! anything; `says` is what the leaf says, for people, and is compared with it.
+//! One JSON object, no number with a fraction. `position`, `leaf`, `path`, `checkpoint` and `key_changes` prove that the
+//! event stands in the journal, `filer_signature` that it was filed with the key of a certificate; `says` is what the
+//! leaf says, for people, and is compared with it.
 //!
 //! ```text
 //! format       "budget-consolidator receipt, format 1"
@@ -14,6 +15,12 @@
 //! checkpoint   the signed note: size and root of the tree (C2SP tlog-checkpoint)
 //! public_key   the key that checks it, as the server gave it: compare it with the one that the bureau has published
 //! key_changes  signed notes by which earlier keys handed over to later ones
+//! filer_signature   only where `submit` had a certificate's key: certificate (base64 DER), scheme (as in RFC 8446, 4.2.3),
+//!              signature (base64), over these lines, each with its line end:
+//!                  budget-consolidator filing, format 1
+//!                  407002 2024 second unit              the slot
+//!                  the digest of the filing, hex
+//!                  the SHA-256 of the certificate, hex
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -26,12 +33,15 @@ use serde_json::{Value, json};
 
 use super::output::{Failure, Look, Sheet, Show, alarm, strong};
 use super::settings::Settings;
+use super::way::Credentials;
 use super::words::{say, time, time_for_programs};
 use crate::budget::cell::Cell;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
-use crate::budget::submission::{FiledTable, Submission};
+use crate::budget::submission::{FiledTable, Slot, Submission};
+use crate::certificate::signature::{self, Signature};
+use crate::certificate::{self, Certificate};
 use crate::consolidator::record::Record;
 use crate::ledger::checkpoint::{Checkpoint, PublicKey};
 use crate::ledger::event::Event;
@@ -56,6 +66,30 @@ struct Written {
     checkpoint: String,
     public_key: String,
     key_changes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    filer_signature: Option<FilerSignature>,
+}
+
+/// A signature as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilerSignature {
+    certificate: String,
+    scheme: String,
+    signature: String,
+}
+
+impl FilerSignature {
+    fn of(signature: &Signature) -> FilerSignature {
+        let Signature { certificate, scheme, bytes } = signature;
+        let (certificate, signature) = (STANDARD.encode(certificate), STANDARD.encode(bytes));
+        FilerSignature { certificate, scheme: scheme.clone(), signature }
+    }
+
+    fn read(self) -> Option<Signature> {
+        let (certificate, bytes) = (STANDARD.decode(self.certificate).ok()?, STANDARD.decode(self.signature).ok()?);
+        Some(Signature { certificate, scheme: self.scheme, bytes })
+    }
 }
 
 /// The receipt that a server answered.
@@ -65,9 +99,10 @@ pub(super) fn of_answer(answer: api::GetReceiptResponse) -> Option<(Receipt, Pub
     Some((Receipt { position, leaf, path, checkpoint, key_changes }, PublicKey::parse(&answer.public_key)?))
 }
 
-/// A receipt as the text of its file.
-pub(super) fn written(receipt: &Receipt, key: &PublicKey) -> Option<String> {
+/// A receipt as the text of its file; signed with a certificate's key, if it is of a filing and there is one.
+pub(super) fn written(receipt: &Receipt, key: &PublicKey, signer: Option<&Credentials>) -> Option<String> {
     let record = Record::decode(receipt.position, &receipt.leaf).ok()?;
+    let signature = signer.zip(signed_text(&record)).and_then(|(credentials, text)| signed_by(credentials, &text));
     let written = Written {
         format: FORMAT.to_owned(),
         says: says(&record),
@@ -77,8 +112,24 @@ pub(super) fn written(receipt: &Receipt, key: &PublicKey) -> Option<String> {
         checkpoint: receipt.checkpoint.clone(),
         public_key: key.to_string(),
         key_changes: receipt.key_changes.clone(),
+        filer_signature: signature.as_ref().map(FilerSignature::of),
     };
     serde_json::to_string_pretty(&written).ok().map(|text| text + "\n")
+}
+
+/// What a filer signs; nothing for what is no filing.
+fn signed_text(record: &Record) -> Option<String> {
+    let attempt = record.envelope.event.attempt()?;
+    let Slot { unit, year, round, kind } = &attempt.slot;
+    Some(format!("budget-consolidator filing, format 1\n{unit} {year} {round} {kind}\n{}", attempt.digest))
+}
+
+/// None without a key that can sign: a receipt is one without it too.
+fn signed_by(credentials: &Credentials, text: &str) -> Option<Signature> {
+    let pem = credentials.read().ok()?;
+    let certificates = certificate::certificates(&credentials.certificate, &pem.certificate).ok()?;
+    let key = certificate::key(&credentials.key, &pem.key).ok()?;
+    signature::sign(text, certificates.first()?, &key)
 }
 
 /// What an event says, for people.
@@ -135,7 +186,10 @@ pub(super) fn beside(filing: &Path) -> PathBuf {
     filing.with_extension("receipt")
 }
 
-fn parse(bytes: &[u8]) -> Result<(Receipt, Value), String> {
+/// A receipt's file, read: what proves, what it says for people, and the filer's signature.
+type Parts = (Receipt, Value, Option<Signature>);
+
+fn parse(bytes: &[u8]) -> Result<Parts, String> {
     let written: Written = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if written.format != FORMAT {
         return Err(format!("format {:?}", written.format));
@@ -144,8 +198,9 @@ fn parse(bytes: &[u8]) -> Result<(Receipt, Value), String> {
     let leaf = STANDARD.decode(&written.leaf).map_err(|error| format!("leaf: {error}"))?;
     let hash = |text: &String| STANDARD.decode(text).ok().and_then(|bytes| Digest::from_bytes(&bytes));
     let path = written.path.iter().map(hash).collect::<Option<_>>().ok_or("path")?;
-    let Written { position, checkpoint, key_changes, says, .. } = written;
-    Ok((Receipt { position, leaf, path, checkpoint, key_changes }, says))
+    let Written { position, checkpoint, key_changes, says, filer_signature, .. } = written;
+    let signature = filer_signature.map(|written| written.read().ok_or("filer_signature")).transpose()?;
+    Ok((Receipt { position, leaf, path, checkpoint, key_changes }, says, signature))
 }
 
 /// Where a filing's file differs from what the receipt holds.
@@ -169,6 +224,8 @@ struct Proved {
     receipt: Receipt,
     record: Record,
     signed: Checkpoint,
+    /// With whose certificate the filing was signed as well.
+    filer: Option<Certificate>,
 }
 
 /// Why a receipt proves nothing: which label says it, and with what.
@@ -190,7 +247,7 @@ struct Compared {
 pub(super) fn verify(name: String, bytes: &[u8], key: &PublicKey) -> Proof {
     let flaw = |key, what: String| Flaw { key, what };
     let prove = || {
-        let (receipt, said) = parse(bytes).map_err(|error| flaw("receipt-unreadable", error))?;
+        let (receipt, said, signature) = parse(bytes).map_err(|error| flaw("receipt-unreadable", error))?;
         let signed = receipt.verify(key).map_err(|bad| match bad {
             BadReceipt::NotInTree => flaw("receipt-not-in-tree", receipt.position.to_string()),
             BadReceipt::Note(note) => flaw("receipt-bad-signature", note.code().to_owned()),
@@ -205,9 +262,22 @@ pub(super) fn verify(name: String, bytes: &[u8], key: &PublicKey) -> Proof {
             });
             return Err(flaw("receipt-says-otherwise", field.unwrap_or_else(|| "says".to_owned())));
         }
-        Ok(Proved { receipt, record, signed })
+        let filer = match signature {
+            None => None,
+            Some(signature) => Some(filer(&record, &signature).ok_or_else(|| {
+                let scheme = signature.scheme.clone();
+                flaw("receipt-filer-not-signed", scheme)
+            })?),
+        };
+        Ok(Proved { receipt, record, signed, filer })
     };
     Proof { file: name, outcome: prove(), compared: None }
+}
+
+/// The certificate with which a filing was signed, if it is whoever filed it that it names.
+fn filer(record: &Record, signature: &Signature) -> Option<Certificate> {
+    let certificate = signature.verify(&signed_text(record)?)?;
+    certificate.actor().is_ok_and(|actor| actor == record.envelope.actor).then_some(certificate)
 }
 
 impl Proof {
@@ -343,6 +413,11 @@ impl Show for Proof {
             }
         };
         let mut out = format!("{}\n", strong(&proved.sentence(language)));
+        if let Some(filer) = &proved.filer {
+            let (actor, until) = (proved.record.envelope.actor.to_string(), time(filer.until.saturating_mul(1_000)));
+            let facts = [("actor", actor.as_str()), ("serial", &filer.serial), ("until", &until)];
+            out.push_str(&format!("{}\n", say(language, "receipt-filer-signed", &facts)));
+        }
         match &self.compared {
             None => {}
             Some(Compared { file, differences, .. }) if differences.is_empty() => {
@@ -377,6 +452,7 @@ impl Show for Proof {
                 "size": proved.signed.size,
                 "root": proved.signed.root.to_string(),
                 "sentence": proved.sentence(Language::English),
+                "filer_certificate": proved.filer.as_ref().map(|filer| &filer.serial),
                 "filing": self.compared.as_ref().map(|compared| json!({
                     "file": compared.file,
                     "same": compared.differences.is_empty(),

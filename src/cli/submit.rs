@@ -186,7 +186,8 @@ impl Desk<'_> {
 
     /// Leaves the receipt beside the filing. Whatever goes wrong here, the filing stands.
     async fn receipt(&self, path: &Path, position: u64) -> Result<String, String> {
-        let text = super::audit::receipt_text(&self.client, position, self.settings).await;
+        let text =
+            super::audit::receipt_text(&self.client, position, self.settings, self.settings.credentials.as_ref()).await;
         let text = text.map_err(|failure| failure.sentence(self.settings.language))?;
         let file = receipt::beside(path);
         receipt::save(&file, &text).map_err(|error| format!("{}: {error}", file.display()))?;

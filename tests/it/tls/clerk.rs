@@ -58,6 +58,7 @@ async fn from_an_authority_to_a_filing_by_the_commands_of_the_readme() {
     // The profile is that of the first certificate in the folder.
     let said = ok("submit 407003.json").await;
     assert!(said.contains("407003"), "{said}");
+    filer_is_proved(&home);
     let said = ok("--as 407/department status 407").await;
     assert!(said.contains("407003"), "{said}");
     let listed = ok("ca list --format csv").await;
@@ -73,6 +74,69 @@ async fn from_an_authority_to_a_filing_by_the_commands_of_the_readme() {
     assert!(code == Some(1) && said.contains("no certificate of 407003/unit"), "{said}");
     let (code, said) = desk.run(&["ca", "init"]).await;
     assert!(code == Some(1) && said.contains("is there already"), "{said}");
+}
+
+/// The receipt that `submit` left is signed with the clerk's key, and whatever is changed of that is noticed.
+fn filer_is_proved(home: &Path) {
+    let (receipt, changed) = (home.join("407003.receipt"), home.join("changed"));
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(&receipt).unwrap()).unwrap();
+    let key = whole["public_key"].as_str().unwrap().to_owned();
+    let verify = |value: &serde_json::Value| {
+        std::fs::write(&changed, serde_json::to_vec(value).unwrap()).unwrap();
+        let line = ["consolidator", "--lang", "en", "audit", "verify", text(&changed), "--key", &key];
+        // It has a runtime of its own, which can't begin within the test's.
+        let line = line.map(std::ffi::OsString::from);
+        let ended = std::thread::spawn(|| budget_consolidator::cli::run(line)).join().unwrap();
+        (ended.code, ended.out + &ended.err)
+    };
+    let (code, said) = verify(&whole);
+    assert!(code == 0 && said.contains("Whoever filed it has signed it too: budget://407003/unit"), "{said}");
+    // The certificate's every byte is tried beside `certificate/signature.rs`.
+    for (field, step) in [("certificate", 53), ("signature", 5)] {
+        let good = whole["filer_signature"][field].as_str().unwrap();
+        for at in (0..good.len()).step_by(step) {
+            let mut text = good.as_bytes().to_vec();
+            text[at] = if text[at] == b'A' { b'B' } else { b'A' };
+            let mut value = whole.clone();
+            value["filer_signature"][field] = String::from_utf8(text).unwrap().into();
+            let (code, said) = verify(&value);
+            assert!(code == 1 && said.contains("Not proved"), "{field} {at}: {said}");
+        }
+    }
+    let mut unsigned = whole.clone();
+    unsigned.as_object_mut().unwrap().remove("filer_signature");
+    let (code, said) = verify(&unsigned);
+    assert!(code == 0 && !said.contains("signed it too"), "{said}");
+    // Another's certificate, with a good signature of its own, is not the filer's.
+    let own = home.join(".config/consolidator");
+    let (certificate, key_file) = (own.join("407-department.pem"), own.join("407-department-key.pem"));
+    let mut forged = whole.clone();
+    forged["filer_signature"] = signed_by(&certificate, &key_file, &whole["says"]);
+    let (code, said) = verify(&forged);
+    assert!(code == 1 && said.contains("not of whoever filed it"), "{said}");
+}
+
+/// The signature under a receipt as the format describes it, made with another key.
+fn signed_by(certificate: &Path, key: &Path, says: &serde_json::Value) -> serde_json::Value {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use sha2::Digest as _;
+    use tokio_rustls::rustls::SignatureScheme;
+    use tokio_rustls::rustls::crypto::aws_lc_rs::sign::any_supported_type;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+    let key = any_supported_type(&PrivateKeyDer::from_pem_file(key).unwrap()).unwrap();
+    let said = |name: &str| says[name].as_str().unwrap().to_owned();
+    let fingerprint: String = sha2::Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+    let slot = format!("{} {} {} {}", said("unit"), says["year"], said("round"), said("kind"));
+    let text = format!("budget-consolidator filing, format 1\n{slot}\n{}\n{fingerprint}\n", said("digest"));
+    let signer = key.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
+    serde_json::json!({
+        "certificate": STANDARD.encode(&certificate),
+        "scheme": "ecdsa_secp256r1_sha256",
+        "signature": STANDARD.encode(signer.sign(text.as_bytes()).unwrap()),
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
