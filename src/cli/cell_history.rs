@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::diff::{signed, value};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::review_events::step_code;
 use super::settings::Settings;
 use super::view::cell_json;
 use super::words::{say, time, time_for_programs};
@@ -77,6 +78,7 @@ impl Show for CellHistory {
                 kind: one.kind.clone(),
                 unit: one.unit.clone(),
                 version: one.version,
+                step: one.step,
                 ..api::DiffEvent::default()
             };
             grid.row(vec![
@@ -101,6 +103,7 @@ impl Show for CellHistory {
                 "event": one.kind,
                 "unit": one.unit,
                 "version": one.version,
+                "step": step_code(one.step),
                 "from": one.from.as_ref().map(cell_json),
                 "to": one.to.as_ref().map(cell_json),
                 "difference": one.difference,

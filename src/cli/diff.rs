@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::review_events::step_name;
 use super::settings::Settings;
 use super::view::cell_json;
 use super::words::{grouped, parse_moment, round_code, round_name, say, time, time_for_programs};
@@ -195,6 +196,10 @@ pub(super) fn what(event: &DiffEvent, language: Language) -> String {
     match event.kind.as_str() {
         "submitted" => say(language, "cause-submitted", &facts),
         "units_imported" => label("cause-units-imported", language).to_owned(),
+        "version_moved" => {
+            let facts = [facts[0], facts[1], ("step", step_name(event.step, language))];
+            say(language, "cause-version-moved", &facts)
+        }
         kind => kind.to_owned(),
     }
 }
@@ -406,6 +411,7 @@ mod tests {
             kind: "submitted".into(),
             unit: "407002".into(),
             version: 2,
+            step: 0,
         };
         let shown_side = |position| DiffShown { year: 2024, round: 2, position, filings: 3, ..DiffShown::default() };
         let diff = Diff {

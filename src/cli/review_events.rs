@@ -51,7 +51,7 @@ pub(super) fn aggregate_name(state: i32, language: Language) -> &'static str {
     }
 }
 
-fn step_code(step: i32) -> &'static str {
+pub(super) fn step_code(step: i32) -> &'static str {
     match ReviewStep::try_from(step) {
         Ok(ReviewStep::Withdraw) => "withdraw",
         Ok(ReviewStep::Return) => "return",

@@ -1,7 +1,9 @@
 //! The values that a cell had: which event gave each, and by how much it differs from the one before.
 
+use std::collections::BTreeSet;
+
 use super::convert::bad;
-use super::diff::{difference, figure_at, is_other, shown};
+use super::diff::{diff_event, difference, figure_at, is_other, shown};
 use super::{limits, look};
 use crate::budget::cell::CellAddress;
 use crate::budget::form_set::Column;
@@ -10,7 +12,7 @@ use crate::budget::submission::{Kind, Slot};
 use crate::consolidator::{AsOf, Consolidator, Snapshot};
 use crate::ledger::actor::Actor;
 use crate::ledger::compare::{Figure, Watched, figure};
-use crate::ledger::event::{Envelope, Event};
+use crate::ledger::event::Envelope;
 use crate::ledger::state::Version;
 use crate::ledger::trace::Traced;
 use crate::ledger::view::{self, NodeView, Scope};
@@ -39,20 +41,18 @@ fn at(position: Position) -> api::AsOf {
 
 /// A value that a cell got.
 fn value(envelope: &Envelope, column: &Column, from: Option<&Figure>, to: Option<&Figure>) -> api::CellValue {
-    let attempt = envelope.event.attempt();
+    let api::DiffEvent { position, time_ms, actor, kind, unit, version, step } = diff_event(envelope);
     api::CellValue {
-        position: envelope.position,
-        time_ms: envelope.time.0,
-        actor: envelope.actor.to_string(),
-        kind: envelope.event.kind().to_owned(),
-        unit: attempt.map_or_else(String::new, |attempt| attempt.slot.unit.to_string()),
-        version: match &envelope.event {
-            Event::Submitted(submitted) => submitted.version,
-            _ => 0,
-        },
+        position,
+        time_ms,
+        actor,
+        kind,
+        unit,
+        version,
         from: from.map(|figure| shown(column, figure)),
         to: to.map(|figure| shown(column, figure)),
         difference: difference(column, from, to),
+        step,
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn of_cell(
     let from = token.map_or(0, |(_, at)| at);
     let size = limits::page_size(request.page_size);
     let (values, reached) = match leaf {
-        true => versions(&snapshot, &own, &cell, column, from, size)?,
+        true => filed(&snapshot, &own, &cell, column, from, size)?,
         false => events(consolidator, &snapshot, &scope, &cell, column, from, size).await?,
     };
     let head = snapshot.state.position;
@@ -99,8 +99,9 @@ pub(super) async fn of_cell(
     })
 }
 
-/// What a cell was in each version of a unit's filing, behind the position `from`; and how far that goes.
-fn versions(
+/// What a cell of a unit's own filing came to, behind the position `from`, with each version that was taken and each that
+/// ceased to count or counted again; and how far that goes.
+fn filed(
     snapshot: &Snapshot,
     slot: &Slot,
     cell: &Watched,
@@ -108,29 +109,37 @@ fn versions(
     from: Position,
     size: usize,
 ) -> Result<(Vec<api::CellValue>, Position), Remark> {
-    let versions: Vec<Version> =
-        snapshot.state.filings(slot).map_or_else(Vec::new, |filings| filings.versions.iter().cloned().collect());
-    let figure_in = |version: &Version| -> Result<Option<Figure>, Remark> {
+    let head = snapshot.state.position;
+    let Some(filings) = snapshot.state.filings(slot) else { return Ok((Vec::new(), head)) };
+    let steps = |version: &Version| version.steps.iter().map(|step| step.position).collect::<Vec<_>>();
+    let moments: BTreeSet<Position> =
+        filings.versions.iter().flat_map(|version| steps(version).into_iter().chain([version.position])).collect();
+    // Accepted and approved it is the same version: its figure is read once.
+    let mut read: Option<(Position, Option<Figure>)> = None;
+    let mut at = |moment: Position| -> Result<Option<Figure>, Remark> {
+        let Some(version) = filings.counting_at(moment) else { return Ok(None) };
+        if let Some((_, figure)) = read.as_ref().filter(|(position, _)| *position == version.position) {
+            return Ok(figure.clone());
+        }
         let Some(form) = snapshot.state.form_set_version(&version.form_set) else { return Ok(None) };
         let submission = snapshot.submission(version.position)?;
-        Ok(figure(Some(&NodeView::of_filing(form.clone(), 0, version.clone(), submission)), cell))
+        let figure = figure(Some(&NodeView::of_filing(form.clone(), 0, version.clone(), submission)), cell);
+        read = Some((version.position, figure.clone()));
+        Ok(figure)
     };
-    let mut last = match versions.iter().rev().find(|version| version.position <= from) {
-        Some(version) => figure_in(version)?,
-        None => None,
-    };
+    let mut last = at(from)?;
     let mut values = Vec::new();
-    for version in versions.iter().filter(|version| version.position > from) {
-        let now = figure_in(version)?;
+    for moment in moments.range(from + 1..) {
+        let now = at(*moment)?;
         if is_other(last.as_ref(), now.as_ref()) {
-            values.push(value(&snapshot.event(version.position)?, column, last.as_ref(), now.as_ref()));
+            values.push(value(&snapshot.event(*moment)?, column, last.as_ref(), now.as_ref()));
             if values.len() == size {
-                return Ok((values, version.position));
+                return Ok((values, *moment));
             }
         }
         last = now;
     }
-    Ok((values, snapshot.state.position))
+    Ok((values, head))
 }
 
 /// What a node showed in a cell after each event behind the position `from`; and how far that goes.

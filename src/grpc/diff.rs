@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::consolidation::{filed_cell, node_name, summed_cell, wanted};
 use super::convert::{self, bad};
+use super::review_out::step_out;
 use super::{limits, look};
 use crate::budget::form_set::{Column, FormSet};
 use crate::budget::reason::{Reason, Remark};
@@ -228,20 +229,22 @@ fn tables_out(
     filed.chain(left_out).collect()
 }
 
-/// What an event says of itself in a comparison.
-fn diff_event(envelope: &Envelope) -> api::DiffEvent {
-    let attempt = envelope.event.attempt();
-    let version = match &envelope.event {
-        Event::Submitted(submitted) => submitted.version,
-        _ => 0,
+/// What an event says of itself where it is told as the cause of a change.
+pub(super) fn diff_event(envelope: &Envelope) -> api::DiffEvent {
+    let (unit, version, step) = match &envelope.event {
+        Event::Submitted(submitted) => (Some(&submitted.attempt.slot.unit), submitted.version, 0),
+        Event::Refused(refused) => (Some(&refused.attempt.slot.unit), 0, 0),
+        Event::VersionMoved(moved) => (Some(&moved.slot.unit), moved.version, step_out(moved.step)),
+        _ => (None, 0, 0),
     };
     api::DiffEvent {
         position: envelope.position,
         time_ms: envelope.time.0,
         actor: envelope.actor.to_string(),
         kind: envelope.event.kind().to_owned(),
-        unit: attempt.map_or_else(String::new, |attempt| attempt.slot.unit.to_string()),
+        unit: unit.map_or_else(String::new, ToString::to_string),
         version,
+        step,
     }
 }
 

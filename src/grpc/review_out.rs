@@ -33,7 +33,7 @@ pub(super) fn round(state: &State, year: u16, round: Round, now: Timestamp) -> a
     }
 }
 
-fn step_out(step: Move) -> i32 {
+pub(super) fn step_out(step: Move) -> i32 {
     match step {
         Move::Withdraw => api::ReviewStep::Withdraw,
         Move::Return => api::ReviewStep::Return,

@@ -80,15 +80,22 @@ pub struct Envelope {
 }
 
 /// The stable names of what can happen.
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 15] = [
     "form_set_published",
     "units_imported",
     "control_issued",
     "submitted",
     "refused",
     "justified",
-    "tail_given_up",
     "looked",
+    "tail_given_up",
+    "round_opened",
+    "round_closed",
+    "version_moved",
+    "opinion_given",
+    "figures_reviewed",
+    "forwarded",
+    "aggregate_moved",
 ];
 
 /// What happened.

@@ -69,7 +69,6 @@ impl Tree {
     pub fn root(&self, size: u64) -> Option<Digest> {
         match size {
             0 => Some(Digest::of(&[])),
-            size if size > self.size() => None,
             size => self.hash(0, size),
         }
     }
@@ -328,6 +327,8 @@ mod tests {
     fn what_is_not_there_has_no_proof() {
         let tree = known();
         assert_eq!((tree.inclusion(8, 8), tree.inclusion(0, 9), tree.inclusion(0, 0)), (None, None, None));
+        // One more than there is: all beside its way is there, but it isn't.
+        assert_eq!((tree.inclusion(8, 9), tree.root(9)), (None, None));
         assert_eq!((tree.consistency(0, 8), tree.consistency(5, 4), tree.consistency(4, 9)), (None, None, None));
         assert_eq!(root_of_inclusion(&Digest::default(), 0, 0, &[]), None);
         assert!(!is_consistent((0, &Digest::of(&[])), (8, &tree.root(8).unwrap()), &[]));

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::submission::{Kind, Round, Slot};
 use budget_consolidator::cli;
-use budget_consolidator::ledger::actor::Actor;
-use budget_consolidator::ledger::decide::Action;
+use budget_consolidator::ledger::actor::{Actor, Role};
+use budget_consolidator::ledger::decide::{Action, Target, VersionStep};
+use budget_consolidator::ledger::review::Move;
 use budget_consolidator::proto::api::as_of::Moment;
-use budget_consolidator::proto::api::{self, ShownCell};
+use budget_consolidator::proto::api::{self, ReviewStep, ShownCell};
 use proptest::prelude::*;
 
 use crate::as_of::{act, runtime, take};
@@ -150,6 +152,69 @@ async fn a_list_is_compared_under_its_units_and_a_table_that_came_is_said() {
 }
 
 #[tokio::test]
+async fn rounds_and_years_differ_by_the_filings_behind_them() {
+    let scene = Scene::new().await;
+    let consolidator = &scene.server.consolidator;
+    let nodes = laws::nodes([0, 1, 2, 3, 4]);
+    act(consolidator, Actor::service(), Action::ImportUnits { year: YEAR - 1, nodes }).await;
+    let mut files = scene.form.files.as_ref().clone();
+    let text = String::from_utf8(files["forms.toml"].clone()).unwrap();
+    let (this_year, last_year) = (format!("year = {YEAR}"), format!("year = {}", YEAR - 1));
+    files.insert("forms.toml".to_owned(), text.replace(&this_year, &last_year).into_bytes());
+    let old_form = Arc::new(FormSet::load(files).unwrap());
+    let publish = async |form: &Arc<FormSet>| {
+        let form = form.clone();
+        act(consolidator, Actor::service(), Action::PublishFormSet { form }).await;
+    };
+    let file = async |unit: &str, year, round, fen| {
+        let form = if year == YEAR { &scene.form } else { &old_form };
+        let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
+        let reading = laws::read_into(form, slot, &said(&[((0, 0), fen)]));
+        let prepared = consolidator.prepare(reading, None, form, (None, None)).unwrap();
+        let actor = Actor { node: unit.into(), role: Role::Unit };
+        consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
+        consolidator.snapshot().state.position
+    };
+    publish(&old_form).await;
+    let last_year = file("11", YEAR - 1, Round::Second, 300).await;
+    publish(&scene.form).await;
+    for round in [Round::First, Round::Second] {
+        let open = Action::OpenRound { year: YEAR, round, deadline: None, reason: String::new() };
+        act(consolidator, Actor { node: "0".into(), role: Role::Bureau }, open).await;
+    }
+    let first = file("11", YEAR, Round::First, 500).await;
+    file("12", YEAR, Round::First, 100).await;
+    let second = file("11", YEAR, Round::Second, 700).await;
+    let other = file("12", YEAR, Round::Second, 100).await;
+    let of = |year: u16, round: api::Round| api::DiffSide {
+        year: year.into(),
+        round: round.into(),
+        ..api::DiffSide::default()
+    };
+    let told = async |node: &str, from, to| {
+        let diff = scene.diff(node, from, to).await;
+        let events: Vec<u64> = diff.events.iter().map(|event| event.position).collect();
+        (diff.cells.iter().filter(|cell| cell.unit.is_empty()).map(named).collect::<Vec<_>>(), events)
+    };
+    let (this_first, this) = (of(YEAR, api::Round::First), of(YEAR, api::Round::Second));
+    let before = of(YEAR - 1, api::Round::Second);
+    // Between rounds: what 12 filed is the same in both, and stands behind nothing.
+    let (cells, events) = told("1", this_first.clone(), this.clone()).await;
+    assert_eq!(cells, [format!("A/和/x: 6.00 → 8.00 (2.00) [{first}, {second}]")]);
+    assert_eq!(events, [first, second]);
+    // Between years: 12 had filed nothing then.
+    let (cells, events) = told("1", before.clone(), this.clone()).await;
+    assert_eq!(cells, [format!("A/和/x: 3.00 → 8.00 (5.00) [{last_year}, {second}, {other}]")]);
+    assert_eq!(events, [last_year, second, other]);
+    // Of a unit alone it is its two filings; asked backwards as well.
+    let (cells, _) = told("11", before.clone(), this_first).await;
+    assert_eq!(cells, [format!("A/和/x: 3.00 → 5.00 (2.00) [{last_year}, {first}]")]);
+    let (cells, _) = told("11", this, before).await;
+    assert_eq!(cells, [format!("A/和/x: 7.00 → 3.00 (-4.00) [{last_year}, {second}]")]);
+    scene.server.stop().await;
+}
+
+#[tokio::test]
 async fn tables_of_another_layout_are_said_and_not_compared() {
     let scene = Scene::new().await;
     let before = scene.take(&Step::File(0, said(&[((1, 0), 500)]))).await;
@@ -261,8 +326,24 @@ async fn a_cells_history_is_every_value_that_it_had() {
         Step::Move([4, 1, 2, 3, 4]),
         Step::Move([0, 1, 2, 3, 4]),
         Step::File(0, said(&[((1, 0), 900)])),
+        Step::File(0, said(&[((0, 0), 800)])),
     ] {
         scene.take(&step).await;
+    }
+    // Given back and reopened, then taken back: it ceases to count, counts again, ceases.
+    let slot = Slot { unit: FIRST_UNIT.into(), year: YEAR, round: Round::Second, kind: Kind::Unit };
+    let version = scene.server.consolidator.snapshot().state.filings(&slot).unwrap().versions.len() as u32;
+    let (department, unit) = (("1", Role::Department), (FIRST_UNIT, Role::Unit));
+    for (step, (node, role)) in [(Move::Return, department), (Move::Reopen, department), (Move::Withdraw, unit)] {
+        let step = VersionStep {
+            target: Target { slot: slot.clone(), version },
+            step,
+            reason: "so".into(),
+            lines: Vec::new(),
+            to_justify: Vec::new(),
+            reviewed: None,
+        };
+        act(&scene.server.consolidator, Actor { node: node.into(), role }, Action::Step(step)).await;
     }
     let head = scene.server.consolidator.snapshot().state.position;
     for (node, cell) in [("1", "A/和/x"), ("9", "A/和/x"), ("0", "A/和/y"), (FIRST_UNIT, "A/和/x")] {
@@ -288,6 +369,11 @@ async fn a_cells_history_is_every_value_that_it_had() {
     assert_eq!(values[0].kind, "submitted");
     assert_eq!((values[0].unit.as_str(), values[0].version, values[0].difference.as_str()), (FIRST_UNIT, 1, ""));
     assert_eq!(values[1].difference, "1.00");
+    let steps: Vec<_> = history_of(&scene, FIRST_UNIT, "A/和/x", 0).await.into_iter().rev().take(3).collect();
+    assert!(steps.iter().all(|one| one.kind == "version_moved" && one.unit == FIRST_UNIT && one.version == version));
+    let steps: Vec<_> = steps.iter().map(|one| (one.step(), one.to.is_some())).collect();
+    let meant = [(ReviewStep::Withdraw, false), (ReviewStep::Reopen, true), (ReviewStep::Return, false)];
+    assert_eq!(steps, meant);
     scene.server.stop().await;
 }
 

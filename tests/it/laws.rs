@@ -88,7 +88,10 @@ fn fen(fen: i64) -> String {
 }
 
 pub fn read(form: &FormSet, unit: &str, kind: Kind, said: &Said) -> Reading {
-    let slot = Slot { unit: unit.into(), year: YEAR, round: Round::Second, kind };
+    read_into(form, Slot { unit: unit.into(), year: YEAR, round: Round::Second, kind }, said)
+}
+
+pub fn read_into(form: &FormSet, slot: Slot, said: &Said) -> Reading {
     let header = |id: &str, columns: [&str; 2]| TableHeader {
         id: id.to_owned(),
         columns: columns.map(str::to_owned).to_vec(),

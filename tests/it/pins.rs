@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use budget_consolidator::ledger::event::KINDS;
 use budget_consolidator::proto::DESCRIPTORS;
 use budget_consolidator::submission_file;
 use prost::Message;
@@ -72,6 +73,16 @@ fn proto_only_grows() {
         }
     }
     pinned("proto.txt", &lines);
+}
+
+/// What is stored has a name by which it can be asked for, and nothing else has.
+#[test]
+fn every_kind_of_event_can_be_asked_for() {
+    let messages: Vec<_> = files().into_iter().flat_map(|file| file.message_type).collect();
+    let envelope = messages.iter().find(|message| message.name() == "Envelope").unwrap();
+    let kinds = envelope.field.iter().filter(|field| field.oneof_index.is_some() && !field.proto3_optional());
+    let kinds: BTreeSet<&str> = kinds.map(FieldDescriptorProto::name).collect();
+    assert_eq!(kinds, KINDS.into_iter().collect());
 }
 
 fn message_lines(above: &str, message: &DescriptorProto, lines: &mut BTreeSet<String>) {
