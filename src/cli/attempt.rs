@@ -1,4 +1,5 @@
-//! Idempotency keys: one for each attempt, kept beside the file until it is answered.
+//! Idempotency keys: one for each attempt, kept until it is answered: beside the file that is sent, or in a folder of the
+//! user's own if no file is.
 //!
 //! If the outcome of a request is unknown (the connection broke, the program was killed), the same command run again
 //! finds the key of that attempt and sends it again, so nothing is done twice. The key belongs to exactly this request:
@@ -21,13 +22,21 @@ impl Attempt {
     ///
     /// Where the folder can't be written to, the key lasts only as long as the program runs.
     pub(super) fn open(file: &Path, request: &[&[u8]]) -> Attempt {
-        let mut whole = Vec::new();
-        for part in request {
-            whole.extend((part.len() as u64).to_be_bytes());
-            whole.extend(*part);
-        }
-        let request = Digest::of(&whole).to_string();
-        let Some(path) = beside(file) else { return Attempt { key: fresh_key(), kept: None } };
+        Attempt::kept_in(beside(file), named(request))
+    }
+
+    /// The attempt at a request that no file is sent with: its key is kept in that folder.
+    pub(super) fn within(folder: Option<&Path>, request: &[&[u8]]) -> Attempt {
+        let request = named(request);
+        let there = folder.filter(|folder| std::fs::create_dir_all(folder).is_ok());
+        Attempt::kept_in(
+            there.map(|folder| folder.join(format!("{}.key", request.get(..32).unwrap_or(&request)))),
+            request,
+        )
+    }
+
+    fn kept_in(path: Option<PathBuf>, request: String) -> Attempt {
+        let Some(path) = path else { return Attempt { key: fresh_key(), kept: None } };
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
         if let Some((key, of)) = kept.trim_end().split_once(' ')
             && of == request
@@ -51,6 +60,16 @@ impl Attempt {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Names a request by all its parts.
+fn named(request: &[&[u8]]) -> String {
+    let mut whole = Vec::new();
+    for part in request {
+        whole.extend((part.len() as u64).to_be_bytes());
+        whole.extend(*part);
+    }
+    Digest::of(&whole).to_string()
 }
 
 /// `.407002.json.key` beside `407002.json`; for a folder, inside it.
@@ -94,6 +113,20 @@ mod tests {
         let first = Attempt::open(&file, &[b"a", b"b"]);
         assert_ne!(Attempt::open(&file, &[b"ab", b""]).key(), first.key());
         assert_eq!(first.key().len(), 32);
+    }
+
+    #[test]
+    fn a_request_without_a_file_has_a_key_of_its_own_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("unanswered");
+        let open = |request: &[u8]| Attempt::within(Some(&place), &[request]);
+        let (first, other) = (open(b"a"), open(b"b"));
+        assert_eq!(open(b"a").key(), first.key());
+        assert_ne!(other.key(), first.key());
+        first.answered();
+        assert_eq!(open(b"b").key(), other.key(), "each stands by itself");
+        other.answered();
+        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
     }
 
     #[test]

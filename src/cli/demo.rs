@@ -221,8 +221,13 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
         }
         for line in &scene.run {
             say(&format!("\n$ consolidator {}", line.replace(STAGE, ""))).map_err(failed)?;
-            let answer = play(line, &stage, &server.address, settings).await?;
-            say(answer.text.trim_end()).map_err(failed)?;
+            let said = match play(line, &stage, &server.address, settings).await {
+                Ok(answer) => answer.text,
+                // Meant to be seen, like a filing that is refused.
+                Err(refused @ Failure::Refused(_)) => settings.complain(&refused),
+                Err(failure) => return Err(failure),
+            };
+            say(said.trim_end()).map_err(failed)?;
         }
     }
     let end = if stage.keep {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::notes::{Note, counts, headroom, judgement_json, list};
 use super::output::{Failure, Look, Sheet, Show, alarm, strong};
+use super::returned::{fates, fates_json};
 use super::rule_finding::checked;
 use super::rules::Judged;
 use super::words::{grouped, hex, say, short_digest, time, time_for_programs};
@@ -79,6 +80,10 @@ pub(super) struct Filed {
     pub(super) mirror_position: Option<u64>,
     /// The file of its receipt, or why there is none; neither if it stands nowhere.
     pub(super) receipt: Option<Result<String, String>>,
+    /// What became of the lines that the version before was returned for.
+    pub(super) answers: Vec<api::LineAnswer>,
+    /// The approved version that it changes, and whether it is approved itself; none if it is no adjustment.
+    pub(super) adjusts: Option<(u32, bool)>,
 }
 
 impl Filed {
@@ -108,6 +113,8 @@ impl Filed {
             repeated: false,
             mirror_position: None,
             receipt: None,
+            answers: Vec::new(),
+            adjusts: None,
         }
     }
 
@@ -122,6 +129,24 @@ impl Filed {
             time_ms: answer.time_ms,
             repeated: answer.repeated,
             mirror_position: answer.mirror_position,
+            answers: answer.answers,
+            ..Filed::judged(verdict, form)
+        }
+    }
+
+    /// An adjustment, answered by the server.
+    pub(super) fn adjusted(answer: api::AdjustResponse, form: &Arc<FormSet>) -> Filed {
+        let verdict = answer.verdict.unwrap_or_default();
+        let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
+        let approved = answer.state == i32::from(api::VersionState::Approved);
+        Filed {
+            fate: if taken { Fate::Submitted } else { Fate::Refused },
+            version: answer.version,
+            position: answer.position,
+            time_ms: answer.time_ms,
+            repeated: answer.repeated,
+            mirror_position: answer.mirror_position,
+            adjusts: taken.then_some((answer.adjusts, approved)),
             ..Filed::judged(verdict, form)
         }
     }
@@ -155,6 +180,8 @@ impl Filed {
             repeated: false,
             mirror_position: None,
             receipt: None,
+            answers: Vec::new(),
+            adjusts: None,
         }
     }
 }
@@ -256,6 +283,17 @@ impl Filing {
             }
             None => {}
         }
+        if let Some((base, approved)) = filed.adjusts {
+            let key = if approved { "fact-adjusts-approved" } else { "fact-adjusts" };
+            out.push_str(&format!("  {}\n", say(language, key, &[("base", &base.to_string())])));
+        }
+        if !filed.answers.is_empty() {
+            let n = filed.answers.len().to_string();
+            out.push_str(&format!("  {}\n", say(language, "answers-title", &[("n", &n)])));
+            for line in fates(&filed.answers, self.form.as_deref(), language) {
+                out.push_str(&format!("    {line}\n"));
+            }
+        }
         if !filed.notes.is_empty() {
             out.push_str(&format!("  {}{}\n", label("findings", language), counts(&filed.notes, language)));
             out.push_str(&list(&filed.notes, self.form.as_deref(), look));
@@ -307,6 +345,8 @@ impl Filing {
                 "rules": filed.rules.json(),
                 "control_version": filed.control_version,
                 "judgements": filed.judgements.iter().map(judgement_json).collect::<Vec<_>>(),
+                "answers": fates_json(&filed.answers),
+                "adjusts": filed.adjusts.map(|(base, _)| base),
             }),
         };
         if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {

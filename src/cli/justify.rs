@@ -3,7 +3,7 @@
 //! A person names a finding by its rule and cell; the service is told its fingerprint, so that what is said belongs to
 //! the figures that were looked at.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -98,7 +98,10 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     }
     let (actor, position) = (settings.actor_text(), judged.position.to_string());
     let whole = [settings.server.as_bytes(), actor.as_bytes(), b"justify", position.as_bytes(), &bytes];
-    let attempt = Attempt::open(args.csv.as_deref().unwrap_or(Path::new("")), &whole);
+    let attempt = match &args.csv {
+        Some(csv) => Attempt::open(csv, &whole),
+        None => Attempt::within(settings.unanswered().as_deref(), &whole),
+    };
     let count = items.len();
     let request = api::JustifyRequest {
         idempotency_key: attempt.key().to_owned(),
@@ -135,5 +138,6 @@ fn said(args: &Args, settings: &Settings) -> Result<(Vec<Said>, Vec<u8>), Failur
                 .ok_or_else(|| Failure::Usage(settings.say("justify-place", &[("place", place)])))?,
         ),
     };
-    Ok((vec![Said { rule: rule.clone(), place, text: text.clone() }], text.as_bytes().to_vec()))
+    let bytes = [rule.as_str(), args.place.as_deref().unwrap_or(""), text].join("\n").into_bytes();
+    Ok((vec![Said { rule: rule.clone(), place, text: text.clone() }], bytes))
 }

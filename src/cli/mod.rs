@@ -33,8 +33,10 @@ mod output;
 mod receipt;
 mod report;
 pub mod restore;
+mod returned;
 pub mod review;
 mod review_events;
+mod review_screen;
 pub mod round;
 mod rule_finding;
 pub mod rules;
@@ -119,6 +121,7 @@ enum Verb {
     Demo(demo::Options),
     Serve(serve::Options),
     Submit(submit::Args),
+    Adjust(submit::AdjustArgs),
     Check(check::Args),
     View(view::Args),
     Trace(trace::Args),
@@ -131,6 +134,7 @@ enum Verb {
     Withdraw(review::VersionArgs),
     Return(review::ReturnArgs),
     Opinion(review::OpinionArgs),
+    Review(review::ReviewArgs),
     Accept(review::VersionArgs),
     Forward(review::ForwardArgs),
     Approve(review::StepArgs),
@@ -281,6 +285,7 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
             serve::run(&options).await.map(|()| Answer::clean(String::new())).map_err(Failure::Refused)
         }
         Verb::Submit(args) => submit::run(args, settings).await,
+        Verb::Adjust(args) => submit::adjust(args, settings).await,
         Verb::Check(args) => check::run(&args, settings),
         Verb::View(args) => view::run(args, settings).await,
         Verb::Trace(args) => trace::run(args, settings).await,
@@ -292,6 +297,7 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Withdraw(args) => review::withdraw(args, settings).await,
         Verb::Return(args) => review::give_back(args, settings).await,
         Verb::Opinion(args) => review::opinion(args, settings).await,
+        Verb::Review(args) => review::review(args, settings).await,
         Verb::Accept(args) => review::accept(args, settings).await,
         Verb::Forward(args) => review::forward(args, settings).await,
         Verb::Approve(args) => review::approve(args, settings).await,

@@ -1,18 +1,18 @@
-//! The steps of review: `withdraw`, `return`, `opinion`, `accept`, `forward`, `approve` and `reopen`.
+//! The steps of review: `withdraw`, `return`, `opinion`, `review`, `accept`, `forward`, `approve` and `reopen`.
 //!
 //! Each names the version that was looked at: if another one was filed since, the service says so instead of acting.
-
-use std::path::Path;
+//! What `review` shows: `review_screen.rs`.
 
 use serde_json::json;
+use tonic::{Response, Status};
 
-use super::attempt::Attempt;
 use super::client::Client;
 use super::justify::parse_kind;
 use super::output::{Answer, Failure};
 use super::settings::Settings;
-use super::table_file::receipt;
-use super::{Done, Times};
+use super::table_file::once;
+use super::{Done, Times, review_screen};
+use crate::proto::Message;
 use crate::proto::api::{self, ReturnedLine};
 
 /// What a step on a version, or on a department's aggregate, is told.
@@ -63,6 +63,22 @@ pub struct OpinionArgs {
     view: api::Opinion,
 }
 
+/// What `review` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReviewArgs {
+    node: String,
+    #[arg(long = "version", value_name = "N", requires = "figures")]
+    reviewed: Option<u32>,
+    #[arg(long = "figure", value_name = "TABLE/ROW/COLUMN=AMOUNT", requires = "reviewed", value_parser = parse_figure)]
+    figures: Vec<api::ReviewedFigure>,
+    #[arg(long, value_name = "unit|department|difference", default_value = "unit", value_parser = parse_kind)]
+    kind: api::Kind,
+    #[command(flatten)]
+    times: Times,
+    #[arg(requires = "figures")]
+    step_reason: Option<String>,
+}
+
 /// What `forward` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ForwardArgs {
@@ -93,6 +109,18 @@ fn parse_line(text: &str) -> Result<ReturnedLine, String> {
     })
 }
 
+/// Reads `T12/2024-002/total=15.00`; nothing behind the sign takes the figure back.
+fn parse_figure(text: &str) -> Result<api::ReviewedFigure, String> {
+    match text.rsplit_once('=') {
+        Some((cell, amount)) if !cell.is_empty() => Ok(api::ReviewedFigure {
+            cell: cell.to_owned(),
+            amount: (!amount.is_empty()).then(|| amount.to_owned()),
+            reason: String::new(),
+        }),
+        _ => Err("TABLE/ROW/COLUMN=AMOUNT, TABLE/ROW/COLUMN=".to_owned()),
+    }
+}
+
 fn parse_opinion(text: &str) -> Result<api::Opinion, String> {
     match text {
         "agree" => Ok(api::Opinion::Agree),
@@ -102,20 +130,46 @@ fn parse_opinion(text: &str) -> Result<api::Opinion, String> {
     }
 }
 
-/// A connection, with the attempt that is made on it.
-struct Asking<'s> {
+/// Whoever takes a step, at the service.
+struct Desk<'s> {
     client: Client,
-    attempt: Attempt,
     settings: &'s Settings,
 }
 
-impl<'s> Asking<'s> {
-    async fn begin(settings: &'s Settings) -> Result<Asking<'s>, Failure> {
-        Ok(Asking { client: Client::connect(settings).await?, attempt: Attempt::open(Path::new(""), &[]), settings })
-    }
+/// What every step is answered with.
+trait Taken {
+    fn position(&self) -> u64;
+    fn repeated(&self) -> bool;
+}
 
-    fn key(&self) -> String {
-        self.attempt.key().to_owned()
+macro_rules! taken {
+    ($( $answer:ident ),+) => {
+        $( impl Taken for api::$answer {
+            fn position(&self) -> u64 {
+                self.position
+            }
+
+            fn repeated(&self) -> bool {
+                self.repeated
+            }
+        } )+
+    };
+}
+
+taken!(
+    WithdrawResponse,
+    ReturnResponse,
+    GiveOpinionResponse,
+    ReviewFiguresResponse,
+    AcceptResponse,
+    ForwardResponse,
+    ApproveResponse,
+    ReopenResponse
+);
+
+impl<'s> Desk<'s> {
+    async fn open(settings: &'s Settings) -> Result<Desk<'s>, Failure> {
+        Ok(Desk { client: Client::connect(settings).await?, settings })
     }
 
     /// The year that is meant: the latest one if none is said.
@@ -127,10 +181,10 @@ impl<'s> Asking<'s> {
         Ok(latest.map_err(|status| self.client.failure(&status))?.into_inner().year)
     }
 
-    async fn version(&self, args: &VersionArgs) -> Result<api::VersionTarget, Failure> {
+    async fn version(&self, args: &VersionArgs) -> Result<Option<api::VersionTarget>, Failure> {
         let (year, round) = (self.year(&args.times).await?, args.times.round().into());
         let slot = api::Slot { unit: args.node.clone(), year, round, kind: args.kind.into() };
-        Ok(api::VersionTarget { slot: Some(slot), version: args.looked_at })
+        Ok(Some(api::VersionTarget { slot: Some(slot), version: args.looked_at }))
     }
 
     async fn aggregate(&self, args: &StepArgs) -> Result<api::AggregateTarget, Failure> {
@@ -140,6 +194,25 @@ impl<'s> Asking<'s> {
             round: args.times.round().into(),
             version: args.looked_at,
         })
+    }
+
+    /// Takes a step, once however often it is asked for, and says what was done to which version.
+    async fn take<Q: Message, A: Taken>(
+        &self,
+        said: &'static str,
+        (node, version): (&str, u32),
+        request: impl Fn(String) -> Q,
+        send: impl AsyncFnOnce(Q) -> Result<Response<A>, Status>,
+    ) -> Result<Answer, Failure> {
+        let answer = once(&self.client, self.settings, request, send).await?;
+        Ok(self.done(said, (node, version), &answer))
+    }
+
+    fn done(&self, said: &'static str, (node, version): (&str, u32), answer: &impl Taken) -> Answer {
+        let (position, repeated) = (answer.position(), answer.repeated());
+        let facts = [("node", node.to_owned()), ("version", version.to_string()), ("position", position.to_string())];
+        let json = json!({ "node": node, "version": version, "position": position, "repeated": repeated });
+        self.settings.answer(&Done::new(said, &facts, repeated, json))
     }
 }
 
@@ -153,19 +226,24 @@ impl StepArgs {
             step_reason: self.step_reason.clone(),
         }
     }
+
+    fn about(&self) -> (&str, u32) {
+        (&self.node, self.looked_at)
+    }
+
+    fn reason(&self) -> String {
+        self.step_reason.clone().unwrap_or_default()
+    }
 }
 
-/// What was done to which version, and where it stands in the journal.
-fn done(
-    said: &'static str,
-    node: &str,
-    version: u32,
-    (position, repeated): (u64, bool),
-    settings: &Settings,
-) -> Answer {
-    let facts = [("node", node.to_owned()), ("version", version.to_string()), ("position", position.to_string())];
-    let json = json!({ "node": node, "version": version, "position": position, "repeated": repeated });
-    settings.answer(&Done::new(said, &facts, repeated, json))
+impl VersionArgs {
+    fn about(&self) -> (&str, u32) {
+        (&self.node, self.looked_at)
+    }
+
+    fn reason(&self) -> String {
+        self.step_reason.clone().unwrap_or_default()
+    }
 }
 
 /// Runs `withdraw`.
@@ -173,15 +251,12 @@ fn done(
 /// # Errors
 /// A refusal, or a server that can't be reached.
 pub async fn withdraw(args: VersionArgs, settings: &Settings) -> Result<Answer, Failure> {
-    let asking = Asking::begin(settings).await?;
-    let request = api::WithdrawRequest {
-        idempotency_key: asking.key(),
-        target: Some(asking.version(&args).await?),
-        reason: args.step_reason.unwrap_or_default(),
-    };
-    let Asking { client, attempt, settings } = asking;
-    let answer = receipt(client.review().withdraw(request).await, attempt, &client)?;
-    Ok(done("review-withdrawn", &args.node, args.looked_at, (answer.position, answer.repeated), settings))
+    let desk = Desk::open(settings).await?;
+    let (target, reason) = (desk.version(&args).await?, args.reason());
+    let request =
+        |idempotency_key| api::WithdrawRequest { idempotency_key, target: target.clone(), reason: reason.clone() };
+    let send = async |request| desk.client.review().withdraw(request).await;
+    desk.take("review-withdrawn", args.about(), request, send).await
 }
 
 /// Runs `accept`.
@@ -189,15 +264,12 @@ pub async fn withdraw(args: VersionArgs, settings: &Settings) -> Result<Answer, 
 /// # Errors
 /// A refusal, or a server that can't be reached.
 pub async fn accept(args: VersionArgs, settings: &Settings) -> Result<Answer, Failure> {
-    let asking = Asking::begin(settings).await?;
-    let request = api::AcceptRequest {
-        idempotency_key: asking.key(),
-        target: Some(asking.version(&args).await?),
-        reason: args.step_reason.unwrap_or_default(),
-    };
-    let Asking { client, attempt, settings } = asking;
-    let answer = receipt(client.review().accept(request).await, attempt, &client)?;
-    Ok(done("review-accepted", &args.node, args.looked_at, (answer.position, answer.repeated), settings))
+    let desk = Desk::open(settings).await?;
+    let (target, reason) = (desk.version(&args).await?, args.reason());
+    let request =
+        |idempotency_key| api::AcceptRequest { idempotency_key, target: target.clone(), reason: reason.clone() };
+    let send = async |request| desk.client.review().accept(request).await;
+    desk.take("review-accepted", args.about(), request, send).await
 }
 
 /// Runs `opinion`.
@@ -205,18 +277,41 @@ pub async fn accept(args: VersionArgs, settings: &Settings) -> Result<Answer, Fa
 /// # Errors
 /// A refusal, or a server that can't be reached.
 pub async fn opinion(args: OpinionArgs, settings: &Settings) -> Result<Answer, Failure> {
-    let asking = Asking::begin(settings).await?;
-    let on = args.on;
-    let request = api::GiveOpinionRequest {
-        idempotency_key: asking.key(),
-        target: Some(asking.version(&on).await?),
-        office: args.office,
+    let desk = Desk::open(settings).await?;
+    let (target, text) = (desk.version(&args.on).await?, args.on.reason());
+    let request = |idempotency_key| api::GiveOpinionRequest {
+        idempotency_key,
+        target: target.clone(),
+        office: args.office.clone(),
         opinion: args.view.into(),
-        text: on.step_reason.unwrap_or_default(),
+        text: text.clone(),
     };
-    let Asking { client, attempt, settings } = asking;
-    let answer = receipt(client.review().give_opinion(request).await, attempt, &client)?;
-    Ok(done("review-opinion", &on.node, on.looked_at, (answer.position, answer.repeated), settings))
+    let send = async |request| desk.client.review().give_opinion(request).await;
+    desk.take("review-opinion", args.on.about(), request, send).await
+}
+
+/// Runs `review`: shows where a submission stands, or sets reviewed figures of it.
+///
+/// # Errors
+/// A refusal, or a server that can't be reached.
+pub async fn review(args: ReviewArgs, settings: &Settings) -> Result<Answer, Failure> {
+    let desk = Desk::open(settings).await?;
+    let year = desk.year(&args.times).await?;
+    let slot = api::Slot { unit: args.node.clone(), year, round: args.times.round().into(), kind: args.kind.into() };
+    let Some(version) = args.reviewed.filter(|_| !args.figures.is_empty()) else {
+        return review_screen::show(&desk.client, slot, settings).await;
+    };
+    let reason = args.step_reason.unwrap_or_default();
+    let figures: Vec<api::ReviewedFigure> =
+        args.figures.into_iter().map(|figure| api::ReviewedFigure { reason: reason.clone(), ..figure }).collect();
+    let target = Some(api::VersionTarget { slot: Some(slot), version });
+    let request = |idempotency_key| api::ReviewFiguresRequest {
+        idempotency_key,
+        target: target.clone(),
+        figures: figures.clone(),
+    };
+    let send = async |request| desk.client.review().review_figures(request).await;
+    desk.take("review-figures", (&args.node, version), request, send).await
 }
 
 /// Runs `return`.
@@ -225,21 +320,20 @@ pub async fn opinion(args: OpinionArgs, settings: &Settings) -> Result<Answer, F
 /// A refusal, or a server that can't be reached.
 pub async fn give_back(args: ReturnArgs, settings: &Settings) -> Result<Answer, Failure> {
     use api::return_request::Target;
-    let asking = Asking::begin(settings).await?;
-    let step = args.step;
-    let target = match step.aggregate {
-        true => Target::Aggregate(asking.aggregate(&step).await?),
-        false => Target::Submission(asking.version(&step.of_version()).await?),
+    let desk = Desk::open(settings).await?;
+    let ReturnArgs { step, lines } = args;
+    let target = Some(match step.aggregate {
+        true => Target::Aggregate(desk.aggregate(&step).await?),
+        false => Target::Submission(desk.version(&step.of_version()).await?.unwrap_or_default()),
+    });
+    let request = |idempotency_key| api::ReturnRequest {
+        idempotency_key,
+        target: target.clone(),
+        reason: step.reason(),
+        lines: lines.clone(),
     };
-    let request = api::ReturnRequest {
-        idempotency_key: asking.key(),
-        target: Some(target),
-        reason: step.step_reason.unwrap_or_default(),
-        lines: args.lines,
-    };
-    let Asking { client, attempt, settings } = asking;
-    let answer = receipt(client.review().r#return(request).await, attempt, &client)?;
-    Ok(done("review-returned", &step.node, step.looked_at, (answer.position, answer.repeated), settings))
+    let send = async |request| desk.client.review().r#return(request).await;
+    desk.take("review-returned", step.about(), request, send).await
 }
 
 /// Runs `approve`.
@@ -248,20 +342,19 @@ pub async fn give_back(args: ReturnArgs, settings: &Settings) -> Result<Answer, 
 /// A refusal, or a server that can't be reached.
 pub async fn approve(args: StepArgs, settings: &Settings) -> Result<Answer, Failure> {
     use api::approve_request::Target;
-    let asking = Asking::begin(settings).await?;
-    let target = match args.aggregate {
-        true => Target::Aggregate(asking.aggregate(&args).await?),
-        false => Target::Submission(asking.version(&args.of_version()).await?),
-    };
-    let request = api::ApproveRequest {
-        idempotency_key: asking.key(),
-        target: Some(target),
-        reason: args.step_reason.unwrap_or_default(),
+    let desk = Desk::open(settings).await?;
+    let target = Some(match args.aggregate {
+        true => Target::Aggregate(desk.aggregate(&args).await?),
+        false => Target::Submission(desk.version(&args.of_version()).await?.unwrap_or_default()),
+    });
+    let request = |idempotency_key| api::ApproveRequest {
+        idempotency_key,
+        target: target.clone(),
+        reason: args.reason(),
         reviewed_position: None,
     };
-    let Asking { client, attempt, settings } = asking;
-    let answer = receipt(client.review().approve(request).await, attempt, &client)?;
-    Ok(done("review-approved", &args.node, args.looked_at, (answer.position, answer.repeated), settings))
+    let send = async |request| desk.client.review().approve(request).await;
+    desk.take("review-approved", args.about(), request, send).await
 }
 
 /// Runs `reopen`.
@@ -270,19 +363,15 @@ pub async fn approve(args: StepArgs, settings: &Settings) -> Result<Answer, Fail
 /// A refusal, or a server that can't be reached.
 pub async fn reopen(args: StepArgs, settings: &Settings) -> Result<Answer, Failure> {
     use api::reopen_request::Target;
-    let asking = Asking::begin(settings).await?;
-    let target = match args.aggregate {
-        true => Target::Aggregate(asking.aggregate(&args).await?),
-        false => Target::Submission(asking.version(&args.of_version()).await?),
-    };
-    let request = api::ReopenRequest {
-        idempotency_key: asking.key(),
-        target: Some(target),
-        reason: args.step_reason.unwrap_or_default(),
-    };
-    let Asking { client, attempt, settings } = asking;
-    let answer = receipt(client.review().reopen(request).await, attempt, &client)?;
-    Ok(done("review-reopened", &args.node, args.looked_at, (answer.position, answer.repeated), settings))
+    let desk = Desk::open(settings).await?;
+    let target = Some(match args.aggregate {
+        true => Target::Aggregate(desk.aggregate(&args).await?),
+        false => Target::Submission(desk.version(&args.of_version()).await?.unwrap_or_default()),
+    });
+    let request =
+        |idempotency_key| api::ReopenRequest { idempotency_key, target: target.clone(), reason: args.reason() };
+    let send = async |request| desk.client.review().reopen(request).await;
+    desk.take("review-reopened", args.about(), request, send).await
 }
 
 /// Runs `forward`.
@@ -290,18 +379,19 @@ pub async fn reopen(args: StepArgs, settings: &Settings) -> Result<Answer, Failu
 /// # Errors
 /// A refusal, or a server that can't be reached.
 pub async fn forward(args: ForwardArgs, settings: &Settings) -> Result<Answer, Failure> {
-    let asking = Asking::begin(settings).await?;
-    let request = api::ForwardRequest {
-        idempotency_key: asking.key(),
-        department: args.node,
-        year: asking.year(&args.times).await?,
+    let desk = Desk::open(settings).await?;
+    let (year, text) = (desk.year(&args.times).await?, args.step_reason.unwrap_or_default());
+    let request = |idempotency_key| api::ForwardRequest {
+        idempotency_key,
+        department: args.node.clone(),
+        year,
         round: args.times.round().into(),
-        text: args.step_reason.unwrap_or_default(),
+        text: text.clone(),
     };
-    let Asking { client, attempt, settings } = asking;
-    let answer = receipt(client.review().forward(request).await, attempt, &client)?;
-    let sealed = answer.aggregate.unwrap_or_default();
-    Ok(done("review-forwarded", &sealed.department, sealed.version, (answer.position, answer.repeated), settings))
+    let send = async |request| desk.client.review().forward(request).await;
+    let answer: api::ForwardResponse = once(&desk.client, settings, request, send).await?;
+    let sealed = answer.aggregate.clone().unwrap_or_default();
+    Ok(desk.done("review-forwarded", (&sealed.department, sealed.version), &answer))
 }
 
 #[cfg(test)]
@@ -318,6 +408,10 @@ mod tests {
         assert_eq!(read("T12/2024-013"), ["", "T12", "2024-013", "", ""]);
         assert_eq!(read("P-04@PF/2024-008/impl_central=来源"), ["P-04", "PF", "2024-008", "impl_central", "来源"]);
         assert_eq!(read("PI/2024-026/4/"), ["", "PI", "2024-026/4", "", ""]);
+        let figure = parse_figure("T12/2024-002/total=15.00").unwrap();
+        assert_eq!((figure.cell.as_str(), figure.amount.as_deref()), ("T12/2024-002/total", Some("15.00")));
+        assert_eq!(parse_figure("T12/2024-002/total=").unwrap().amount, None);
+        assert!(parse_figure("=1").is_err() && parse_figure("T12").is_err());
         assert!(parse_line("").is_err());
         assert!(parse_line("P-04@").is_err());
     }

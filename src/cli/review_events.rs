@@ -51,6 +51,7 @@ pub(super) fn aggregate_name(state: i32, language: Language) -> &'static str {
     }
 }
 
+/// The stable name of a step.
 pub(super) fn step_code(step: i32) -> &'static str {
     match ReviewStep::try_from(step) {
         Ok(ReviewStep::Withdraw) => "withdraw",

@@ -1,15 +1,12 @@
 //! `round`: opens and closes the rounds of a year, and tells which take filings until when.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
-use super::attempt::Attempt;
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::review_events::deadline;
 use super::settings::Settings;
-use super::table_file::receipt;
+use super::table_file::once;
 use super::words::{read_time, round_code, round_name, say, time, time_for_programs};
 use super::{Done, parse_round};
 use crate::proto::api::{self, ListRoundsResponse};
@@ -70,25 +67,31 @@ fn parse_deadline(text: &str) -> Result<i64, String> {
 /// A refusal, or a server that can't be reached.
 pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
-    let attempt = Attempt::open(Path::new(""), &[]);
-    let idempotency_key = attempt.key().to_owned();
     match verb {
         Verb::Open(OpenArgs { which: Which { year, round }, deadline: until, reason }) => {
-            let request = api::OpenRoundRequest {
+            let reason = reason.unwrap_or_default();
+            let request = |idempotency_key| api::OpenRoundRequest {
                 idempotency_key,
                 year: year.into(),
                 round: round.into(),
                 deadline_ms: until,
-                reason: reason.unwrap_or_default(),
+                reason: reason.clone(),
             };
-            let answer = receipt(client.review().open_round(request).await, attempt, &client)?;
+            let send = async |request| client.review().open_round(request).await;
+            let answer = once(&client, settings, request, send).await?;
             let told = (answer.position, answer.version, answer.repeated);
             Ok(changed("round-opened", (year, round), deadline(until, settings.language), told, settings))
         }
         Verb::Close(CloseArgs { which: Which { year, round }, reason }) => {
             let reason = reason.unwrap_or_default();
-            let request = api::CloseRoundRequest { idempotency_key, year: year.into(), round: round.into(), reason };
-            let answer = receipt(client.review().close_round(request).await, attempt, &client)?;
+            let request = |idempotency_key| api::CloseRoundRequest {
+                idempotency_key,
+                year: year.into(),
+                round: round.into(),
+                reason: reason.clone(),
+            };
+            let send = async |request| client.review().close_round(request).await;
+            let answer = once(&client, settings, request, send).await?;
             let told = (answer.position, answer.version, answer.repeated);
             Ok(changed("round-closed", (year, round), String::new(), told, settings))
         }

@@ -40,6 +40,11 @@ impl Settings {
         Settings { server: way.server, actor: way.actor, credentials: way.credentials, ..self }
     }
 
+    /// Where the keys of requests are kept until they are answered, if there is such a place.
+    pub(super) fn unanswered(&self) -> Option<std::path::PathBuf> {
+        self.checkpoints.as_ref().map(|folder| folder.join("unanswered"))
+    }
+
     /// The label of that key.
     pub fn label(&self, key: &str) -> &'static str {
         label(key, self.language)

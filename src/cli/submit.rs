@@ -1,4 +1,4 @@
-//! `submit`: reads filings, checks their shape here, and streams those that have one to the server.
+//! `submit` and `adjust`: read filings, check their shape here, and stream those that have one to the server.
 //!
 //! A filing that would be refused for its shape is not sent. Sent ones are answered by the server, findings included;
 //! after an unknown outcome the same command repeats the same request (`attempt.rs`).
@@ -13,6 +13,7 @@ use tokio_stream::StreamExt;
 
 use super::attempt::Attempt;
 use super::client::Client;
+use super::control::give;
 use super::filing::{Filed, Filing, Filings};
 use super::notes::Note;
 use super::output::{Answer, Failure};
@@ -23,7 +24,7 @@ use crate::budget::intake::Reading;
 use crate::budget::reason::Reason;
 use crate::budget::submission::{Kind, Round, Slot};
 use crate::proto::api::submit_request::Part;
-use crate::proto::{RowChunk, api};
+use crate::proto::{Message, RowChunk, api};
 use crate::submission_file::SubmissionFile;
 
 /// The most rows of a chunk, as the service has it.
@@ -42,19 +43,60 @@ pub struct Args {
     pub(super) expect_version: Option<u32>,
 }
 
+/// What `adjust` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AdjustArgs {
+    #[arg(id = "adjusted", value_name = "FILE")]
+    path: PathBuf,
+    cause: String,
+    #[arg(long, value_name = "FILE.csv")]
+    raise: Option<PathBuf>,
+    #[arg(long)]
+    dry_run: bool,
+    #[arg(long, value_name = "VERSION")]
+    expect_version: Option<u32>,
+}
+
+/// How filings are sent.
+struct How {
+    dry_run: bool,
+    expect_version: Option<u32>,
+    /// What makes them change an approved version, if they do.
+    adjustment: Option<api::Adjustment>,
+}
+
 /// Runs `submit`.
 ///
 /// # Errors
 /// A path that isn't there, or a server that can't be reached at all; what happens to one filing is in the answer.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
-    let files = files_of(&args.paths, settings)?;
+    let how = How { dry_run: args.dry_run, expect_version: args.expect_version, adjustment: None };
+    file_all(&args.paths, &how, settings).await
+}
+
+/// Runs `adjust`.
+///
+/// # Errors
+/// As `submit`, or a list of ceilings that can't be read.
+pub async fn adjust(args: AdjustArgs, settings: &Settings) -> Result<Answer, Failure> {
+    let raised = match &args.raise {
+        Some(csv) => give::figures_of(&give::read(csv, settings)?),
+        None => Vec::new(),
+    };
+    let adjustment = Some(api::Adjustment { cause: args.cause, raised });
+    let how = How { dry_run: args.dry_run, expect_version: args.expect_version, adjustment };
+    file_all(&[args.path], &how, settings).await
+}
+
+async fn file_all(paths: &[PathBuf], how: &How, settings: &Settings) -> Result<Answer, Failure> {
+    let files = files_of(paths, settings)?;
     let client = Client::connect(settings).await?;
     let mut desk = Desk { client, settings, forms: HashMap::new() };
     let bar = progress(&files);
     let mut done = Vec::with_capacity(files.len());
     for path in &files {
         bar.set_message(file_name(path));
-        let filing = desk.file(path, &args, &bar).await;
+        let filing = desk.file(path, how, &bar).await;
         let lost = matches!(&filing.result, Err(Failure::Unreachable(_)));
         done.push(filing);
         bar.inc(1);
@@ -119,13 +161,13 @@ struct Desk<'s> {
 }
 
 impl Desk<'_> {
-    async fn file(&mut self, path: &Path, args: &Args, bar: &ProgressBar) -> Filing {
+    async fn file(&mut self, path: &Path, how: &How, bar: &ProgressBar) -> Filing {
         let (bytes, file) = match read(path, self.settings) {
             Ok(read) => read,
             Err(failure) => return Filing::failed(file_name(path), None, failure),
         };
         let slot = file.slot.clone();
-        let result = self.send(path, &bytes, &file, args, bar).await;
+        let result = self.send(path, &bytes, &file, how, bar).await;
         match result {
             Ok((form, filed)) => {
                 Filing { file: file_name(path), slot: Some(slot), form: Some(form), result: Ok(filed) }
@@ -139,7 +181,7 @@ impl Desk<'_> {
         path: &Path,
         bytes: &[u8],
         file: &SubmissionFile,
-        args: &Args,
+        how: &How,
         bar: &ProgressBar,
     ) -> Result<(Arc<FormSet>, Filed), Failure> {
         let form = self.form(&file.form_set).await?;
@@ -148,8 +190,8 @@ impl Desk<'_> {
             let filed = Filed::unsent(&reading, &form);
             return Ok((form, filed));
         }
-        if args.dry_run {
-            let parts = parts(file, &form, &reading, "", args.expect_version);
+        if how.dry_run {
+            let parts = parts(file, &form, &reading, "", how);
             let stream = tokio_stream::iter(parts).map(|part| api::DryRunRequest { part: Some(dry(part)) });
             let answer = self.client.submissions().dry_run(stream).await;
             let answer = answer.map_err(|status| self.client.failure(&status))?.into_inner();
@@ -157,20 +199,27 @@ impl Desk<'_> {
             return Ok((form, filed));
         }
         let actor = self.settings.actor_text();
-        let expected = args.expect_version.map(|version| version.to_string()).unwrap_or_default();
-        let request: [&[u8]; 5] =
-            [self.settings.server.as_bytes(), actor.as_bytes(), &form.digest.0, expected.as_bytes(), bytes];
+        let expected = how.expect_version.map(|version| version.to_string()).unwrap_or_default();
+        let adjustment = how.adjustment.as_ref().map(Message::encode_to_vec).unwrap_or_default();
+        let server = self.settings.server.as_bytes();
+        let request: [&[u8]; 6] = [server, actor.as_bytes(), &form.digest.0, expected.as_bytes(), bytes, &adjustment];
         let attempt = Attempt::open(path, &request);
-        let parts = parts(file, &form, &reading, attempt.key(), args.expect_version);
+        let parts = parts(file, &form, &reading, attempt.key(), how);
         let ticks = bar.clone();
-        let stream = tokio_stream::iter(parts).map(move |part| {
-            ticks.tick();
-            api::SubmitRequest { part: Some(part) }
-        });
-        match self.client.submissions().submit(stream).await {
-            Ok(answer) => {
+        let parts = tokio_stream::iter(parts.into_iter().inspect(move |_| ticks.tick()));
+        let answer = match how.adjustment {
+            None => {
+                let stream = parts.map(|part| api::SubmitRequest { part: Some(part) });
+                self.client.submissions().submit(stream).await.map(|answer| Filed::sent(answer.into_inner(), &form))
+            }
+            Some(_) => {
+                let stream = parts.map(|part| api::AdjustRequest { part: Some(adjusting(part)) });
+                self.client.submissions().adjust(stream).await.map(|answer| Filed::adjusted(answer.into_inner(), &form))
+            }
+        };
+        match answer {
+            Ok(mut filed) => {
                 attempt.answered();
-                let mut filed = Filed::sent(answer.into_inner(), &form);
                 filed.receipt = Some(self.receipt(path, filed.position).await);
                 Ok((form, filed))
             }
@@ -215,7 +264,7 @@ pub(super) fn is_final(failure: &Failure) -> bool {
 }
 
 /// Header, chunks, seal.
-fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, version: Option<u32>) -> Vec<Part> {
+fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, how: &How) -> Vec<Part> {
     let tables = file.tables.iter().map(|table| api::TableHeader {
         id: table.header.id.clone(),
         empty: table.header.empty,
@@ -228,10 +277,10 @@ fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, ve
         form_set: file.form_set.clone(),
         form_set_digest: form.digest.0.to_vec(),
         idempotency_key: key.to_owned(),
-        version,
+        version: how.expect_version,
         tables: tables.collect(),
         sentences: api::Sentences::None.into(),
-        adjustment: None,
+        adjustment: how.adjustment.clone(),
     })];
     let mut chunk = RowChunk::default();
     let mut bytes = 0;
@@ -262,6 +311,14 @@ fn dry(part: Part) -> api::dry_run_request::Part {
         Part::Header(header) => api::dry_run_request::Part::Header(header),
         Part::Chunk(chunk) => api::dry_run_request::Part::Chunk(chunk),
         Part::Seal(seal) => api::dry_run_request::Part::Seal(seal),
+    }
+}
+
+fn adjusting(part: Part) -> api::adjust_request::Part {
+    match part {
+        Part::Header(header) => api::adjust_request::Part::Header(header),
+        Part::Chunk(chunk) => api::adjust_request::Part::Chunk(chunk),
+        Part::Seal(seal) => api::adjust_request::Part::Seal(seal),
     }
 }
 
@@ -314,7 +371,8 @@ mod tests {
             note: Default::default(),
             tables: vec![FileTable { header, rows }],
         };
-        let parts = parts(&file, &form, &file.read_on(&form), "k", None);
+        let how = How { dry_run: false, expect_version: None, adjustment: None };
+        let parts = parts(&file, &form, &file.read_on(&form), "k", &how);
         let rows: Vec<usize> = parts
             .iter()
             .filter_map(|part| match part {

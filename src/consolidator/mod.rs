@@ -266,7 +266,7 @@ impl Consolidator {
         let snapshot = self.snapshot();
         let (grounds, checked) = checks::check(&snapshot.state, form, &reading.submission, None, &snapshot)?;
         Ok(PreparedFiling {
-            fingerprint: fingerprint(&reading, sealed, adjustment.as_ref()),
+            fingerprint: fingerprint(&reading, sealed, form, adjustment.as_ref()),
             filing: Filing { reading: Arc::new(reading), version, ahead: Some(Ahead { grounds, checked }), adjustment },
             packed,
         })
@@ -406,11 +406,8 @@ impl Consolidator {
 
 /// What a filing says, for its key. Rows that found no place are in no digest of cells: their number and the findings
 /// about them tell such filings apart, from each other and from the corrected one.
-fn fingerprint(reading: &Reading, sealed: Option<Digest>, adjustment: Option<&AdjustmentOrder>) -> Digest {
-    let mut said = [reading.digest.0, sealed.unwrap_or_default().0].concat();
-    if let Some(adjustment) = adjustment {
-        said.extend(format!("{adjustment:?}\n").as_bytes());
-    }
+fn fingerprint(reading: &Reading, sealed: Option<Digest>, form: &FormSet, how: Option<&AdjustmentOrder>) -> Digest {
+    let mut said = said((reading.digest, sealed), &reading.submission, form, how);
     if reading.is_refused() {
         said.extend(reading.row_count.to_be_bytes());
         for Finding { place, remark, .. } in &reading.findings {
@@ -419,6 +416,21 @@ fn fingerprint(reading: &Reading, sealed: Option<Digest>, adjustment: Option<&Ad
         }
     }
     Digest::of(&said)
+}
+
+/// What a filing without faults of shape says: its content, the digest that its sender gave it if one was given, and how
+/// it changes an approved version if it does. All of it can be worked out again from its event.
+fn said(
+    (digest, sealed): (Digest, Option<Digest>),
+    submission: &Submission,
+    form: &FormSet,
+    adjustment: Option<&AdjustmentOrder>,
+) -> Vec<u8> {
+    let mut said = [digest.0, sealed.unwrap_or_default().0].concat();
+    if let Some(adjustment) = adjustment {
+        said.extend(adjustment.said(form, submission.header.round).as_bytes());
+    }
+    said
 }
 
 /// A filing that is read and packed.

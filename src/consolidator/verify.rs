@@ -20,8 +20,8 @@ use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Checked;
 use crate::budget::submission::Submission;
 use crate::ledger::checks::{Ahead, Grounds};
-use crate::ledger::decide::{AdjustmentOrder, Filing, Judged, judge};
-use crate::ledger::event::{Envelope, Event};
+use crate::ledger::decide::{AdjustmentOrder, Filing, Judged, judge, seals_what_counts};
+use crate::ledger::event::{Adjustment, Envelope, Event};
 use crate::ledger::state::{FormSetVersions, State};
 use crate::ledger::{Position, checks};
 use crate::store::Journal;
@@ -206,9 +206,13 @@ fn fold_one(
     state.apply(envelope, &past)
 }
 
-/// Whether an issue or a unit tree counts on from the one before.
+/// Whether an issue, a unit tree, a round or an aggregate counts on from the one before, and an aggregate seals what counts.
 fn is_next(state: &State, event: &Event) -> bool {
+    let round = |year, round| state.round(year, round).map_or(0, |found| found.version) + 1;
     match event {
+        Event::RoundOpened(opened) => opened.version == round(opened.year, opened.round),
+        Event::RoundClosed(closed) => closed.version == round(closed.year, closed.round),
+        Event::Forwarded(forwarded) => seals_what_counts(state, forwarded),
         Event::ControlIssued(issued) => {
             issued.version == state.control(issued.year, issued.round).map_or(0, |book| book.version) + 1
         }
@@ -237,14 +241,17 @@ fn judge_again(
     // On the same grounds no rule is run here: that is for the threads beside.
     let grounds = Grounds::of(state, &submission.header, form);
     let ahead = Some(Ahead { grounds, checked: Arc::new(Checked::default()) });
-    let adjustment = match &envelope.event {
+    let adjustment = adjustment(&envelope.event).map(AdjustmentOrder::of);
+    let filing = Filing { reading: Arc::new(reading), version: None, ahead, adjustment };
+    judge(state, &envelope.actor, &filing, envelope.time, past)
+}
+
+fn adjustment(event: &Event) -> Option<&Adjustment> {
+    match event {
         Event::Submitted(submitted) => submitted.adjustment.as_ref(),
         Event::Refused(refused) => refused.adjustment.as_ref(),
         _ => None,
-    };
-    let adjustment = adjustment.map(AdjustmentOrder::of);
-    let filing = Filing { reading: Arc::new(reading), version: None, ahead, adjustment };
-    judge(state, &envelope.actor, &filing, envelope.time, past)
+    }
 }
 
 /// A thread beside: ends when there are no filings any more.
@@ -315,9 +322,10 @@ fn work_out(journal: &dyn Journal, job: &Job) -> (Vec<(Position, Wrong, Remark)>
     if refused == taken.is_some() {
         add(Wrong::Verdicts, "outcome");
     }
-    // What the request said: its content, and the digest that its sender gave it, if it gave one.
-    let said = |sealed: Digest| Digest::of(&[again.digest.0, sealed.0].concat());
-    if ![said(again.digest), said(Digest::default())].contains(&envelope.fingerprint) {
+    // What the request said; whether its sender gave it the digest of its content is not kept.
+    let order = adjustment(&envelope.event).map(AdjustmentOrder::of);
+    let said = |sealed| Digest::of(&super::said((again.digest, sealed), submission, form, order.as_ref()));
+    if ![said(Some(again.digest)), said(None)].contains(&envelope.fingerprint) {
         add(Wrong::Digest, "fingerprint");
     }
     (wrong, false)

@@ -4,13 +4,14 @@ use super::consolidation::node_name;
 use super::convert;
 use crate::budget::reason::Remark;
 use crate::ledger::board::{self, Board, Counts, DepartmentLine, Standing, StatusLine, Turn};
+use crate::ledger::event::Timestamp;
 use crate::ledger::state::State;
 use crate::ledger::view::{self, Scope};
 use crate::proto::api;
 
-/// The board of a node.
-pub(super) fn get(state: &State, scope: &Scope) -> Result<api::GetStatusBoardResponse, Remark> {
-    out(state, scope, &board::board(state, scope)?)
+/// The board of a node, at a time.
+pub(super) fn get(state: &State, scope: &Scope, time: Timestamp) -> Result<api::GetStatusBoardResponse, Remark> {
+    out(state, scope, &board::board(state, scope, time)?)
 }
 
 /// A board as a message.
@@ -53,8 +54,8 @@ pub(super) fn counts(counts: &Counts) -> api::StandingCounts {
         wait_for_department: number(counts.waiting_for(Turn::Department)),
         wait_for_bureau: number(counts.waiting_for(Turn::Bureau)),
         wait_for_nobody: number(counts.waiting_for(Turn::Nobody)),
+        late: number(counts.late()),
         over_ceiling: number(counts.over_ceiling()),
-        ..api::StandingCounts::default()
     }
 }
 
@@ -93,7 +94,7 @@ pub(super) fn line(line: &StatusLine) -> api::StatusLine {
         refused: u32::try_from(line.refused).unwrap_or(u32::MAX),
         refused_position,
         refused_time_ms: refused_time.0,
+        late: line.late,
         over_ceiling: line.over_ceiling,
-        ..api::StatusLine::default()
     }
 }

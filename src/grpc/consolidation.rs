@@ -321,6 +321,8 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         request: Request<api::GetStatusBoardRequest>,
     ) -> Result<Response<api::GetStatusBoardResponse>, Status> {
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
-        board::get(&snapshot.state, &scope).map(Response::new).map_err(status)
+        let past = snapshot.state.position < snapshot.today.position;
+        let time = if past { snapshot.state.time } else { self.consolidator.now() };
+        board::get(&snapshot.state, &scope, time).map(Response::new).map_err(status)
     }
 }

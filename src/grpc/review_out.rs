@@ -151,10 +151,7 @@ pub(super) fn review(snapshot: &Snapshot, slot: &Slot, now: Timestamp) -> Result
     let mut answer = api::GetReviewResponse {
         position: state.position,
         slot: Some(slot_out(slot)),
-        legal: legal(latest, seal.as_ref().map(|(_, aggregate)| aggregate.state()))
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
+        legal: legal(state, slot, latest).into_iter().map(str::to_owned).collect(),
         round: Some(round(state, slot.year, slot.round, now)),
         sealed_by: seal.map(|(department, _)| department.to_string()).unwrap_or_default(),
         ..api::GetReviewResponse::default()

@@ -180,21 +180,22 @@ impl Watches {
 impl Watches {
     /// The first message: the whole board, or to a client that knows it as of a position what changed since.
     async fn first(&self, scope: &Scope, known: Position) -> Result<(Followed, api::WatchResponse), Remark> {
-        let state = self.consolidator.snapshot().state;
+        let (state, now) = (self.consolidator.snapshot().state, self.consolidator.now());
         let position = state.position;
         // A position that isn't there is of another journal, or of this one before it was restored to less; and one that
         // lies far back costs more to compare with than the whole board.
         if self.consolidator.is_near(known) {
             let then = self.consolidator.at(AsOf::Position(known)).await?.state;
             // A board that wasn't there then is told whole.
-            if let Ok((mut followed, _)) = Followed::begin(then, scope.clone())
-                && let Change::Lines(lines, departments) = followed.go_on(state.clone())
+            let time = then.time;
+            if let Ok((mut followed, _)) = Followed::begin(then, scope.clone(), time)
+                && let Change::Lines(lines, departments) = followed.go_on(state.clone(), now)
             {
                 let said = Some(change(&followed, &lines, &departments));
                 return Ok((followed, api::WatchResponse { position, said }));
             }
         }
-        let (followed, board) = Followed::begin(state.clone(), scope.clone())?;
+        let (followed, board) = Followed::begin(state.clone(), scope.clone(), now)?;
         let said = Some(Said::Snapshot(board::out(&state, scope, &board)?));
         Ok((followed, api::WatchResponse { position, said }))
     }
@@ -234,10 +235,11 @@ impl Watch {
                     // The writer has ended; the server will too.
                     Err(_) => return Ok(()),
                 },
-                _ = beats.tick() => {
+                // A deadline may pass without an event.
+                _ = beats.tick() => self.look()?.or_else(|| {
                     let position = self.followed.position();
                     Some(api::WatchResponse { position, said: Some(Said::Heartbeat(api::Heartbeat {})) })
-                }
+                }),
                 () = self.messages.closed() => return Ok(()),
             };
             if let Some(message) = message
@@ -267,18 +269,18 @@ impl Watch {
 
     /// What there is to say about the state as it is now; nothing if the board is as it was.
     fn look(&mut self) -> Result<Option<api::WatchResponse>, Remark> {
-        let state = self.consolidator.snapshot().state;
+        let (state, now) = (self.consolidator.snapshot().state, self.consolidator.now());
         let position = state.position;
         let tree = state.tree(self.scope.year).map(AsRef::as_ref);
         // The unit tree may be another one now.
         if !may(&self.actor, Operation::Read, &self.scope.node, tree) {
             return Err(Remark::new(Reason::NotPermitted).with("actor", &self.actor).with("node", &self.scope.node));
         }
-        let said = match self.followed.go_on(state.clone()) {
+        let said = match self.followed.go_on(state.clone(), now) {
             Change::Lines(lines, departments) if lines.is_empty() && departments.is_empty() => return Ok(None),
             Change::Lines(lines, departments) => change(&self.followed, &lines, &departments),
             Change::Everything => {
-                let (followed, board) = Followed::begin(state.clone(), self.scope.clone())?;
+                let (followed, board) = Followed::begin(state.clone(), self.scope.clone(), now)?;
                 self.followed = followed;
                 Said::Snapshot(board::out(&state, &self.scope, &board)?)
             }

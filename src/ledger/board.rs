@@ -69,6 +69,8 @@ pub struct StatusLine {
     pub refused: usize,
     /// Position and time of the last refused attempt, if it came after the version that counts.
     pub refused_since: Option<(Position, Timestamp)>,
+    /// Whether the round takes no filings any more and nothing counts.
+    pub late: bool,
     /// Whether what counts is above a hard ceiling, which was cut after it had been filed.
     pub over_ceiling: bool,
 }
@@ -78,6 +80,7 @@ pub struct StatusLine {
 pub struct Counts {
     standings: BTreeMap<Standing, usize>,
     turns: BTreeMap<Turn, usize>,
+    late: usize,
     over_ceiling: usize,
 }
 
@@ -90,6 +93,11 @@ impl Counts {
     /// How many wait for them.
     pub fn waiting_for(&self, turn: Turn) -> usize {
         self.turns.get(&turn).copied().unwrap_or(0)
+    }
+
+    /// How many are late.
+    pub fn late(&self) -> usize {
+        self.late
     }
 
     /// How many are above a ceiling.
@@ -105,6 +113,7 @@ impl Counts {
     fn add(&mut self, line: &StatusLine) {
         *self.standings.entry(line.standing).or_default() += 1;
         *self.turns.entry(line.turn).or_default() += 1;
+        self.late += usize::from(line.late);
         self.over_ceiling += usize::from(line.over_ceiling);
     }
 
@@ -112,6 +121,7 @@ impl Counts {
         for count in [self.standings.get_mut(&line.standing), self.turns.get_mut(&line.turn)].into_iter().flatten() {
             *count = count.saturating_sub(1);
         }
+        self.late = self.late.saturating_sub(usize::from(line.late));
         self.over_ceiling = self.over_ceiling.saturating_sub(usize::from(line.over_ceiling));
     }
 }
@@ -136,14 +146,14 @@ pub struct Board {
     pub departments: Vec<DepartmentLine>,
 }
 
-/// The board of a node.
+/// The board of a node, at a time: what is late is judged by it.
 ///
 /// # Errors
 /// `UNKNOWN_YEAR` or `UNKNOWN_UNIT`.
-pub fn board(state: &State, scope: &Scope) -> Result<Board, Remark> {
-    let tree = tree(state, scope)?;
+pub fn board(state: &State, scope: &Scope, time: Timestamp) -> Result<Board, Remark> {
+    let (tree, ended) = (tree(state, scope)?, ended(state, scope, time));
     let lines: Vec<StatusLine> =
-        tree.budgeted_below(&scope.node).into_iter().map(|unit| line(state, scope, tree, unit)).collect();
+        tree.budgeted_below(&scope.node).into_iter().map(|unit| line(state, scope, tree, unit, ended)).collect();
     let mut counts = BTreeMap::from([(scope.node.clone(), Counts::default())]);
     for line in &lines {
         for node in counted_at(tree, scope, &line.unit.code) {
@@ -174,7 +184,12 @@ fn departments<'c>(
     which.filter_map(line).collect()
 }
 
-fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node) -> StatusLine {
+/// Whether the round was opened and takes no filings any more.
+fn ended(state: &State, scope: &Scope, time: Timestamp) -> bool {
+    state.round(scope.year, scope.round).is_some_and(|round| !round.takes(time))
+}
+
+fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node, ended: bool) -> StatusLine {
     let filings = state.filings(&scope.slot(&unit.code, Kind::Unit)).cloned().unwrap_or_default();
     let latest = filings.latest().cloned();
     // Nobody reviews what their own node filed.
@@ -213,6 +228,7 @@ fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node) -> StatusLin
     let over_ceiling = state.control(scope.year, scope.round).is_some_and(|book| book.is_over(tree, &unit.code));
     StatusLine {
         unit: unit.clone(),
+        late: ended && filings.counting().is_none(),
         over_ceiling,
         standing,
         turn,
@@ -237,21 +253,23 @@ pub enum Change {
 pub struct Followed {
     scope: Scope,
     state: Arc<State>,
+    /// Whether its round had ended.
+    ended: bool,
     /// Of the board's own node, and of each department on it.
     counts: BTreeMap<UnitCode, Counts>,
 }
 
 impl Followed {
-    /// Begins with the board as it stands in a state.
+    /// Begins with the board as it stands in a state, at a time.
     ///
     /// # Errors
     /// As [`board`].
-    pub fn begin(state: Arc<State>, scope: Scope) -> Result<(Followed, Board), Remark> {
-        let board = board(&state, &scope)?;
+    pub fn begin(state: Arc<State>, scope: Scope, time: Timestamp) -> Result<(Followed, Board), Remark> {
+        let (board, ended) = (board(&state, &scope, time)?, ended(&state, &scope, time));
         let mut counts: BTreeMap<UnitCode, Counts> =
             board.departments.iter().map(|line| (line.node.code.clone(), line.counts.clone())).collect();
         counts.insert(scope.node.clone(), board.counts.clone());
-        Ok((Followed { scope, state, counts }, board))
+        Ok((Followed { scope, state, ended, counts }, board))
     }
 
     /// The position that it is followed to.
@@ -264,9 +282,13 @@ impl Followed {
         self.counts.get(&self.scope.node).cloned().unwrap_or_default()
     }
 
-    /// Goes on to a later state, and says what is different there.
-    pub fn go_on(&mut self, now: Arc<State>) -> Change {
+    /// Goes on to a later state, or only to a later time, and says what is different then.
+    pub fn go_on(&mut self, now: Arc<State>, time: Timestamp) -> Change {
         let before = std::mem::replace(&mut self.state, now);
+        let ended = ended(&self.state, &self.scope, time);
+        if std::mem::replace(&mut self.ended, ended) != ended {
+            return Change::Everything;
+        }
         let (Some(tree), Some(old)) = (self.state.tree(self.scope.year), before.tree(self.scope.year)) else {
             return Change::Everything;
         };
@@ -277,7 +299,8 @@ impl Followed {
         let mut counted = BTreeSet::new();
         for unit in units_changed(&before, &self.state, &self.scope) {
             let Some(unit) = expected(tree, &self.scope, &unit) else { continue };
-            let (was, is) = (line(&before, &self.scope, tree, unit), line(&self.state, &self.scope, tree, unit));
+            let (was, is) =
+                (line(&before, &self.scope, tree, unit, ended), line(&self.state, &self.scope, tree, unit, ended));
             if was == is {
                 continue;
             }

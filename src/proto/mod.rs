@@ -2,6 +2,8 @@
 
 mod row_chunk;
 
+/// A message as bytes: what names a request, beside its key.
+pub use prost::Message;
 pub use row_chunk::RowChunk;
 
 /// The API, `proto/budget/consolidation/v1`.

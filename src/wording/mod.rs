@@ -242,6 +242,11 @@ fn fill_whole(template: &str, remark: &Remark, language: Language) -> Option<Str
     Some(out)
 }
 
+/// The word for one of the values of a fact, such as a step of review; the value itself if it has none.
+pub fn word<'v>(list: &str, value: &'v str, language: Language) -> &'v str {
+    CATALOGUE.value.get(list).and_then(|words| words.get(value)).map_or(value, |word| word.text(language))
+}
+
 /// A fact for a sentence: on one line, and of an enumeration only the beginning.
 fn enumeration(fact: &str, language: Language) -> String {
     let items = fact.split(", ").count();

@@ -95,5 +95,57 @@ async fn the_example_is_issued_and_split_and_bad_files_change_nothing() {
         said.json()["faults"].as_array().unwrap().iter().map(|f| f["line"].as_u64().unwrap()).collect();
     assert_eq!((said.code, lines), (1, vec![3, 4, 6]), "{}", said.text);
     assert_eq!(list(&server).await, before);
+    // Lines of another width are all named too, before anything is asked.
+    let odd = [HEADER, "407004,T03,合计\n", "407004,T03,合计,project,万元,39.60,hard\n", "407004,,,,,,,,\n"].concat();
+    let said = desk.give("407/department", "split", &desk.file("odd.csv", &odd), &["--reason", "重分"]).await;
+    assert_eq!(said.code, 2, "{}", said.text);
+    assert!(said.text.contains("第 2 行有 3 栏") && said.text.contains("第 4 行有 9 栏"), "{}", said.text);
+    assert_eq!(list(&server).await, before);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_force_what_changed_it_and_what_is_left_are_shown_in_every_form() {
+    let server = TestServer::fenyang().await;
+    let desk = Desk { address: server.address.clone(), folder: tempfile::tempdir().unwrap() };
+    let raised = [HEADER, "407004,T03,合计,project,万元,40.00,hard\n"].concat();
+    let done = desk.give("0/bureau", "issue", &desk.file("raise.csv", &raised), &["--reason", "追加设备"]).await;
+    assert_eq!((done.code, done.json()["changed"].as_u64()), (0, Some(1)), "{}", done.text);
+    let ask = async |format: &str, arguments: &[&str]| {
+        let said = desk.control("407/department", format, arguments).await;
+        assert_eq!(said.code, 0, "{arguments:?} {}", said.text);
+        said
+    };
+    let project = "T03/合计/project";
+
+    let listed = ask("json", &["list", "407004"]).await.json();
+    let figure = |listed: &Value| {
+        let figures = listed["figures"].as_array().unwrap().clone();
+        figures.into_iter().find(|figure| figure["judgement"]["cell"] == project).unwrap()["judgement"].clone()
+    };
+    assert_eq!(figure(&listed)["ceiling"], "40.00", "{listed}");
+    assert!(ask("table", &["list", "407004"]).await.text.contains("40.00"));
+    assert!(ask("csv", &["list", "407004"]).await.text.contains(project));
+    // As it was before.
+    let before = ask("json", &["list", "407004", "--as-of", "4"]).await.json();
+    assert_eq!(figure(&before)["ceiling"], "39.60", "{before}");
+
+    let track = ask("json", &["history", "407004", "--cell", project]).await.json();
+    let revisions = track["revisions"].as_array().unwrap();
+    let last = revisions.last().unwrap();
+    assert_eq!((revisions.len(), last["reason"].as_str()), (2, Some("追加设备")), "{track}");
+    assert_eq!(
+        (&last["changes"][0]["before"]["ceiling"], &last["changes"][0]["after"]["ceiling"]),
+        (&"39.60".into(), &"40.00".into())
+    );
+    let told = ask("table", &["history", "407004", "--cell", project]).await.text;
+    assert!(told.contains("追加设备") && told.contains("39.60") && told.contains("0/bureau"), "{told}");
+
+    let left = ask("json", &["headroom", "407004"]).await.json();
+    let line = left["lines"].as_array().unwrap().iter().find(|line| line["cell"] == project).unwrap().clone();
+    assert_eq!((line["filed"].as_str(), line["left"].as_str()), (Some("0.00"), Some("40.00")), "{left}");
+    let told = ask("table", &["headroom", "407"]).await.text;
+    assert!(told.contains("41,650.00") && told.contains(project), "{told}");
+    assert!(ask("csv", &["headroom"]).await.text.contains("41650.00"));
     server.stop().await;
 }

@@ -367,6 +367,30 @@ proptest! {
     }
 }
 
+/// Who is named above a ceiling: who draws on it, not who keeps to their own, and not again by a list that makes nothing
+/// worse. And whoever files nothing exceeds nothing, however far others are above.
+#[test]
+fn only_who_draws_on_a_ceiling_is_named_above_it_and_only_once() {
+    let (bureau, hard) = (NODES.len(), Some(Strength::Hard));
+    let mut world = World::new();
+    let give = |world: &mut World, mark, list: &[(usize, i64)]| -> Vec<String> {
+        let list = list.iter().map(|(node, fen)| (*node, 0, Some(*fen), false, hard)).collect();
+        let before = world.events.len();
+        world.take(&Step::Give(bureau, mark, list));
+        assert_eq!(world.events.len(), before + 1, "taken");
+        let Some(Event::ControlIssued(issued)) = world.events.last().map(|last| &last.event) else { panic!("issued") };
+        issued.affected.iter().map(|affected| affected.over.unit.to_string()).collect()
+    };
+    assert_eq!(give(&mut world, false, &[(0, 10_000), (1, 6_000)]), [""; 0]);
+    world.take(&Step::File(1, [5_000, 0]));
+    world.take(&Step::File(4, [4_000, 0]));
+    assert_eq!(give(&mut world, true, &[(0, 7_000)]), ["90002"], "90001 keeps to its own");
+    assert_eq!(give(&mut world, false, &[(0, 8_000)]), [""; 0], "less far above than before");
+    world.take(&Step::File(5, [0, 0]));
+    let last = world.events.last().map(|last| &last.event);
+    assert!(matches!(last, Some(Event::Submitted(_))), "nothing exceeds nothing: {last:?}");
+}
+
 /// As many as `CONTROL_CASES` says.
 fn cases() -> u32 {
     std::env::var("CONTROL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(96)

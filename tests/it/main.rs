@@ -33,6 +33,8 @@ mod proof;
 mod receipts;
 mod replay;
 mod review;
+mod review_laws;
+mod review_model;
 mod rule_laws;
 mod rules;
 mod safekeeping;

@@ -193,7 +193,7 @@ impl Scene {
     async fn end(self) {
         self.server.stop().await;
         // What every event says follows from those before it.
-        verify(self.journal.as_ref(), &|_| {}).unwrap();
+        assert_eq!(verify(self.journal.as_ref(), &|_| {}).unwrap().first_bad(), None);
     }
 }
 
@@ -368,16 +368,48 @@ async fn the_command_line_takes_every_step_in_both_languages() {
     assert!(withdrawn.contains("Version 2 of 407002 is withdrawn"), "{withdrawn}");
     scene.file(None).await.unwrap();
     run(&format!("{department} opinion 407002 --version 3 --office nobody --view agree"), 1).await;
+    let stands = run("--as 407002/unit --lang zh review 407002", 0).await;
+    assert!(stands.contains("第 3 版：已报") && stands.contains("退回") && stands.contains("请核对"), "{stands}");
+    assert!(stands.contains("已说明  P-04") && stands.contains("尚无意见"), "{stands}");
+    let figure = "--version 3 --figure T12/2024-008/total=6500.00";
+    run(&format!("--as 407002/unit review 407002 {figure} 核减"), 1).await;
+    run(&format!("{department} review 407002 {figure}"), 1).await;
+    run(&format!("{department} review 407002 {figure} 核减"), 0).await;
+    run(&format!("{department} opinion 407002 --version 3 --office department --view agree"), 0).await;
+    let stands = run("--as 0/auditor --lang en review 407002", 0).await;
+    assert!(stands.contains("6,572.11") && stands.contains("6,500.00") && stands.contains("agrees"), "{stands}");
+    assert!(stands.contains("407/department") && stands.contains("核减"), "{stands}");
     run(&format!("{department} accept 407002 --version 3"), 0).await;
     run(&format!("{department} forward 407"), 0).await;
     run("--as 0/bureau --lang en return 407 --aggregate --version 1 again", 0).await;
     run(&format!("{department} forward"), 0).await;
     run("--as 0/bureau --lang en approve 407 --aggregate --version 2", 0).await;
     run(&format!("{department} approve 407002 --version 3"), 0).await;
+    // 调剂 of nothing: the same figures again.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("407002.json");
+    std::fs::copy(project("examples/fenyang-2024/submissions/407002.json"), &file).unwrap();
+    let file = file.display();
+    run(&format!("--as 0/bureau --lang zh adjust {file} 追加"), 1).await;
+    let tried = run(&format!("--as 407002/unit --lang zh adjust {file} 更正说明 --dry-run"), 0).await;
+    assert!(tried.contains("第 4 版"), "{tried}");
+    let adjusted = run(&format!("--as 407002/unit --lang zh adjust {file} 更正说明"), 0).await;
+    assert!(adjusted.contains("调整第 3 版"), "{adjusted}");
+    let stands = run("--as 0/auditor --format json review 407002", 0).await;
+    let json: serde_json::Value = serde_json::from_str(&stands).unwrap();
+    assert_eq!(
+        (json["versions"][3]["cause"].as_str(), json["versions"][3]["adjusts"].as_u64()),
+        (Some("更正说明"), Some(3))
+    );
+    let csv = run("--as 0/auditor --format csv review 407002", 0).await;
+    assert!(csv.contains("adjust,submitted,更正说明"), "{csv}");
+    run("--as 407002/unit --lang zh withdraw 407002 --version 4", 0).await;
     run(&format!("{department} reopen 407002 --version 3"), 1).await;
-    run(&format!("{department} reopen 407002 --version 3 复核"), 0).await;
+    // The last version is the withdrawn one; behind it the approved one counts on.
+    run(&format!("{department} reopen 407002 --version 4 复核"), 1).await;
+    assert!(!scene.standing().await.1 && scene.counted().await.0 == 1);
     let history = run("--as 0/auditor --lang zh history 407002", 0).await;
-    assert!(history.contains("已退回") && history.contains("复核"), "{history}");
+    assert!(history.contains("已退回") && history.contains("更正说明"), "{history}");
     run("--as 0/bureau --format json round list", 0).await;
     run("--as 0/bureau --lang zh round close --year 2024 --round second", 0).await;
     let closed = run("--as 407002/unit --format csv round list", 0).await;

@@ -140,13 +140,13 @@ impl Year {
         self.units[unit_of(name)].submit(&filing(name), &self.form).await
     }
 
-    async fn open_round(&self, round: Round, deadline: i64) {
+    async fn open_round(&self, round: Round, deadline: i64, said: &str) {
         let request = api::OpenRoundRequest {
             idempotency_key: new_key(),
             year: 2024,
             round: round.into(),
             deadline_ms: Some(deadline),
-            reason: String::new(),
+            reason: said.into(),
         };
         review(&self.bureau).open_round(request).await.unwrap();
     }
@@ -266,8 +266,8 @@ impl Year {
         table.rows.iter().find(|found| found.key == row).unwrap().cells[at].value.clone()
     }
 
-    async fn watch(&self) -> Streaming<api::WatchResponse> {
-        let request = api::WatchRequest { scope: Some(scope(DEPARTMENT)), resume_position: 0, heartbeat_seconds: 1 };
+    async fn watch(&self, scope: api::Scope) -> Streaming<api::WatchResponse> {
+        let request = api::WatchRequest { scope: Some(scope), resume_position: 0, heartbeat_seconds: 1 };
         let mut watch = self.department.consolidation().watch(request).await.unwrap().into_inner();
         let first = watch.message().await.unwrap().unwrap().said.unwrap();
         assert!(matches!(first, api::watch_response::Said::Snapshot(_)));
@@ -279,7 +279,7 @@ impl Year {
         let state = self.server.consolidator.snapshot();
         self.server.stop().await;
         // What every event says follows from those before it; and the journal alone gives the same state.
-        verify(self.journal.as_ref(), &|_| {}).unwrap();
+        assert_eq!(verify(self.journal.as_ref(), &|_| {}).unwrap().first_bad(), None);
         let opened = Consolidator::open(self.journal, test_clock(), embedded_form_sets(), None).unwrap();
         let again = TestServer::around(opened).await;
         let image = budget_consolidator::ledger::image::image;
@@ -288,6 +288,16 @@ impl Year {
         let standings = lines.iter().map(|line| (line.unit.clone(), (line.standing(), line.waits_for.clone())));
         assert_eq!(standings.collect::<BTreeMap<_, _>>(), board);
         again.stop().await;
+    }
+}
+
+/// The next whole board that a watch tells.
+async fn told_whole(watch: &mut Streaming<api::WatchResponse>) -> api::GetStatusBoardResponse {
+    loop {
+        let message = timeout(Duration::from_secs(20), watch.message()).await.unwrap().unwrap().unwrap();
+        if let Some(api::watch_response::Said::Snapshot(board)) = message.said {
+            return board;
+        }
     }
 }
 
@@ -303,7 +313,7 @@ async fn change(watch: &mut Streaming<api::WatchResponse>) -> api::BoardChange {
 
 /// 一上: ceilings are advice. What exceeds them is found and taken.
 async fn first_round(year: &Year) {
-    year.open_round(Round::First, AUTUMN + 30 * DAY).await;
+    year.open_round(Round::First, AUTUMN + 30 * DAY, "").await;
     assert_eq!(refusal(year.submit("407004").await), "ROUND_CLOSED", "二上 is not open yet");
     year.issue(Round::First, vec![ceiling("407004", PROJECT, "39.60")]).await;
     let wish = year.submit("407004-first").await.unwrap();
@@ -312,8 +322,35 @@ async fn first_round(year: &Year) {
     assert_eq!(reasons(verdict), ["OVER_ADVISORY_CEILING"]);
     let judgement = judged(verdict, PROJECT);
     assert_eq!((judgement.strength.as_str(), judgement.headroom.as_str()), ("advisory", "-4.00"));
-    // The same in 二上's slot counts from its own version 1 on: rounds stand beside each other.
-    year.it_is(AUTUMN + 30 * DAY + 1);
+    // Its performance forms are dated after the deadline, and are not once that has moved.
+    let late = |verdict: &api::Verdict| {
+        let late = verdict.rule_findings.iter().filter(|found| found.rule == "P-14");
+        late.filter(|found| found.verdict == i32::from(api::RuleVerdict::Fail)).count()
+    };
+    assert_eq!(late(verdict), 2);
+    year.open_round(Round::First, AUTUMN + 40 * DAY, "顺延十天").await;
+    let again = year.submit("407004-first").await.unwrap();
+    assert_eq!((again.version, late(again.verdict.as_ref().unwrap())), (2, 0));
+
+    // Who is late: by the clock, without any event; and not as it stood in time.
+    let scope = api::Scope { round: Round::First.into(), ..scope(DEPARTMENT) };
+    let board = async |as_of: Option<api::AsOf>| {
+        let request = api::GetStatusBoardRequest { scope: Some(api::Scope { as_of, ..scope.clone() }) };
+        year.auditor.consolidation().get_status_board(request).await.unwrap().into_inner()
+    };
+    let late = |board: &api::GetStatusBoardResponse| -> Vec<String> {
+        let late: Vec<_> = board.lines.iter().filter(|line| line.late).map(|line| line.unit.clone()).collect();
+        assert_eq!(board.counts.as_ref().unwrap().late as usize, late.len());
+        late
+    };
+    assert_eq!(late(&board(None).await), [""; 0]);
+    let mut watch = year.watch(scope.clone()).await;
+    year.it_is(AUTUMN + 40 * DAY + 1);
+    let missing = ["407001", "407002", "407003", "407005"];
+    assert_eq!(late(&board(None).await), missing);
+    assert_eq!(late(&told_whole(&mut watch).await), missing);
+    let moment = Some(api::as_of::Moment::Position(wish.position));
+    assert_eq!(late(&board(Some(api::AsOf { moment })).await), [""; 0]);
     assert_eq!(refusal(year.submit("407004-first").await), "DEADLINE_PASSED");
 }
 
@@ -333,7 +370,7 @@ async fn ceilings(year: &Year) {
 /// 二上: above a hard ceiling is refused, with everything that one needs to know; below it is taken.
 async fn second_round(year: &Year) {
     year.it_is(SPRING);
-    year.open_round(Round::Second, SPRING + 5 * DAY).await;
+    year.open_round(Round::Second, SPRING + 5 * DAY, "").await;
     for unit in ["407001", "407002", "407003"] {
         assert_eq!(year.submit(unit).await.unwrap().version, 1, "{unit}");
     }
@@ -444,7 +481,7 @@ async fn reviewed_and_accepted(year: &Year) {
 
 /// The department seals and sends; the bureau gives back; it is sent again, approved, and passed on to the units.
 async fn forwarded_and_approved(year: &Year) {
-    let mut watch = year.watch().await;
+    let mut watch = year.watch(scope(DEPARTMENT)).await;
     let sealed = year.forward().await.unwrap();
     let members: Vec<(&str, u32)> = sealed.members.iter().map(|m| (m.unit.as_str(), m.version)).collect();
     assert_eq!(members, [("407001", 1), ("407002", 2), ("407003", 1), ("407004", 1), ("407005", 2)]);

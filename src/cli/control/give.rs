@@ -1,5 +1,7 @@
 //! `control issue` and `control split`: a list from a CSV, taken whole or not at all, and all that is wrong with it by line.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::super::attempt::Attempt;
@@ -25,11 +27,17 @@ pub(super) enum Way {
     Split,
 }
 
-pub(super) async fn give(args: GiveArgs, way: Way, settings: &Settings) -> Result<Answer, Failure> {
-    let columns = ["node", "table", "row", "column", "amount_unit", "ceiling", "strength"];
-    let file = TableFile::read(&args.csv, &columns, settings)?;
-    let Some(year) = args.times.year else { return Err(Failure::Usage(settings.label("year-needed").to_owned())) };
-    let figures = file.rows.iter().map(|row| {
+/// The columns of a list of control figures.
+const COLUMNS: [&str; 7] = ["node", "table", "row", "column", "amount_unit", "ceiling", "strength"];
+
+/// Reads a list.
+pub(in crate::cli) fn read(csv: &Path, settings: &Settings) -> Result<TableFile<7>, Failure> {
+    TableFile::read(csv, &COLUMNS, settings)
+}
+
+/// The control figures of a list.
+pub(in crate::cli) fn figures_of(file: &TableFile<7>) -> Vec<ControlFigure> {
+    let figure = |row: &[String; 7]| {
         let [unit, table, line, column, amount_unit, ceiling, strength] = row.each_ref().map(String::as_str);
         ControlFigure {
             unit: unit.to_owned(),
@@ -38,8 +46,14 @@ pub(super) async fn give(args: GiveArgs, way: Way, settings: &Settings) -> Resul
             amount_unit: amount_unit.to_owned(),
             strength: strength.to_owned(),
         }
-    });
-    let figures: Vec<ControlFigure> = figures.collect();
+    };
+    file.rows.iter().map(figure).collect()
+}
+
+pub(super) async fn give(args: GiveArgs, way: Way, settings: &Settings) -> Result<Answer, Failure> {
+    let file = read(&args.csv, settings)?;
+    let Some(year) = args.times.year else { return Err(Failure::Usage(settings.label("year-needed").to_owned())) };
+    let figures = figures_of(&file);
     let client = Client::connect(settings).await?;
     let round = args.times.round();
     let check = api::CheckControlFiguresRequest {

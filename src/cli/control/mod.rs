@@ -1,6 +1,6 @@
 //! `control`: issues and splits control figures from a CSV, lists those in force, tells their change track, and what is left.
 
-mod give;
+pub(super) mod give;
 mod headroom;
 mod history;
 mod list;

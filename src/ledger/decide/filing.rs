@@ -10,7 +10,7 @@ use crate::budget::form_set::FormSet;
 use crate::budget::intake::Reading;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Checked;
-use crate::budget::submission::{Kind, Slot};
+use crate::budget::submission::{Kind, Round, Slot};
 use crate::ledger::Contents;
 use crate::ledger::actor::{Actor, Operation};
 use crate::ledger::checks::{self, Ahead, Grounds, Verdicts};
@@ -42,6 +42,25 @@ pub struct AdjustmentOrder {
 }
 
 impl AdjustmentOrder {
+    /// All that it says, in one way whoever writes it down: a line for the cause, and one for each ceiling.
+    pub fn said(&self, form: &FormSet, round: Round) -> String {
+        let mut raised: Vec<String> = self
+            .raised
+            .iter()
+            .map(|figure| {
+                let default = ControlFigure::default_strength(form, &figure.cell).unwrap_or(CeilingStrength::Hard);
+                let strength = figure.strength.unwrap_or(default).in_round(round).as_str();
+                let (unit, cell) = (&figure.unit, &figure.cell);
+                let ceiling = figure.ceiling.map_or_else(String::new, |(amount, scale)| {
+                    format!("{amount} {} {}", scale.denomination.as_str(), scale.decimals)
+                });
+                format!("{unit} {cell} {ceiling} {strength}\n")
+            })
+            .collect();
+        raised.sort();
+        format!("{}\n{}", self.cause.trim(), raised.concat())
+    }
+
     /// The order that was decided so.
     pub fn of(adjustment: &Adjustment) -> AdjustmentOrder {
         let changes = adjustment.raised.iter().flat_map(|issued| &issued.changes);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
@@ -56,9 +57,11 @@ pub struct VersionStep {
     pub reviewed: Option<Position>,
 }
 
-/// What may be done with a version: the words of the command line.
-pub fn legal(version: Option<&Version>, sealed: Option<AggregateState>) -> Vec<&'static str> {
-    let Some(version) = version else { return vec!["submit"] };
+/// What may be done with the last version of a slot: the words of the command line. By somebody; what only waits for
+/// headroom, an open round or something to be explained is named too.
+pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'static str> {
+    let sealed = state.seal(&slot.unit, slot.year, slot.round).map(|(_, aggregate)| aggregate.state());
+    let Some(version) = version else { return if sealed.is_some() { vec![] } else { vec!["submit"] } };
     let adjusts = version.adjusts.is_some();
     if let Some(sealed) = sealed.filter(|_| !adjusts && version.state() != VersionState::Approved) {
         return match sealed {
@@ -74,7 +77,10 @@ pub fn legal(version: Option<&Version>, sealed: Option<AggregateState>) -> Vec<&
         VersionState::Returned => vec!["submit", "justify", "reopen"],
         VersionState::Withdrawn if adjusts => vec!["adjust"],
         VersionState::Withdrawn => vec!["submit"],
-        VersionState::Accepted if adjusts => vec!["return", "opinion", "review", "approve", "reopen"],
+        // Adjustments, and what no department stands above, are approved one by one.
+        VersionState::Accepted if adjusts || is_next(state, slot) || slot.kind != Kind::Unit => {
+            vec!["return", "opinion", "review", "approve", "reopen"]
+        }
         VersionState::Accepted => vec!["return", "opinion", "review", "forward", "reopen"],
         VersionState::Approved if version.approved_at_once() => vec!["adjust"],
         VersionState::Approved => vec!["adjust", "reopen"],
@@ -112,13 +118,12 @@ fn looked_at<'s>(state: &'s State, target: &Target) -> Result<(&'s Filings, &'s 
 }
 
 fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>, step: &str) -> Remark {
-    let sealed = state.seal(&slot.unit, slot.year, slot.round).map(|(_, aggregate)| aggregate.state());
     Remark::new(Reason::NotInState)
         .with("slot", slot)
         .with("version", version.map_or(0, |version| version.version))
         .with("state", version.map_or("missing", |version| version.state().as_str()))
         .with("step", step)
-        .with("expected", legal(version, sealed).join(", "))
+        .with("expected", legal(state, slot, version).join(", "))
 }
 
 /// Refuses what would change a sealed submission. An adjustment came after the seal and is not under it.
@@ -546,6 +551,18 @@ fn members(state: &State, tree: &UnitTree, department: &str, (year, round): (u16
             })
         })
         .collect()
+}
+
+/// Whether an aggregate seals what counted when it was sealed, and is named by that.
+pub fn seals_what_counts(state: &State, forwarded: &Forwarded) -> bool {
+    let Forwarded { department, year, round, .. } = forwarded;
+    let next = state.aggregate(department, *year, *round).map_or(0, |last| last.version) + 1;
+    let counted = |tree: &Arc<UnitTree>| {
+        forwarded.tree_version == tree.version && forwarded.members == members(state, tree, department, (*year, *round))
+    };
+    forwarded.version == next
+        && state.tree(*year).is_some_and(counted)
+        && forwarded.digest == aggregate_digest(forwarded)
 }
 
 /// Names an aggregate: SHA-256 over a text that anybody can write down again, one line a submission.

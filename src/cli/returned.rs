@@ -1,0 +1,69 @@
+//! Lines that a version was returned for: as sheet, row and column, and what became of each in the version after it.
+
+use serde_json::{Value, json};
+
+use super::output::alarm;
+use super::review_events::line_json;
+use super::words::say;
+use crate::budget::finding::Place;
+use crate::budget::form_set::FormSet;
+use crate::proto::api::{LineAnswer, LineFate, ReturnedLine};
+use crate::wording::{Language, label, place};
+
+/// `N-03 其他说明 · 基本支出占比 (NOTE/-/basic_share)`, as much of it as is meant.
+pub(super) fn place_of(line: &ReturnedLine, form: Option<&FormSet>, language: Language) -> String {
+    let meant = Place::cell(&line.table, 0, &line.row, &line.column);
+    format!("{} {}", line.rule, place(&meant, form, language)).trim().to_owned()
+}
+
+/// What became of returned lines, one a line.
+pub(super) fn fates(answers: &[LineAnswer], form: Option<&FormSet>, language: Language) -> Vec<String> {
+    let blank = label("cell-blank", language);
+    let shown = |text: &str| if text.is_empty() { blank.to_owned() } else { text.to_owned() };
+    let fate = |answer: &LineAnswer| {
+        let line = answer.line.clone().unwrap_or_default();
+        let here = place_of(&line, form, language);
+        let said = match answer.fate() {
+            LineFate::Changed => {
+                let cell = |cell: &crate::proto::api::AnsweredCell| {
+                    // Of a whole row or table one wants to know which cell.
+                    let which = if line.column.is_empty() { format!("{} ", cell.cell) } else { String::new() };
+                    format!("{which}{} → {}", shown(&cell.from), shown(&cell.to))
+                };
+                let cells: Vec<String> = answer.cells.iter().map(cell).collect();
+                format!("{}  {here}  {}", label("answer-changed", language), cells.join("; "))
+            }
+            LineFate::Justified => {
+                format!("{}  {here}  {}", label("answer-justified", language), answer.justification)
+            }
+            LineFate::Unchanged | LineFate::Unspecified => {
+                format!("{}  {here}", alarm(label("answer-unchanged", language)))
+            }
+        };
+        match line.text.as_str() {
+            "" => said,
+            asked => format!("{said}  {}", say(language, "answer-asked", &[("text", asked)])),
+        }
+    };
+    answers.iter().map(fate).collect()
+}
+
+/// The same for programs.
+pub(super) fn fates_json(answers: &[LineAnswer]) -> Value {
+    let fate = |answer: &LineAnswer| {
+        let fate = match answer.fate() {
+            LineFate::Changed => "changed",
+            LineFate::Justified => "justified",
+            LineFate::Unchanged | LineFate::Unspecified => "unchanged",
+        };
+        let cell =
+            |cell: &crate::proto::api::AnsweredCell| json!({ "cell": cell.cell, "from": cell.from, "to": cell.to });
+        json!({
+            "line": line_json(&answer.line.clone().unwrap_or_default()),
+            "fate": fate,
+            "cells": answer.cells.iter().map(cell).collect::<Vec<_>>(),
+            "justification": answer.justification,
+        })
+    };
+    answers.iter().map(fate).collect()
+}

@@ -1,0 +1,339 @@
+//! `review NODE`: where a submission stands in review: its versions with what was done to each, offices' opinions, filed and
+//! reviewed figures side by side, what is still to be explained, and what may be done next.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::output::{Answer, Failure, Grid, Look, Sheet, Show, alarm, strong};
+use super::returned::{fates, fates_json, place_of};
+use super::review_events::{
+    aggregate_json, aggregate_name, line_json, opinion_code, opinion_name, state_code, state_name, step_code, step_name,
+};
+use super::settings::Settings;
+use super::words::{
+    as_of, grouped, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs,
+};
+use crate::budget::cell::CellAddress;
+use crate::budget::finding::Place;
+use crate::budget::form_set::FormSet;
+use crate::ledger::actor::Actor;
+use crate::proto::api::{self, GetReviewResponse};
+use crate::wording::{Language, label, place, word};
+
+/// Asks and shows.
+pub(super) async fn show(client: &Client, slot: api::Slot, settings: &Settings) -> Result<Answer, Failure> {
+    let answer = client.review().get_review(api::GetReviewRequest { slot: Some(slot) }).await;
+    let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
+    let form = form_of(client, &answer).await?;
+    Ok(settings.answer(&Screen { answer, form }))
+}
+
+/// The form set that the last version was filed on, for the names on its sheets; none if it is no longer in force.
+async fn form_of(client: &Client, answer: &GetReviewResponse) -> Result<Option<Arc<FormSet>>, Failure> {
+    let Some(last) = answer.versions.last().and_then(|version| version.version.as_ref()) else { return Ok(None) };
+    let listed = client.registry().list_form_sets(api::ListFormSetsRequest::default()).await;
+    let listed = listed.map_err(|status| client.failure(&status))?.into_inner().form_sets;
+    match listed.iter().find(|summary| summary.digest == last.form_set_digest) {
+        Some(summary) => client.form_set_version(&summary.id, &summary.digest).await.map(|form| Some(Arc::new(form))),
+        None => Ok(None),
+    }
+}
+
+#[derive(Debug)]
+struct Screen {
+    answer: GetReviewResponse,
+    form: Option<Arc<FormSet>>,
+}
+
+/// `407004/unit`, as `--as` is said.
+fn who(actor: &str) -> String {
+    Actor::parse(actor).map_or_else(|| actor.to_owned(), |actor| format!("{}/{}", actor.node, actor.role.as_str()))
+}
+
+impl Screen {
+    fn cell(&self, cell: &str, language: Language) -> String {
+        let Some(address) = CellAddress::parse(cell) else { return cell.to_owned() };
+        place(&Place::cell(&address.table, 0, &address.row, &address.column), self.form.as_deref(), language)
+    }
+
+    fn heading(&self, language: Language) -> String {
+        let slot = self.answer.slot.clone().unwrap_or_default();
+        let year = slot.year.to_string();
+        let facts = [
+            ("unit", slot.unit.as_str()),
+            ("year", &year),
+            ("round", round_name(slot.round, language)),
+            ("kind", kind_name(slot.kind, language)),
+        ];
+        let at = as_of(self.answer.position, 0, false, language);
+        format!("{}  {at}\n", strong(&say(language, "filing-of", &facts)))
+    }
+
+    /// Where the last version stands, and what may be done with it.
+    fn standing(&self, language: Language) -> String {
+        let mut out = match self.answer.versions.last().and_then(|found| found.version.as_ref()) {
+            None => format!("{}\n", label("review-none", language)),
+            Some(version) => {
+                let number = version.version.to_string();
+                let facts = [("version", number.as_str()), ("state", state_name(version.state.into(), language))];
+                format!("{}\n", say(language, "review-stands", &facts))
+            }
+        };
+        if !self.answer.sealed_by.is_empty() {
+            let facts = [("department", self.answer.sealed_by.as_str())];
+            out.push_str(&format!("{}\n", say(language, "review-sealed", &facts)));
+        }
+        let steps: Vec<&str> = self.answer.legal.iter().map(|step| word("step", step, language)).collect();
+        let steps =
+            if steps.is_empty() { label("review-nothing-legal", language).to_owned() } else { steps.join("  ") };
+        out + &format!("{}\n", say(language, "review-legal", &[("steps", &steps)]))
+    }
+
+    fn versions(&self, look: &Look) -> String {
+        let language = look.language;
+        let head = |key| label(key, language);
+        let mut grid = Grid::new()
+            .text(head("head-version"))
+            .text(head("head-time"))
+            .text(head("head-actor"))
+            .text(head("head-step"))
+            .text(head("head-said"));
+        for found in &self.answer.versions {
+            let version = found.version.clone().unwrap_or_default();
+            let what = if version.adjusts > 0 { "step-adjust" } else { "step-submit" };
+            let counts = if found.counts { label("review-counts", language) } else { "" };
+            let said: Vec<&str> = [found.cause.as_str(), counts].into_iter().filter(|said| !said.is_empty()).collect();
+            let answers = fates(&found.answers, self.form.as_deref(), language);
+            let said: Vec<String> = said.into_iter().map(str::to_owned).chain(answers).collect();
+            grid.row(vec![
+                version.version.to_string(),
+                time(version.time_ms),
+                who(&found.actor),
+                label(what, language).to_owned(),
+                said.join("\n"),
+            ]);
+            for step in &found.steps {
+                let lines = step.lines.iter().map(|line| {
+                    let at = place_of(line, self.form.as_deref(), language);
+                    format!("· {at}  {}", line.text).trim_end().to_owned()
+                });
+                let said: Vec<String> =
+                    std::iter::once(step.reason.clone()).filter(|said| !said.is_empty()).chain(lines).collect();
+                grid.row(vec![
+                    version.version.to_string(),
+                    time(step.time_ms),
+                    who(&step.actor),
+                    step_name(step.step, language).to_owned(),
+                    said.join("\n"),
+                ]);
+            }
+        }
+        if grid.is_empty() { String::new() } else { format!("\n{}", grid.draw(look)) }
+    }
+
+    fn opinions(&self, look: &Look) -> String {
+        let language = look.language;
+        let head = |key| label(key, language);
+        let mut grid = Grid::new()
+            .text(head("head-office"))
+            .text(head("head-opinion"))
+            .text(head("head-said"))
+            .text(head("head-actor"))
+            .text(head("head-time"));
+        for said in &self.answer.opinions {
+            let when = if said.position == 0 { String::new() } else { time(said.time_ms) };
+            let opinion = opinion_name(said.opinion, language).to_owned();
+            grid.row(vec![said.title.clone(), opinion, said.text.clone(), who(&said.actor), when]);
+        }
+        if grid.is_empty() {
+            return String::new();
+        }
+        format!("\n{}\n{}", strong(label("review-opinions", language)), grid.draw(look))
+    }
+
+    fn figures(&self, look: &Look) -> String {
+        let language = look.language;
+        let head = |key| label(key, language);
+        let mut grid = Grid::new()
+            .text(head("head-cell"))
+            .figures(head("head-filed"))
+            .figures(head("head-reviewed"))
+            .text(head("head-amount-unit"))
+            .text(head("head-actor"))
+            .text(head("head-said"));
+        for pair in &self.answer.figures {
+            grid.row(vec![
+                self.cell(&pair.cell, language),
+                grouped(&pair.filed),
+                pair.reviewed.as_deref().map_or_else(|| label("review-taken-back", language).to_owned(), grouped),
+                pair.amount_unit.clone(),
+                who(&pair.actor),
+                pair.reason.clone(),
+            ]);
+        }
+        if grid.is_empty() {
+            return String::new();
+        }
+        format!("\n{}\n{}", strong(label("review-figures-title", language)), grid.draw(look))
+    }
+
+    fn unjustified(&self, language: Language) -> String {
+        if self.answer.unjustified.is_empty() {
+            return String::new();
+        }
+        let n = self.answer.unjustified.len().to_string();
+        let mut out = format!("\n{}\n", alarm(&say(language, "review-unjustified", &[("n", &n)])));
+        for found in &self.answer.unjustified {
+            let (rule, cell) = found.split_once(' ').unwrap_or((found, ""));
+            out.push_str(&format!("  {rule} {}\n", self.cell(cell, language)));
+        }
+        out
+    }
+
+    fn aggregates(&self, look: &Look) -> String {
+        let language = look.language;
+        let head = |key| label(key, language);
+        let mut grid = Grid::new()
+            .figures(head("head-version"))
+            .text(head("head-time"))
+            .text(head("head-standing"))
+            .figures(head("head-submissions"))
+            .text(head("head-digest"))
+            .text(head("head-said"));
+        for sealed in &self.answer.aggregates {
+            let said: Vec<&str> =
+                [sealed.text.as_str(), &sealed.reason].into_iter().filter(|said| !said.is_empty()).collect();
+            grid.row(vec![
+                sealed.version.to_string(),
+                time(sealed.time_ms),
+                aggregate_name(sealed.state, language).to_owned(),
+                sealed.members.len().to_string(),
+                short_digest(&sealed.digest),
+                said.join("\n"),
+            ]);
+        }
+        if grid.is_empty() {
+            return String::new();
+        }
+        format!("\n{}\n{}", strong(label("review-aggregates", language)), grid.draw(look))
+    }
+}
+
+impl Show for Screen {
+    fn text(&self, look: &Look) -> String {
+        let language = look.language;
+        [
+            self.heading(language),
+            self.standing(language),
+            self.versions(look),
+            self.opinions(look),
+            self.figures(look),
+            self.unjustified(language),
+            self.aggregates(look),
+        ]
+        .concat()
+    }
+
+    fn json(&self) -> Value {
+        let answer = &self.answer;
+        let slot = answer.slot.clone().unwrap_or_default();
+        let step = |step: &api::TakenStep| {
+            json!({
+                "position": step.position,
+                "time": time_for_programs(step.time_ms),
+                "actor": step.actor,
+                "step": step_code(step.step),
+                "state": state_code(step.state),
+                "reason": step.reason,
+                "lines": step.lines.iter().map(line_json).collect::<Vec<_>>(),
+                "reviewed_position": step.reviewed_position,
+            })
+        };
+        let version = |found: &api::ReviewedVersion| {
+            let version = found.version.clone().unwrap_or_default();
+            json!({
+                "version": version.version,
+                "position": version.position,
+                "time": time_for_programs(version.time_ms),
+                "state": state_code(version.state),
+                "actor": found.actor,
+                "counts": found.counts,
+                "adjusts": version.adjusts,
+                "cause": found.cause,
+                "steps": found.steps.iter().map(step).collect::<Vec<_>>(),
+                "answers": fates_json(&found.answers),
+            })
+        };
+        let opinion = |said: &api::OfficeOpinion| {
+            json!({
+                "office": said.office,
+                "title": said.title,
+                "role": said.role,
+                "opinion": opinion_code(said.opinion),
+                "text": said.text,
+                "actor": said.actor,
+                "position": said.position,
+            })
+        };
+        let figure = |pair: &api::FigurePair| {
+            json!({
+                "cell": pair.cell,
+                "filed": pair.filed,
+                "reviewed": pair.reviewed,
+                "amount_unit": pair.amount_unit,
+                "actor": pair.actor,
+                "reason": pair.reason,
+                "position": pair.position,
+            })
+        };
+        json!({
+            "position": answer.position,
+            "unit": slot.unit,
+            "year": slot.year,
+            "round": round_code(slot.round),
+            "kind": kind_code(slot.kind),
+            "versions": answer.versions.iter().map(version).collect::<Vec<_>>(),
+            "legal": answer.legal,
+            "sealed_by": answer.sealed_by,
+            "opinions": answer.opinions.iter().map(opinion).collect::<Vec<_>>(),
+            "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),
+            "reviewed_position": answer.reviewed_position,
+            "unjustified": answer.unjustified,
+            "aggregates": answer.aggregates.iter().map(aggregate_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// What was done to which version: a row a step.
+    fn sheet(&self) -> Sheet {
+        let columns = vec!["version", "position", "time", "actor", "step", "state", "said"];
+        let mut rows = Vec::new();
+        for found in &self.answer.versions {
+            let version = found.version.clone().unwrap_or_default();
+            let number = version.version.to_string();
+            let step = if version.adjusts > 0 { "adjust" } else { "submit" };
+            rows.push(vec![
+                number.clone(),
+                version.position.to_string(),
+                time_for_programs(version.time_ms),
+                found.actor.clone(),
+                step.to_owned(),
+                "submitted".to_owned(),
+                found.cause.clone(),
+            ]);
+            rows.extend(found.steps.iter().map(|step| {
+                vec![
+                    number.clone(),
+                    step.position.to_string(),
+                    time_for_programs(step.time_ms),
+                    step.actor.clone(),
+                    step_code(step.step).to_owned(),
+                    state_code(step.state).to_owned(),
+                    step.reason.clone(),
+                ]
+            }));
+        }
+        Sheet { columns, rows }
+    }
+}

@@ -1,0 +1,417 @@
+//! Rounds and review once more, the plain way: what each version has been through is a stack, and every command has a list
+//! of objections, whichever of them the ledger names first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use budget_consolidator::budget::reason::Reason;
+
+/// Who stands below whom: a department, two units of it, one below the first; and a unit right below the bureau.
+pub const PARENTS: [(&str, &str); 5] =
+    [("900", "0"), ("90001", "900"), ("9000101", "90001"), ("90002", "900"), ("700", "0")];
+/// Those that file.
+pub const UNITS: [&str; 4] = ["90001", "9000101", "90002", "700"];
+pub const OFFICES: [(&str, &str); 2] = [("own", "department"), ("budget", "bureau")];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    Submitted,
+    Returned,
+    Accepted,
+    Approved,
+    Withdrawn,
+}
+
+impl At {
+    pub fn counts(self) -> bool {
+        !matches!(self, At::Returned | At::Withdrawn)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    Forwarded,
+    Returned,
+    Approved,
+    Recalled,
+}
+
+impl Sealed {
+    pub fn seals(self) -> bool {
+        matches!(self, Sealed::Forwarded | Sealed::Approved)
+    }
+}
+
+/// What is done to a version or an aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Do {
+    Withdraw,
+    Return,
+    Accept,
+    Approve,
+    Reopen,
+}
+
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// In 分.
+    pub figures: [i64; 2],
+    /// Which one it changes.
+    pub adjusts: Option<usize>,
+    /// Where it stands is on top.
+    pub way: Vec<At>,
+    pub opinions: BTreeSet<&'static str>,
+    pub reviewed: BTreeMap<usize, i64>,
+}
+
+impl Version {
+    pub fn at(&self) -> At {
+        *self.way.last().unwrap()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    pub versions: Vec<Version>,
+    /// The second figures that were explained, which stand for the findings that rest on them.
+    pub explained: BTreeSet<i64>,
+    pub refused: usize,
+}
+
+impl Slot {
+    pub fn latest(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+
+    /// The one that counts: the last, or what it was to change.
+    pub fn counting(&self) -> Option<usize> {
+        let mut at = self.versions.len().checked_sub(1)?;
+        while !self.versions[at].at().counts() {
+            at = self.versions[at].adjusts?;
+        }
+        Some(at)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    pub at: Sealed,
+    pub members: BTreeMap<&'static str, usize>,
+}
+
+/// A round: whether it is open, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub open: bool,
+    pub until: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    pub now: i64,
+    /// The first and the second; none before it was ever opened.
+    pub rounds: [Option<Open>; 2],
+    pub slots: BTreeMap<(&'static str, usize), Slot>,
+    /// The department's.
+    pub aggregates: [Vec<Aggregate>; 2],
+    /// What the department's units may spend of the first figure in the second round.
+    pub ceiling: i64,
+}
+
+pub fn above(node: &str) -> Vec<&'static str> {
+    let mut path = Vec::new();
+    let mut at = node;
+    while let Some((_, parent)) = PARENTS.iter().find(|(node, _)| *node == at) {
+        path.push(*parent);
+        at = parent;
+    }
+    path
+}
+
+pub fn in_department(unit: &str) -> bool {
+    above(unit).contains(&"900")
+}
+
+/// Whoever asks: node and role.
+pub type Who = (&'static str, &'static str);
+
+type Objections = BTreeSet<Reason>;
+
+impl Model {
+    pub fn slot(&self, unit: &'static str, round: usize) -> Slot {
+        self.slots.get(&(unit, round)).cloned().unwrap_or_default()
+    }
+
+    /// The department's last aggregate, if it seals.
+    pub fn seal(&self, unit: &str, round: usize) -> Option<&Aggregate> {
+        self.aggregates[round].last().filter(|last| last.at.seals() && in_department(unit))
+    }
+
+    /// What counts of the first figure in the department, but for one unit.
+    pub fn others(&self, unit: &str, round: usize) -> i64 {
+        let counts = |(of, _): &(&(&'static str, usize), &Slot)| of.1 == round && in_department(of.0) && of.0 != unit;
+        let figure = |slot: &Slot| slot.counting().map_or(0, |at| slot.versions[at].figures[0]);
+        self.slots.iter().filter(counts).map(|(_, slot)| figure(slot)).sum()
+    }
+
+    pub fn fits(&self, unit: &str, round: usize, figure: i64, ceiling: i64) -> bool {
+        round == 0 || !in_department(unit) || self.others(unit, round) + figure <= ceiling
+    }
+
+    pub fn takes(&self, round: usize) -> Option<Reason> {
+        let open = match self.rounds {
+            [None, None] => round == 1,
+            rounds => rounds[round].is_some_and(|round| round.open),
+        };
+        let late = self.rounds[round].is_some_and(|round| round.until.is_some_and(|until| self.now > until));
+        if !open {
+            Some(Reason::RoundClosed)
+        } else if late {
+            Some(Reason::DeadlinePassed)
+        } else {
+            None
+        }
+    }
+
+    fn reviewer(&self, who: Who, unit: &str) -> bool {
+        who == ("0", "bureau") || who.1 == "department" && above(unit).contains(&who.0)
+    }
+
+    fn own(&self, who: Who, unit: &str) -> bool {
+        who.0 == unit && matches!(who.1, "unit" | "department")
+    }
+
+    pub fn open(&self, who: Who, round: usize, until: Option<i64>, said: bool) -> Objections {
+        let mut found = Objections::new();
+        let before = self.rounds[round];
+        let same = before == Some(Open { open: true, until });
+        insert(&mut found, who != ("0", "bureau"), Reason::NotPermitted);
+        insert(&mut found, same || until.is_some_and(|until| until <= self.now), Reason::RoundInvalid);
+        insert(&mut found, before.is_some() && !said, Reason::BadReviewText);
+        found
+    }
+
+    pub fn close(&self, who: Who, round: usize) -> Objections {
+        let mut found = Objections::new();
+        insert(&mut found, who != ("0", "bureau"), Reason::NotPermitted);
+        insert(&mut found, !self.rounds[round].is_some_and(|round| round.open), Reason::RoundInvalid);
+        found
+    }
+
+    pub fn file(&self, who: Who, unit: &'static str, round: usize) -> Objections {
+        let mut found = Objections::new();
+        insert(&mut found, !self.own(who, unit), Reason::NotPermitted);
+        found.extend(self.takes(round));
+        let slot = self.slot(unit, round);
+        let free =
+            |version: &Version| version.adjusts.is_none() && !matches!(version.at(), At::Accepted | At::Approved);
+        insert(&mut found, !slot.latest().is_none_or(free), Reason::NotInState);
+        found
+    }
+
+    /// The version that an adjustment would change.
+    pub fn base(&self, unit: &'static str, round: usize) -> Option<usize> {
+        let slot = self.slot(unit, round);
+        let last = slot.versions.len().checked_sub(1)?;
+        match slot.versions[last].at() {
+            At::Approved => Some(last),
+            At::Returned | At::Withdrawn => slot.versions[last].adjusts,
+            At::Submitted | At::Accepted => None,
+        }
+    }
+
+    /// `raised` is the new ceiling of an addition.
+    pub fn adjust(&self, who: Who, unit: &'static str, round: usize, raised: Option<i64>) -> Objections {
+        let mut found = Objections::new();
+        insert(&mut found, !self.own(who, unit) && who != ("0", "bureau"), Reason::NotPermitted);
+        insert(&mut found, raised.is_some() != (who.1 == "bureau"), Reason::AdjustmentInvalid);
+        let rises = round == 1 && in_department(unit) && raised.is_some_and(|raised| raised > self.ceiling);
+        insert(&mut found, raised.is_some() && !rises, Reason::AdjustmentInvalid);
+        insert(&mut found, self.base(unit, round).is_none(), Reason::NotInState);
+        found
+    }
+
+    fn unexplained(&self, slot: &Slot) -> bool {
+        slot.latest().is_some_and(|last| last.figures[1] % 2 == 1 && !slot.explained.contains(&last.figures[1]))
+    }
+
+    /// Where a step leads.
+    pub fn leads(&self, step: Do, version: &Version) -> Option<At> {
+        match (step, version.at()) {
+            (Do::Withdraw, At::Submitted) => Some(At::Withdrawn),
+            (Do::Return, At::Submitted | At::Accepted) => Some(At::Returned),
+            (Do::Accept, At::Submitted) => Some(At::Accepted),
+            (Do::Approve, At::Accepted) => Some(At::Approved),
+            (Do::Reopen, At::Accepted | At::Returned | At::Approved) => version.way.iter().rev().nth(1).copied(),
+            _ => None,
+        }
+    }
+
+    pub fn step(&self, who: Who, unit: &'static str, round: usize, meant: i64, step: Do, said: bool) -> Objections {
+        let mut found = Objections::new();
+        let slot = self.slot(unit, round);
+        let next = above(unit)[0] == "0";
+        let may = match step {
+            Do::Withdraw => self.own(who, unit),
+            Do::Reopen => self.reviewer(who, unit) || who == (unit, "department"),
+            _ => self.reviewer(who, unit),
+        };
+        insert(&mut found, !may, Reason::NotPermitted);
+        insert(&mut found, who.0 == unit && step != Do::Withdraw, Reason::NotYourStep);
+        insert(&mut found, step == Do::Accept && who.1 == "bureau" && !next, Reason::NotYourStep);
+        insert(&mut found, matches!(step, Do::Return | Do::Reopen) && !said, Reason::BadReviewText);
+        found.extend(looked_at(&slot, meant));
+        let Some(version) = slot.latest() else { return found };
+        let to = self.leads(step, version);
+        insert(&mut found, to.is_none(), Reason::NotInState);
+        let seal = self.seal(unit, round);
+        let adjusts = version.adjusts.is_some();
+        let touches_sealed = step != Do::Approve && !(step == Do::Reopen && version.at() == At::Approved);
+        insert(&mut found, touches_sealed && seal.is_some() && !adjusts, Reason::SubmissionSealed);
+        if step == Do::Approve {
+            let passed_on = seal.is_some_and(|seal| {
+                seal.at == Sealed::Approved && seal.members.get(unit) == Some(&(slot.versions.len() - 1))
+            });
+            insert(&mut found, who.1 == "department" && adjusts, Reason::NotYourStep);
+            insert(&mut found, who.1 == "department" && !adjusts && !passed_on, Reason::AggregateNotInState);
+            insert(&mut found, who.1 == "bureau" && !adjusts && !next, Reason::NotYourStep);
+        }
+        if step == Do::Reopen && version.at() == At::Approved {
+            insert(&mut found, who.1 != "bureau" && adjusts, Reason::NotYourStep);
+        }
+        insert(
+            &mut found,
+            matches!(step, Do::Accept | Do::Approve) && self.unexplained(&slot),
+            Reason::FindingsUnjustified,
+        );
+        if let Some(to) = to {
+            let mut after = slot.clone();
+            let at = after.versions.len() - 1;
+            after.versions[at].way.push(to);
+            if let Some(counts) = after.counting().filter(|_| version.at().counts() != to.counts()) {
+                let fits = self.fits(unit, round, after.versions[counts].figures[0], self.ceiling);
+                insert(&mut found, !fits, Reason::OverCeiling);
+            }
+        }
+        found
+    }
+
+    /// Whether versions may still be remarked upon.
+    fn reviewable(&self, unit: &'static str, round: usize, version: &Version) -> bool {
+        let decided = self.seal(unit, round).is_some_and(|seal| seal.at == Sealed::Approved);
+        matches!(version.at(), At::Submitted | At::Accepted) && (!decided || version.adjusts.is_some())
+    }
+
+    pub fn opine(
+        &self,
+        who: Who,
+        unit: &'static str,
+        round: usize,
+        meant: i64,
+        (office, takes_back): (usize, bool),
+    ) -> Objections {
+        let mut found = Objections::new();
+        let slot = self.slot(unit, round);
+        insert(&mut found, !self.reviewer(who, unit), Reason::NotPermitted);
+        insert(&mut found, OFFICES[office].1 != who.1, Reason::UnknownOffice);
+        found.extend(looked_at(&slot, meant));
+        let Some(version) = slot.latest() else { return found };
+        insert(&mut found, !self.reviewable(unit, round, version), Reason::NotInState);
+        insert(&mut found, takes_back && !version.opinions.contains(OFFICES[office].0), Reason::BadReviewText);
+        found
+    }
+
+    pub fn set(
+        &self,
+        who: Who,
+        unit: &'static str,
+        round: usize,
+        meant: i64,
+        (cell, amount): (usize, Option<i64>),
+    ) -> Objections {
+        let mut found = Objections::new();
+        let slot = self.slot(unit, round);
+        insert(&mut found, !self.reviewer(who, unit), Reason::NotPermitted);
+        found.extend(looked_at(&slot, meant));
+        let Some(version) = slot.latest() else { return found };
+        insert(&mut found, !self.reviewable(unit, round, version), Reason::NotInState);
+        let sealed = self.seal(unit, round).is_some() && version.adjusts.is_none();
+        insert(&mut found, sealed && who.1 == "department", Reason::SubmissionSealed);
+        insert(&mut found, amount.is_none() && !version.reviewed.contains_key(&cell), Reason::BadReviewedFigure);
+        found
+    }
+
+    pub fn justify(&self, who: Who, unit: &'static str, round: usize) -> Objections {
+        let mut found = Objections::new();
+        insert(&mut found, !self.own(who, unit), Reason::NotPermitted);
+        let slot = self.slot(unit, round);
+        // A refused attempt may be explained too; here it is the last version that is meant.
+        let nothing = if slot.refused > 0 { Reason::FindingsOutdated } else { Reason::UnknownSubmission };
+        insert(&mut found, slot.latest().is_none(), nothing);
+        found
+    }
+
+    pub fn forward(&self, who: Who, round: usize) -> Objections {
+        let mut found = Objections::new();
+        insert(&mut found, who != ("900", "department"), Reason::NotPermitted);
+        insert(
+            &mut found,
+            self.aggregates[round].last().is_some_and(|last| last.at.seals()),
+            Reason::AggregateNotInState,
+        );
+        let ready = |unit: &'static str| {
+            self.slot(unit, round).latest().is_some_and(|last| matches!(last.at(), At::Accepted | At::Approved))
+        };
+        let all = UNITS.into_iter().filter(|unit| in_department(unit)).all(ready);
+        insert(&mut found, !all, Reason::DepartmentNotReady);
+        found
+    }
+
+    pub fn aggregate_leads(&self, round: usize, step: Do) -> Option<Sealed> {
+        match (step, self.aggregates[round].last()?.at) {
+            (Do::Return, Sealed::Forwarded) => Some(Sealed::Returned),
+            (Do::Approve, Sealed::Forwarded) => Some(Sealed::Approved),
+            (Do::Reopen, Sealed::Forwarded) => Some(Sealed::Recalled),
+            (Do::Reopen, Sealed::Approved) => Some(Sealed::Forwarded),
+            _ => None,
+        }
+    }
+
+    pub fn step_aggregate(&self, who: Who, round: usize, meant: i64, step: Do, said: bool) -> Objections {
+        let mut found = Objections::new();
+        let bureau = who == ("0", "bureau");
+        let department = who == ("900", "department");
+        insert(&mut found, !(bureau || step == Do::Reopen && department), Reason::NotPermitted);
+        let all = &self.aggregates[round];
+        let count = i64::try_from(all.len()).unwrap();
+        insert(&mut found, count == 0 || meant < 1 || meant > count, Reason::AggregateNotInState);
+        insert(&mut found, meant >= 1 && meant < count, Reason::VersionMoved);
+        insert(&mut found, matches!(step, Do::Return | Do::Reopen) && !said, Reason::BadReviewText);
+        let Some(last) = all.last() else { return found };
+        insert(&mut found, self.aggregate_leads(round, step).is_none(), Reason::AggregateNotInState);
+        let recalls = step == Do::Reopen && last.at == Sealed::Forwarded;
+        insert(&mut found, recalls != department, Reason::NotYourStep);
+        if step == Do::Reopen && last.at == Sealed::Approved {
+            let passed_on = |(unit, version): (&&'static str, &usize)| {
+                self.slot(unit, round).versions[*version].at() == At::Approved
+            };
+            insert(&mut found, last.members.iter().any(passed_on), Reason::DepartmentNotReady);
+        }
+        found
+    }
+}
+
+fn insert(found: &mut Objections, holds: bool, reason: Reason) {
+    if holds {
+        found.insert(reason);
+    }
+}
+
+/// Versions count from 1; only the last one can be meant.
+fn looked_at(slot: &Slot, meant: i64) -> Option<Reason> {
+    let count = i64::try_from(slot.versions.len()).unwrap();
+    match meant {
+        _ if count == 0 || meant < 1 || meant > count => Some(Reason::UnknownSubmission),
+        _ if meant < count => Some(Reason::VersionMoved),
+        _ => None,
+    }
+}
