@@ -77,7 +77,7 @@ impl Screen {
             None => format!("{}\n", label("review-none", language)),
             Some(version) => {
                 let number = version.version.to_string();
-                let facts = [("version", number.as_str()), ("state", state_name(version.state.into(), language))];
+                let facts = [("version", number.as_str()), ("state", state_name(version.state, language))];
                 format!("{}\n", say(language, "review-stands", &facts))
             }
         };

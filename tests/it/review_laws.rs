@@ -725,8 +725,7 @@ impl World {
                     seen.insert(what);
                 }
             };
-        for round in 0..ROUNDS.len() {
-            let name = ROUNDS[round];
+        for (round, name) in ROUNDS.into_iter().enumerate() {
             if let Some(before) = self.model.rounds[round] {
                 let open = |until: Option<i64>| Action::OpenRound {
                     year: YEAR,
