@@ -239,8 +239,7 @@ type SignatureLine<'n> = (&'n str, u32, Signature);
 
 fn split_note(note: &str) -> Result<(Checkpoint, &str, Vec<SignatureLine<'_>>), BadNote> {
     let parsed = || {
-        let fits = note.len() <= NOTE_BYTES_MAX && note.chars().all(|c| c == '\n' || !c.is_control());
-        let end = note.rfind("\n\n").filter(|_| fits)? + 1;
+        let end = note.rfind("\n\n").filter(|_| note.len() <= NOTE_BYTES_MAX)? + 1;
         let (text, lines) = (note.get(..end)?, note.get(end + 1..)?.strip_suffix('\n')?);
         let lines = lines.split('\n').map(signature_line).collect::<Option<Vec<_>>>()?;
         Some((Checkpoint::parse(text)?, text, lines))
@@ -284,6 +283,7 @@ mod tests {
         let private = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
         let key = PrivateKey::parse(private).unwrap();
         assert_eq!((key.public().to_string().as_str(), key.secret_text().as_str()), (public, private));
+        assert!(PrivateKey::parse(&private.replace("c74f20a3", "c74f20a4")).is_none());
         for wrong in [&public[1..], &public[..public.len() - 4], "a+00000000+AQ==", "", "a+b"] {
             assert_eq!(PublicKey::parse(wrong), None, "{wrong}");
         }
@@ -310,6 +310,30 @@ mod tests {
         for known in [key(1), key(2)] {
             assert_eq!(verify(&note, &[known.public()]), Ok(change.clone()));
         }
+    }
+
+    #[test]
+    fn what_is_signed_is_still_no_checkpoint_if_it_is_written_otherwise() {
+        let signed = |text: &str| verify(&format!("{text}\n{}", key(1).line(text)), &[key(1).public()]);
+        let text = checkpoint().text();
+        assert_eq!(signed(&text), Ok(checkpoint()));
+        for other in [text.replace("1042", "01042"), text.replace("1042", "+1042"), format!("{text}more\n")] {
+            assert_eq!(signed(&other), Err(BadNote::Malformed), "{other}");
+        }
+        let lines = key(2).line(&text).repeat(NOTE_BYTES_MAX / 100);
+        let long = format!("{text}\n{}{lines}", key(1).line(&text));
+        assert!(long.len() > NOTE_BYTES_MAX);
+        assert_eq!(verify(&long, &[key(1).public()]), Err(BadNote::Malformed));
+    }
+
+    /// Whoever else is known may vouch for a checkpoint; its own journal's key must.
+    #[test]
+    fn only_the_key_of_the_origin_makes_a_checkpoint() {
+        let other = PrivateKey::from_seed("witness.example", [3; 32]).unwrap();
+        let note = sign(&checkpoint(), &[&other]);
+        assert_eq!(verify(&note, &[other.public()]), Err(BadNote::UnknownKey));
+        let note = sign(&checkpoint(), &[&key(1), &other]);
+        assert_eq!(verify(&note, &[other.public(), key(1).public()]), Ok(checkpoint()));
     }
 
     #[test]

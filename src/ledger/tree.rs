@@ -323,6 +323,18 @@ mod tests {
         }
     }
 
+    /// A key may sign what is no tree: a size and a root that don't belong together are seen by a proof's length.
+    #[test]
+    fn a_proof_is_as_long_as_its_sizes_say() {
+        let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|n: u8| leaf_hash(&[n]));
+        assert_eq!(root_of_inclusion(&b, 0, 1, &[a]), None, "the root of two leaves, signed as that of one");
+        let four = Tree::of([a, b, c, d]).root(4).unwrap();
+        assert!(!is_consistent((4, &four), (8, &four), &[]), "four leaves, signed as eight");
+        let deeper = |last: &Digest| node_hash(&e, &node_hash(&a, last));
+        let (three, four) = (deeper(&c), deeper(&node_hash(&c, &d)));
+        assert!(!is_consistent((3, &three), (4, &four), &[c, d, a, e]), "deeper than three and four leaves are");
+    }
+
     #[test]
     fn what_is_not_there_has_no_proof() {
         let tree = known();
