@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::budget::digest::Digest;
 
+/// The folder of keys that stand beside no file; there only while one is unanswered.
+pub(super) const UNANSWERED: &str = "unanswered";
+
 /// One attempt at a request.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -57,7 +60,11 @@ impl Attempt {
     pub(super) fn answered(self) {
         if let Some(path) = self.kept {
             // A key that stays behind is harmless: it gets the same answer once more.
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&path);
+            if let Some(folder) = path.parent().filter(|folder| folder.ends_with(UNANSWERED)) {
+                // Only if nothing else is in it.
+                let _ = std::fs::remove_dir(folder);
+            }
         }
     }
 }
@@ -118,7 +125,7 @@ mod tests {
     #[test]
     fn a_request_without_a_file_has_a_key_of_its_own_in_the_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("unanswered");
+        let place = folder.path().join(UNANSWERED);
         let open = |request: &[u8]| Attempt::within(Some(&place), &[request]);
         let (first, other) = (open(b"a"), open(b"b"));
         assert_eq!(open(b"a").key(), first.key());
@@ -126,7 +133,7 @@ mod tests {
         first.answered();
         assert_eq!(open(b"b").key(), other.key(), "each stands by itself");
         other.answered();
-        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
+        assert!(!place.exists());
     }
 
     #[test]

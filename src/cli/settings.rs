@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use super::attempt::UNANSWERED;
 use super::output::{Answer, Failure, Format, Look, Show, finish, render};
 use super::way::{Credentials, Way};
 use super::words::say;
@@ -42,7 +43,7 @@ impl Settings {
 
     /// Where the keys of requests are kept until they are answered, if there is such a place.
     pub(super) fn unanswered(&self) -> Option<std::path::PathBuf> {
-        self.checkpoints.as_ref().map(|folder| folder.join("unanswered"))
+        self.checkpoints.as_ref().map(|folder| folder.join(UNANSWERED))
     }
 
     /// The label of that key.

@@ -416,3 +416,99 @@ async fn the_command_line_takes_every_step_in_both_languages() {
     assert!(closed.contains("second,closed"), "{closed}");
     scene.end().await;
 }
+
+#[tokio::test]
+async fn what_is_no_review_is_refused_with_its_reason_and_changes_nothing() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    let before = scene.server.consolidator.snapshot().state.position;
+    let nowhere = |row: &str, column: &str| vec![line("T12", row, column, "")];
+    for (said, lines, code) in [
+        ("好".repeat(2_001), Vec::new(), "BAD_REVIEW_TEXT"),
+        ("请\u{7}改".to_owned(), Vec::new(), "BAD_REVIEW_TEXT"),
+        ("请改".to_owned(), vec![line("T12", "2024-013", "", ""); 1_001], "BAD_REVIEW_TEXT"),
+        ("请改".to_owned(), nowhere("2024-999", ""), "UNKNOWN_LINE"),
+        ("请改".to_owned(), nowhere("2024-013", "nothing"), "UNKNOWN_LINE"),
+        ("请改".to_owned(), vec![line("T99", "", "", "")], "UNKNOWN_LINE"),
+    ] {
+        assert_eq!(refusal(scene.give_back(1, &said, lines).await), code, "{said}");
+    }
+    let figure = |cell: &str, amount: &str, reason: &str| api::ReviewedFigure {
+        cell: cell.into(),
+        amount: (!amount.is_empty()).then(|| amount.into()),
+        reason: reason.into(),
+    };
+    let good = || figure("T12/2024-013/total", "1.00", "核减");
+    for (figures, code) in [
+        (Vec::new(), "BAD_REVIEWED_FIGURE"),
+        (vec![good(); 1_001], "BAD_REVIEWED_FIGURE"),
+        (vec![good(), good()], "BAD_REVIEWED_FIGURE"),
+        (vec![figure("T12/2024-013/total", "-1.00", "核减")], "BAD_REVIEWED_FIGURE"),
+        (vec![figure("T12/2024-013/total", "", "收回")], "BAD_REVIEWED_FIGURE"),
+        (vec![figure("PF/2024-008/name", "1.00", "核减")], "BAD_REVIEWED_FIGURE"),
+        (vec![figure("T12/2024-999/total", "1.00", "核减")], "UNKNOWN_LINE"),
+        (vec![good(), figure("T12/2024-008/total", "1.00", " ")], "BAD_REVIEW_TEXT"),
+    ] {
+        let told = format!("{:?}", figures.first());
+        let request = api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures };
+        assert_eq!(refusal(review(&scene.department).review_figures(request).await), code, "{told}");
+    }
+    assert_eq!(scene.server.consolidator.snapshot().state.position, before);
+    scene.end().await;
+}
+
+/// Passes bytes on to a server; of the first connection nothing comes back, until it is cut.
+async fn deaf_once(server: &str, cut: tokio::sync::oneshot::Receiver<()>) -> String {
+    let server = server.split_once("://").unwrap().1.to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let there = tokio::net::TcpStream::connect(&server).await.unwrap();
+        let ((mut from, to), (back, mut up)) = (client.into_split(), there.into_split());
+        tokio::select! {
+            _ = tokio::io::copy(&mut from, &mut up) => {}
+            _ = cut => {}
+        }
+        drop((from, to, up, back));
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut there = tokio::net::TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut there).await });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_answer_was_lost_is_taken_once() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    scene.justify().await;
+    let (cut, told) = tokio::sync::oneshot::channel();
+    let relay = deaf_once(&scene.server.address, told).await;
+    let folder = tempfile::tempdir().unwrap();
+    let accept = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consolidator"));
+        command.args(["--server", &relay, "--as", "407/department", "--format", "json"]);
+        command.args(["accept", "407002", "--version", "1", "--year", "2024"]);
+        command.env("BUDGET_CHECKPOINTS", folder.path());
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    let before = scene.server.consolidator.snapshot().state.position;
+    let lost = accept();
+    while scene.server.consolidator.snapshot().state.position == before {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    cut.send(()).unwrap();
+    assert_eq!(lost.await.unwrap().status.code(), Some(3), "nobody knows what became of it");
+    let again = accept().await.unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((said["repeated"].as_bool(), said["position"].as_u64()), (Some(true), Some(before + 1)), "{said}");
+    // It was answered: the same words again are another step, and too late.
+    let third = accept().await.unwrap();
+    assert_eq!(third.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&third.stderr).contains("NOT_IN_STATE"));
+    assert_eq!(scene.server.consolidator.snapshot().state.position, before + 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no key stays behind");
+    scene.end().await;
+}

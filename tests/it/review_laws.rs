@@ -53,10 +53,14 @@ const CEILING: i64 = 200_000;
 
 /// One row; the first figure has a ceiling and stays as it is in a reallocation.
 fn form() -> FormSet {
+    form_with("[adjust]\ntotal = [\"A/total/x\"]\n")
+}
+
+fn form_with(totals: &str) -> FormSet {
     let forms = format!(
         "id = \"way\"\ntitle = \"路\"\nyear = {YEAR}\namount = \"元.2\"\nkinds = [\"unit\"]\n\
          [office]\nown = \"部门: department\"\nbudget = \"预算科: bureau\"\n\
-         [adjust]\ntotal = [\"A/total/x\"]\n\
+         {totals}\
          [A]\nname = \"甲\"\nrows = [\"total 合计\"]\nrollup = \"sum\"\ncontrol = [\"x\"]\n\
          columns = {{ x = \"数\", y = \"另数\" }}\n"
     );
@@ -228,8 +232,12 @@ fn reviewer(unit: &str) -> Who {
 
 impl World {
     fn new() -> World {
+        World::on(form())
+    }
+
+    fn on(form: FormSet) -> World {
         let model = Model { now: 1_000, ceiling: CEILING, ..Model::default() };
-        let (form, state) = (Arc::new(form()), State::default());
+        let (form, state) = (Arc::new(form), State::default());
         let mut world = World { form, state, past: Past::default(), events: Vec::new(), now: 1_000, model };
         world.act(Actor::service(), Action::PublishFormSet { form: world.form.clone() }).unwrap();
         let node = |(code, parent): (&str, &str)| Node {
@@ -900,6 +908,24 @@ fn the_laws_see_every_operation_lead_back() {
         }
     }
     panic!("only {seen:?}");
+}
+
+/// A department below a department sends nothing to the bureau, and a form set that names no totals knows no reallocation.
+#[test]
+fn what_the_tree_and_the_form_set_do_not_know_is_refused() {
+    let approved = |form| {
+        let mut world = World::on(form);
+        prologue(5, 1).into_iter().for_each(|(who, step)| world.take(who, &step));
+        world
+    };
+    let mut world = approved(form());
+    let action = Action::Forward { department: "90001".into(), year: YEAR, round: Round::Second, text: String::new() };
+    let refused = world.act(actor(("90001", "department")), action).unwrap_err();
+    assert_eq!((refused.reason, refused.fact("problem")), (Reason::DepartmentNotReady, Some("below")));
+    let mut world = approved(form_with(""));
+    let action = world.submit("90002", 1, [20_000, 6], world.order(None));
+    let refused = world.act(actor(("90002", "unit")), action).unwrap_err();
+    assert_eq!((refused.reason, refused.fact("problem")), (Reason::AdjustmentInvalid, Some("no_total")));
 }
 
 /// As many as `REVIEW_CASES` says.

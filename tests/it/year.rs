@@ -549,6 +549,8 @@ async fn adjusted(year: &Year) {
     // 追加: the ceilings rise in the event that uses them.
     let raised = vec![ceiling("407004", PROJECT, "43.60")];
     assert_eq!(refusal(year.adjust(unit, "407004-over", "追加", raised.clone()).await), "ADJUSTMENT_INVALID");
+    let elsewhere = vec![ceiling("407001", PROJECT, "299.00")];
+    assert_eq!(refusal(year.adjust(&year.bureau, "407004-over", "追加", elsewhere).await), "ADJUSTMENT_INVALID");
     let lower = vec![ceiling("407004", PROJECT, "39.00")];
     assert_eq!(refusal(year.adjust(&year.bureau, "407004-over", "追加", lower).await), "ADJUSTMENT_INVALID");
     let added = year.adjust(&year.bureau, "407004-over", "上级追加设备经费", raised).await.unwrap();
