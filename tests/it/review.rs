@@ -229,7 +229,9 @@ async fn a_round_with_a_deadline_takes_filings_until_then_and_never_after() {
         reason: String::new(),
     };
     assert_eq!(refusal(review(&scene.department).close_round(request.clone()).await), "NOT_PERMITTED");
-    review(&scene.bureau).close_round(request).await.unwrap();
+    review(&scene.bureau).close_round(request.clone()).await.unwrap();
+    let again = api::CloseRoundRequest { idempotency_key: new_key(), ..request };
+    assert_eq!(refusal(review(&scene.bureau).close_round(again).await), "ROUND_INVALID");
     assert_eq!(refusal(scene.file(None).await), "ROUND_CLOSED");
     let rounds = review(&scene.unit).list_rounds(api::ListRoundsRequest { year: 2024 }).await.unwrap().into_inner();
     let second = rounds.rounds.iter().find(|round| round.round == i32::from(api::Round::Second)).unwrap();
@@ -439,19 +441,20 @@ async fn what_is_no_review_is_refused_with_its_reason_and_changes_nothing() {
         reason: reason.into(),
     };
     let good = || figure("T12/2024-013/total", "1.00", "核减");
-    for (figures, code) in [
-        (Vec::new(), "BAD_REVIEWED_FIGURE"),
-        (vec![good(); 1_001], "BAD_REVIEWED_FIGURE"),
-        (vec![good(), good()], "BAD_REVIEWED_FIGURE"),
-        (vec![figure("T12/2024-013/total", "-1.00", "核减")], "BAD_REVIEWED_FIGURE"),
-        (vec![figure("T12/2024-013/total", "", "收回")], "BAD_REVIEWED_FIGURE"),
-        (vec![figure("PF/2024-008/name", "1.00", "核减")], "BAD_REVIEWED_FIGURE"),
-        (vec![figure("T12/2024-999/total", "1.00", "核减")], "UNKNOWN_LINE"),
-        (vec![good(), figure("T12/2024-008/total", "1.00", " ")], "BAD_REVIEW_TEXT"),
+    for (figures, problem) in [
+        (Vec::new(), "empty"),
+        (vec![good(); 1_001], "many"),
+        (vec![good(), good()], "twice"),
+        (vec![figure("T12/2024-013/total", "-1.00", "核减")], "negative"),
+        (vec![figure("T12/2024-013/total", "", "收回")], "nothing"),
+        (vec![figure("PF/2024-008/name", "1.00", "核减")], "not_money"),
+        (vec![figure("T12/2024-999/total", "1.00", "核减")], "row"),
+        (vec![good(), figure("T12/2024-008/total", "1.00", " ")], "blank"),
     ] {
-        let told = format!("{:?}", figures.first());
         let request = api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures };
-        assert_eq!(refusal(review(&scene.department).review_figures(request).await), code, "{told}");
+        let status = review(&scene.department).review_figures(request).await.unwrap_err();
+        let told = tonic_types::StatusExt::get_error_details(&status);
+        assert_eq!(told.error_info().unwrap().metadata["problem"], problem, "{status:?}");
     }
     assert_eq!(scene.server.consolidator.snapshot().state.position, before);
     scene.end().await;
