@@ -4,7 +4,7 @@
 //! of the generated one, which would make a text of every cell of every filing, only to be read once and dropped.
 //! Knows nothing of forms: what the texts mean is for `budget/intake.rs`.
 
-use prost::bytes::{Buf, BufMut, Bytes};
+use prost::bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
@@ -16,25 +16,41 @@ const ROWS: u32 = 1;
 const TABLE: u32 = 1;
 const KEY: u32 = 2;
 const VALUES: u32 = 3;
+/// So many rows are looked at together, whether they are text: tags and most lengths are ASCII, so rows with short texts
+/// are one text as a whole.
+const CHECKED_ROWS: usize = 16;
+/// How the fields of texts begin.
+const KEY_TAG: u8 = tag(KEY);
+const VALUE_TAG: u8 = tag(VALUES);
+
+const fn tag(field: u32) -> u8 {
+    (field as u8) << 3 | WireType::LengthDelimited as u8
+}
 
 /// Some rows of a filing, each as its encoded `Row`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct RowChunk(Vec<Bytes>);
+pub struct RowChunk {
+    /// The rows, one behind the other: in a list of their own each would be shared, counted and freed by itself.
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
 
 impl RowChunk {
     /// How many rows it has.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ends.len()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ends.is_empty()
     }
 
     /// Adds a row.
     pub fn push(&mut self, row: &api::Row) {
-        self.0.push(row.encode_to_vec().into());
+        row.encode_raw(&mut self.bytes);
+        self.ends.push(self.bytes.len());
     }
 
     /// Reads the rows in the order in which they came: index of the table, row key, values.
@@ -45,13 +61,31 @@ impl RowChunk {
         &self,
         mut each: impl FnMut(u32, &str, &[&str]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut values = Vec::new();
-        for row in &self.0 {
-            values.clear();
-            let (table, key) = read_row(row, &mut values)?;
-            each(table, key, &values)?;
+        let (mut values, mut start) = (Vec::new(), 0);
+        for ends in self.ends.chunks(CHECKED_ROWS) {
+            let bytes = &self.bytes[start..ends.last().map_or(start, |end| *end)];
+            let whole = simdutf8::basic::from_utf8(bytes).ok();
+            let mut from = 0;
+            for end in ends {
+                let to = end - start;
+                let row = &bytes[from..to];
+                let text = match whole {
+                    Some(whole) => whole.get(from..to),
+                    None => simdutf8::basic::from_utf8(row).ok(),
+                };
+                from = to;
+                values.clear();
+                let (table, key) = read_row(row, text, &mut values)?;
+                each(table, key, &values)?;
+            }
+            start += bytes.len();
         }
         Ok(())
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| &self.bytes[std::mem::replace(&mut start, *end)..*end])
     }
 }
 
@@ -63,36 +97,57 @@ impl FromIterator<api::Row> for RowChunk {
     }
 }
 
-/// Reads the fields of a `Row`. They may come in any order, and of a field that comes twice the last counts.
-fn read_row<'r>(mut bytes: &'r [u8], values: &mut Vec<&'r str>) -> Result<(u32, &'r str), DecodeError> {
+/// Reads the fields of a `Row`, which are also `row` if they are one text as a whole. They may come in any order, and of a
+/// field that comes twice the last counts.
+fn read_row<'r>(
+    mut bytes: &'r [u8],
+    row: Option<&'r str>,
+    values: &mut Vec<&'r str>,
+) -> Result<(u32, &'r str), DecodeError> {
     let context = DecodeContext::default();
-    // Tags and most lengths are ASCII, so a row with short texts is one text as a whole: one check instead of many.
-    let row = simdutf8::basic::from_utf8(bytes).ok();
     let (mut table, mut key) = (0, "");
     while !bytes.is_empty() {
-        let (field, wire_type) = encoding::decode_key(&mut bytes)?;
-        match field {
-            TABLE => encoding::uint32::merge(wire_type, &mut table, &mut bytes, context.clone())?,
-            KEY => key = read_text(wire_type, &mut bytes, row)?,
-            VALUES => values.push(read_text(wire_type, &mut bytes, row)?),
-            _ => encoding::skip_field(wire_type, field, &mut bytes, context.clone())?,
+        match read_short_text(&mut bytes, row) {
+            Some((VALUE_TAG, text)) => values.push(text),
+            Some((_, text)) => key = text,
+            None => {
+                let (field, wire_type) = encoding::decode_key(&mut bytes)?;
+                match field {
+                    TABLE => encoding::uint32::merge(wire_type, &mut table, &mut bytes, context.clone())?,
+                    KEY => key = read_text(wire_type, &mut bytes)?,
+                    VALUES => values.push(read_text(wire_type, &mut bytes)?),
+                    _ => encoding::skip_field(wire_type, field, &mut bytes, context.clone())?,
+                }
+            }
         }
     }
     Ok((table, key))
 }
 
-/// A text where it lies in `bytes`, which is the rest of `row` if that is one text as a whole.
-fn read_text<'r>(wire_type: WireType, bytes: &mut &'r [u8], row: Option<&'r str>) -> Result<&'r str, DecodeError> {
+/// The next field, if it is a text of less than 128 bytes: nearly all are. Its tag, and the text where it lies in
+/// `bytes`, which is the rest of `row` if that is one text as a whole.
+fn read_short_text<'r>(bytes: &mut &'r [u8], row: Option<&'r str>) -> Option<(u8, &'r str)> {
+    let [tag @ (KEY_TAG | VALUE_TAG), length @ ..0x80, after @ ..] = *bytes else { return None };
+    let (text, rest) = after.split_at_checked(usize::from(*length))?;
+    let text = match row {
+        Some(row) => row.get(row.len() - after.len()..row.len() - rest.len())?,
+        None => std::str::from_utf8(text).ok()?,
+    };
+    *bytes = rest;
+    Some((*tag, text))
+}
+
+/// Any text where it lies.
+fn read_text<'r>(wire_type: WireType, bytes: &mut &'r [u8]) -> Result<&'r str, DecodeError> {
     let whole = *bytes;
     encoding::check_wire_type(WireType::LengthDelimited, wire_type)?;
     let length = encoding::decode_varint(bytes)?;
     let text = usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
-    if let Some((text, rest)) = text {
-        let known = row.and_then(|row| row.get(row.len() - bytes.len()..row.len() - rest.len()));
-        if let Some(text) = known.or_else(|| simdutf8::basic::from_utf8(text).ok()) {
-            *bytes = rest;
-            return Ok(text);
-        }
+    if let Some((text, rest)) = text
+        && let Ok(text) = simdutf8::basic::from_utf8(text)
+    {
+        *bytes = rest;
+        return Ok(text);
     }
     // prost refuses it too, in its own words.
     let refused = encoding::string::merge(wire_type, &mut String::new(), &mut { whole }, DecodeContext::default());
@@ -101,7 +156,7 @@ fn read_text<'r>(wire_type: WireType, bytes: &mut &'r [u8], row: Option<&'r str>
 
 impl Message for RowChunk {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        for row in &self.0 {
+        for row in self.rows() {
             encoding::encode_key(ROWS, WireType::LengthDelimited, buf);
             encoding::encode_varint(row.len() as u64, buf);
             buf.put_slice(row);
@@ -118,19 +173,35 @@ impl Message for RowChunk {
         if field != ROWS {
             return encoding::skip_field(wire_type, field, buf, context);
         }
-        let mut row = Bytes::new();
-        encoding::bytes::merge(wire_type, &mut row, buf, context)?;
-        self.0.push(row);
+        encoding::check_wire_type(WireType::LengthDelimited, wire_type)?;
+        let length = encoding::decode_varint(buf)?;
+        let Some(length) = usize::try_from(length).ok().filter(|length| *length <= buf.remaining()) else {
+            // prost refuses what is longer than the message in its own words.
+            return encoding::bytes::merge(wire_type, &mut Vec::new(), &mut [1].as_slice(), context);
+        };
+        if self.bytes.is_empty() {
+            // What is left of a message is mostly rows.
+            self.bytes.reserve_exact(buf.remaining());
+        }
+        match buf.chunk().get(..length) {
+            Some(row) => {
+                self.bytes.extend_from_slice(row);
+                buf.advance(length);
+            }
+            None => self.bytes.put(buf.take(length)),
+        }
+        self.ends.push(self.bytes.len());
         Ok(())
     }
 
     fn encoded_len(&self) -> usize {
-        let row = |row: &Bytes| encoding::key_len(ROWS) + encoding::encoded_len_varint(row.len() as u64) + row.len();
-        self.0.iter().map(row).sum()
+        let row = |row: &[u8]| encoding::key_len(ROWS) + encoding::encoded_len_varint(row.len() as u64) + row.len();
+        self.rows().map(row).sum()
     }
 
     fn clear(&mut self) {
-        self.0.clear();
+        self.bytes.clear();
+        self.ends.clear();
     }
 }
 
@@ -147,9 +218,12 @@ mod tests {
         rows: Vec<api::Row>,
     }
 
+    /// More than are looked at together, and here and there a text that is not short.
     fn rows() -> impl Strategy<Value = Vec<api::Row>> {
-        let row = (any::<u32>(), ".{0,8}", prop::collection::vec(".{0,6}", 0..5));
-        prop::collection::vec(row.prop_map(|(table, key, values)| api::Row { table, key, values }), 0..8)
+        let value = prop_oneof![30 => ".{0,6}", 1 => ".{120,140}"];
+        let row = (any::<u32>(), ".{0,8}", prop::collection::vec(value, 0..5));
+        let row = row.prop_map(|(table, key, values)| api::Row { table, key, values });
+        prop::collection::vec(row, 0..2 * CHECKED_ROWS + 3)
     }
 
     /// The rows of a chunk on the wire, as this type reads them and as the generated message does.
