@@ -36,8 +36,10 @@ const WAN: u8 = 16;
 /// # Errors
 /// A fault if zstd fails or an amount is finer than its scale, which they have no reason to.
 pub(super) fn pack(submission: &Submission, form: &FormSet) -> Result<Vec<u8>, Remark> {
-    let mut content = Vec::with_capacity(128 * submission.row_count());
-    let (mut table, mut columns) = (Vec::new(), Columns::default());
+    // Mostly enough for everything, for one table, and for one column's texts.
+    let room = 128 * submission.row_count();
+    let (mut content, mut table) = (Vec::with_capacity(room), Vec::with_capacity(room / 2));
+    let mut columns = Columns { texts: Vec::with_capacity(room / 4), ..Columns::default() };
     for filed in &submission.tables {
         table.clear();
         let finer = || Remark::new(Reason::StoreStopped).with("what", "an amount finer than its scale");
@@ -85,9 +87,20 @@ pub(super) fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// A field of type bytes, string or message.
 fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    encoding::encode_key(field, WireType::LengthDelimited, out);
-    encoding::encode_varint(bytes.len() as u64, out);
+    put_length(field, bytes.len(), out);
     out.extend_from_slice(bytes);
+}
+
+/// How such a field begins.
+fn put_length(field: u32, length: usize, out: &mut Vec<u8>) {
+    match (u8::try_from(field << 3 | WireType::LengthDelimited as u32), u8::try_from(length)) {
+        // As nearly all do.
+        (Ok(key), Ok(length)) if length < 0x80 => out.extend_from_slice(&[key, length]),
+        _ => {
+            encoding::encode_key(field, WireType::LengthDelimited, out);
+            encoding::encode_varint(length as u64, out);
+        }
+    }
 }
 
 /// The same, left out if empty.
@@ -95,6 +108,11 @@ fn put_filled(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
     if !bytes.is_empty() {
         put_bytes(field, bytes, out);
     }
+}
+
+/// How long such a field of a single-byte key is.
+fn filled_len(bytes: &[u8]) -> usize {
+    if bytes.is_empty() { 0 } else { 1 + encoding::encoded_len_varint(bytes.len() as u64) + bytes.len() }
 }
 
 /// The fields of a `storage::Table`. `None` if an amount is finer than its scale.
@@ -111,9 +129,6 @@ fn put_table(out: &mut Vec<u8>, filed: &FiledTable, form: &FormSet, columns: &mu
     }
     rows.iter().for_each(|row| put_bytes(5, row.key.as_bytes(), out));
     for (at, column) in definition.columns.iter().enumerate() {
-        if rows.iter().all(|row| row.cells[at].is_blank()) {
-            continue;
-        }
         columns.clear();
         rows.iter().try_for_each(|row| columns.push(&row.cells[at]))?;
         columns.put(&column.id, out);
@@ -121,20 +136,19 @@ fn put_table(out: &mut Vec<u8>, filed: &FiledTable, form: &FormSet, columns: &mu
     Some(())
 }
 
-/// The fields of a `storage::Column` while they grow, and its bytes.
+/// The fields of a `storage::Column` while they grow.
 #[derive(Default)]
 struct Columns {
     states: Vec<u8>,
     values: Vec<u8>,
     scales: Vec<u8>,
     texts: Vec<u8>,
-    bytes: Vec<u8>,
 }
 
 impl Columns {
     fn clear(&mut self) {
-        let Columns { states, values, scales, texts, bytes } = self;
-        [states, values, scales, texts, bytes].into_iter().for_each(Vec::clear);
+        let Columns { states, values, scales, texts } = self;
+        [states, values, scales, texts].into_iter().for_each(Vec::clear);
     }
 
     fn push(&mut self, cell: &Cell) -> Option<()> {
@@ -169,16 +183,19 @@ impl Columns {
         self.scales.push(scale);
     }
 
+    /// The column as a field; left out if all of it is blank.
     fn put(&mut self, id: &CompactString, out: &mut Vec<u8>) {
+        if self.scales.is_empty() && self.texts.is_empty() {
+            return;
+        }
         if self.scales.iter().all(|scale| Some(scale) == self.scales.first()) {
             self.scales.truncate(1);
         }
-        put_filled(1, id.as_bytes(), &mut self.bytes);
-        put_filled(2, &self.states, &mut self.bytes);
-        put_filled(3, &self.values, &mut self.bytes);
-        put_filled(4, &self.scales, &mut self.bytes);
-        self.bytes.extend_from_slice(&self.texts);
-        put_bytes(6, &self.bytes, out);
+        let fields = [(1, id.as_bytes()), (2, &self.states), (3, &self.values), (4, &self.scales)];
+        let length = fields.iter().map(|(_, bytes)| filled_len(bytes)).sum::<usize>() + self.texts.len();
+        put_length(6, length, out);
+        fields.into_iter().for_each(|(field, bytes)| put_filled(field, bytes, out));
+        out.extend_from_slice(&self.texts);
     }
 }
 
