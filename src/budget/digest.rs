@@ -118,35 +118,35 @@ pub fn control_total(submission: &Submission) -> Money {
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {
-    out.extend((text.len() as u32).to_be_bytes());
-    out.extend(text.as_bytes());
+    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
+/// Each piece of known length in one go: there are thousands of cells.
 fn cell(out: &mut Vec<u8>, cell: &Cell) {
     match cell {
         Cell::Blank => out.push(b'B'),
         Cell::Amount(amount) => {
-            out.push(if amount.value.is_zero() { b'0' } else { b'A' });
+            let state = if amount.value.is_zero() { b'0' } else { b'A' };
             // A cell's amount is below 10^15 分, so its low eight bytes are all of it.
-            out.extend(&amount.value.fen().to_be_bytes()[8..]);
-            out.push(match amount.scale.denomination {
+            let [.., a, b, c, d, e, f, g, h] = amount.value.fen().to_be_bytes();
+            let denomination = match amount.scale.denomination {
                 Denomination::Yuan => b'Y',
                 Denomination::Wan => b'W',
-            });
-            out.push(amount.scale.decimals);
+            };
+            out.extend_from_slice(&[state, a, b, c, d, e, f, g, h, denomination, amount.scale.decimals]);
         }
         Cell::Number(number) => {
-            out.push(b'N');
-            out.extend(number.mantissa.to_be_bytes());
-            out.push(number.decimals);
+            let [a, b, c, d, e, f, g, h] = number.mantissa.to_be_bytes();
+            out.extend_from_slice(&[b'N', a, b, c, d, e, f, g, h, number.decimals]);
         }
-        Cell::Text(words) => {
-            out.push(b'T');
-            text(out, words);
-        }
-        Cell::Unreadable(words) => {
-            out.push(b'U');
-            text(out, words);
-        }
+        Cell::Text(words) => written(out, b'T', words),
+        Cell::Unreadable(words) => written(out, b'U', words),
     }
+}
+
+fn written(out: &mut Vec<u8>, state: u8, words: &str) {
+    let [a, b, c, d] = (words.len() as u32).to_be_bytes();
+    out.extend_from_slice(&[state, a, b, c, d]);
+    out.extend_from_slice(words.as_bytes());
 }

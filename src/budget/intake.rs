@@ -81,6 +81,8 @@ struct Open {
     scale: StatedScale,
     /// For each value of a row, the column that it belongs to.
     columns: Vec<Option<usize>>,
+    /// The columns that may not be blank.
+    required: Vec<usize>,
     rows: FiledRows,
     /// The line of each row.
     lines: Vec<u32>,
@@ -148,6 +150,7 @@ impl<'f> Intake<'f> {
             empty: header.empty,
             scale: StatedScale::default(),
             columns: Vec::new(),
+            required: Vec::new(),
             rows: FiledRows::default(),
             lines: Vec::new(),
             line: 0,
@@ -174,11 +177,15 @@ impl<'f> Intake<'f> {
                 );
                 findings.push(refuse(remark));
             }
-            for (value, id) in header.columns.iter().enumerate() {
-                let column = table.column(id);
+            let mut next = 0;
+            for id in &header.columns {
+                // Mostly they are stated in the form's order.
+                let follows = table.columns.get(next).is_some_and(|column| column.id == *id);
+                let column = if follows { Some(next) } else { table.column(id) };
+                next = column.map_or(next, |column| column + 1);
                 let reason = match column {
                     None => Some(Reason::UnknownColumn),
-                    Some(_) if header.columns[..value].contains(id) => Some(Reason::DuplicateColumn),
+                    Some(_) if open.columns.contains(&column) => Some(Reason::DuplicateColumn),
                     Some(_) => None,
                 };
                 if let Some(reason) = reason {
@@ -188,6 +195,8 @@ impl<'f> Intake<'f> {
                 }
                 open.columns.push(column.filter(|_| reason.is_none()));
             }
+            let required = table.columns.iter().enumerate().filter(|(_, column)| column.required);
+            open.required = required.map(|(at, _)| at).collect();
         } else {
             let known: Vec<&str> = self.form.tables.iter().map(|t| t.id.as_str()).collect();
             findings.push(refuse(
@@ -211,7 +220,10 @@ impl<'f> Intake<'f> {
         let definition = &form.tables[index];
         let mut findings = Vec::new();
         let kind = self.header.kind;
-        let Open { id, columns, rows, scale, .. } = open;
+        let Open { id, columns, required, rows, scale, .. } = open;
+        if rows.is_empty() {
+            *rows = FiledRows::with_capacity(definition.rows.usual_count(), definition.columns.len());
+        }
         let cells = rows.push(key.into(), definition.columns.len());
         open.lines.push(line);
         for (at, value) in values.into_iter().enumerate() {
@@ -231,11 +243,10 @@ impl<'f> Intake<'f> {
                 }
             }
         }
-        for (cell, column) in cells.iter().zip(&definition.columns) {
-            if column.required && cell.is_blank() {
-                let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
-                findings.push(Finding::refusing(Place::cell(id, line, key, &column.id), remark));
-            }
+        for column in required.iter().filter(|column| cells[**column].is_blank()) {
+            let column = &definition.columns[*column];
+            let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
+            findings.push(Finding::refusing(Place::cell(id, line, key, &column.id), remark));
         }
         findings.into_iter().for_each(|finding| self.note(table, line, finding));
         true
@@ -309,9 +320,9 @@ impl<'f> Intake<'f> {
             return (rows, lines);
         }
         let key = |place: usize| rows.at(place).map_or("", |row| row.key.as_str());
-        let mut places: Vec<usize> = (0..lines.len()).collect();
-        places.sort_by(|a, b| key(*a).cmp(key(*b)));
-        places.dedup_by(|place, first| {
+        let mut places: Vec<(u128, usize)> = (0..lines.len()).map(|place| (front(key(place)), place)).collect();
+        places.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| key(*left).cmp(key(*right))));
+        places.dedup_by(|(_, place), (_, first)| {
             let twice = key(*place) == key(*first);
             if twice {
                 let id = self.tables[at].id.clone();
@@ -321,6 +332,7 @@ impl<'f> Intake<'f> {
             }
             twice
         });
+        let places: Vec<usize> = places.into_iter().map(|(_, place)| place).collect();
         let lines = places.iter().map(|place| lines[*place]).collect();
         (rows.arranged(&places), lines)
     }
@@ -333,6 +345,13 @@ impl<'f> Intake<'f> {
             self.findings.push((table, line, finding));
         }
     }
+}
+
+/// The first bytes of a key as a number that sorts as they do: two keys are mostly told apart by it.
+fn front(key: &str) -> u128 {
+    let mut front = [0; 16];
+    front.iter_mut().zip(key.bytes()).for_each(|(place, byte)| *place = byte);
+    u128::from_be_bytes(front)
 }
 
 fn wrong_key(form: &FormSet, table: &Table, key: &str) -> Option<Remark> {
@@ -360,8 +379,8 @@ fn check_code(
     code: &str,
     name: Option<(&CompactString, &Cell)>,
 ) -> Option<Finding> {
-    let place = Place::row(table, line, code);
     let Some(official) = catalogue.name(code) else {
+        let place = Place::row(table, line, code);
         let remark = |reason| Remark::new(reason).with("code", code).with("catalogue", &catalogue.file);
         return Some(if catalogue.complete {
             Finding::refusing(place, remark(Reason::UnknownCode))
@@ -474,10 +493,21 @@ fn unreadable(error: AmountError, column: &Column, value: &str) -> Remark {
     }
 }
 
-/// Whether a text may have control characters. Looks at every byte rather than stopping at the first: that runs on
-/// many bytes at once, and hardly any text has one.
+/// Whether a text may have control characters: it has a byte below 0x20, 0x7f, or 0xc2, which begins the others. Looks at
+/// eight bytes at once, as one number; hardly any text has one.
 fn has_control(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| found | (byte < 0x20) | matches!(byte, 0x7f | 0xc2))
+    const fn eight(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let below = |bytes: u64, bound: u8| bytes.wrapping_sub(eight(bound)) & !bytes & eight(0x80);
+    let look = |bytes: &[u8; 8]| {
+        let bytes = u64::from_ne_bytes(*bytes);
+        below(bytes, 0x20) | below(bytes ^ eight(0x7f), 1) | below(bytes ^ eight(0xc2), 1)
+    };
+    let (blocks, rest) = text.as_bytes().as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    blocks.iter().fold(look(&last), |found, block| found | look(block)) != 0
 }
 
 /// As much of a value as a finding quotes: findings are kept, and a cell may hold thousands of characters.
@@ -506,6 +536,22 @@ fn is_time(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_seen_wherever_they_stand() {
+        let plain = "社会保障 100%~";
+        for length in 0..=plain.chars().count() {
+            let text: String = plain.chars().take(length).collect();
+            assert!(!has_control(&text), "{text}");
+            for (control, at) in
+                ['\0', '\t', '\u{1f}', '\u{7f}', '\u{80}', '\u{9f}'].into_iter().zip((0..=length).cycle())
+            {
+                let at = text.char_indices().nth(at).map_or(text.len(), |(at, _)| at);
+                let text = [&text[..at], &control.to_string(), &text[at..]].concat();
+                assert!(has_control(&text), "{text:?}");
+            }
+        }
+    }
 
     #[test]
     fn times_must_be_real() {

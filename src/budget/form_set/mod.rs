@@ -154,6 +154,17 @@ pub enum Rows {
     },
 }
 
+impl Rows {
+    /// Room to begin with for the rows of a filing: how many there are, or a guess.
+    pub fn usual_count(&self) -> usize {
+        match self {
+            Rows::Record => 1,
+            Rows::Fixed { rows, .. } => rows.len(),
+            Rows::Keyed { .. } => 32,
+        }
+    }
+}
+
 /// How a table rolls up through the unit tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RollUp {
@@ -293,9 +304,16 @@ impl FormSet {
     /// What is wrong with a row key of a keyed table: the form that was expected. `None` if it is well formed.
     pub fn key_fault(&self, table: &Table, key: &str) -> Option<String> {
         let Rows::Keyed { axes, .. } = &table.rows else { return None };
-        let mut parts = key.split('/');
-        let fits = axes.iter().all(|axis| parts.next().is_some_and(|part| self.axes[*axis].takes(part)));
-        if fits && parts.next().is_none() {
+        let mut rest = Some(key);
+        let takes = |axis: &usize| {
+            rest.take().is_some_and(|key| {
+                let slash = key.bytes().position(|byte| byte == b'/');
+                rest = slash.and_then(|at| key.get(at + 1..));
+                self.axes[*axis].takes(slash.map_or(key, |at| &key[..at]))
+            })
+        };
+        let fits = axes.iter().all(takes) && rest.is_none();
+        if fits {
             return None;
         }
         Some(axes.iter().map(|axis| self.axes[*axis].expected()).collect::<Vec<_>>().join(" / "))
@@ -374,7 +392,9 @@ impl Axis {
     fn takes(&self, part: &str) -> bool {
         if self.levels.is_empty() {
             let free = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
-            return !part.is_empty() && part.len() <= 64 && part.chars().all(free);
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            let fits = |part: &str| part.bytes().all(plain) || part.chars().all(free);
+            return !part.is_empty() && part.len() <= 64 && fits(part);
         }
         part.bytes().all(|b| b.is_ascii_digit()) && self.levels.iter().any(|level| level.digits == part.len())
     }
