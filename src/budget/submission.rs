@@ -181,6 +181,16 @@ impl FiledRows {
         self.keys.iter().enumerate().map(row)
     }
 
+    /// Their keys, in order.
+    pub fn keys(&self) -> &[RowKey] {
+        &self.keys
+    }
+
+    /// Their cells, row by row, and how many each has.
+    pub fn cells(&self) -> (&[Cell], usize) {
+        (&self.cells, self.width())
+    }
+
     /// The row of that key.
     pub fn get(&self, key: &str) -> Option<FiledRow<'_>> {
         self.keys.binary_search_by(|other| other.as_str().cmp(key)).ok().and_then(|at| self.at(at))

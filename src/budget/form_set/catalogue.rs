@@ -23,30 +23,23 @@ impl Catalogue {
     }
 }
 
+/// How many bytes of a text are looked at in one go.
+const BLOCK: usize = 16;
+
 /// Folds what people write in two ways: full-width forms to half-width, and no spaces. For comparison only.
 ///
 /// Only what folds is written anew; a text without any is handed back as it stands.
 pub(crate) fn fold_width(text: &str) -> Cow<'_, str> {
-    let bytes = text.as_bytes();
-    // Looks at every byte rather than stopping at the first: that runs on many bytes at once.
-    if !bytes.iter().fold(false, |found, byte| found | may_fold(*byte)) {
+    if !may_fold_any(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
-    let (mut out, mut at, mut kept) = (String::new(), 0, 0);
-    while let Some(from) = bytes.iter().skip(at).position(|byte| may_fold(*byte)).map(|next| at + next) {
-        let Some(c) = text.get(from..).and_then(|rest| rest.chars().next()) else { break };
-        at = from + c.len_utf8();
-        let folds = match c {
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0),
-            '【' | '〔' => Some('['),
-            '】' | '〕' => Some(']'),
-            other if other.is_whitespace() => None,
-            _ => continue,
-        };
+    let (mut out, mut kept) = (String::new(), 0);
+    for (at, c) in text.char_indices() {
+        let Some(folded) = fold(c) else { continue };
         out.reserve(text.len() - kept);
-        out.push_str(text.get(kept..from).unwrap_or(""));
-        out.extend(folds);
-        kept = at;
+        out.push_str(text.get(kept..at).unwrap_or(""));
+        out.extend(folded);
+        kept = at + c.len_utf8();
     }
     if kept == 0 {
         return Cow::Borrowed(text);
@@ -55,14 +48,82 @@ pub(crate) fn fold_width(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Whether a text, folded, is one that is folded already. Most are seen to be another before anything is folded.
+pub(crate) fn folds_to(text: &str, folded: &str) -> bool {
+    if text.len() <= folded.len() {
+        // Folding leaves a text as it is or makes it shorter.
+        return text == folded;
+    }
+    let alike = text.bytes().zip(folded.bytes()).take_while(|(a, b)| a == b).count();
+    let from = (0..=alike).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let parts = text.get(from..).and_then(|rest| rest.chars().next());
+    parts.is_none_or(|c| fold(c).is_some()) && fold_width(text) == folded
+}
+
+/// What a character becomes, which may be nothing; `None` if it stays.
+fn fold(c: char) -> Option<Option<char>> {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => Some(char::from_u32(c as u32 - 0xfee0)),
+        '【' | '〔' => Some(Some('[')),
+        '】' | '〕' => Some(Some(']')),
+        other if other.is_whitespace() => Some(None),
+        _ => None,
+    }
+}
+
+/// Whether a character that folds may begin with any of these bytes.
+///
+/// Looks at every byte of a block rather than stopping at the first: that runs on many bytes at once.
+fn may_fold_any(bytes: &[u8]) -> bool {
+    let block = |block: &[u8; BLOCK]| block.iter().fold(false, |found, byte| found | may_fold(*byte));
+    match bytes.last_chunk() {
+        // The last block may begin within the one before.
+        Some(last) => bytes.as_chunks().0.iter().any(block) || block(last),
+        None => {
+            let mut short = [0; BLOCK];
+            short.get_mut(..bytes.len()).into_iter().for_each(|short| short.copy_from_slice(bytes));
+            block(&short)
+        }
+    }
+}
+
 /// Whether a character that folds may begin with this byte: spaces, and in UTF-8 wide forms, brackets and wide spaces.
 fn may_fold(byte: u8) -> bool {
-    matches!(byte, b'\t'..=b'\r' | b' ' | 0xc2 | 0xe1..=0xe3 | 0xef)
+    // Without a branch, or it is one byte after the other.
+    let within = |from: u8, to: u8| byte.wrapping_sub(from) <= to - from;
+    within(b'\t', b'\r') | (byte == b' ') | (byte == 0xc2) | within(0xe1, 0xe3) | (byte == 0xef)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::fold_width;
+    use super::{fold_width, folds_to};
+
+    #[test]
+    fn a_text_folds_to_another_exactly_if_it_is_that_when_folded() {
+        let texts = [
+            "",
+            "a",
+            " a",
+            "a ",
+            "a\u{3000}b",
+            "ab",
+            "ａｂ",
+            "（a）",
+            "(a)",
+            "〔a",
+            "[a",
+            "、a",
+            "\u{3000}、a",
+            "其他",
+            "其 他",
+            "其它",
+        ];
+        for text in texts {
+            for other in texts.map(fold_width) {
+                assert_eq!(folds_to(text, &other), fold_width(text) == other, "{text:?} {other:?}");
+            }
+        }
+    }
 
     #[test]
     fn widths_and_spaces_fold() {

@@ -3,12 +3,13 @@
 //! Built for each filing that is judged; after that, finding a row is a look into a list, without hashing.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::OnceLock;
 
 use super::RuleSet;
+use super::at_once::Value;
+use super::keys::{Keys, KnownKeys};
 use super::names::Names;
-use crate::budget::cell::Cell;
+use crate::budget::cell::{Cell, RowKey};
 use crate::budget::form_set::{FormSet, Rows};
 use crate::budget::submission::{Content, Submission};
 
@@ -18,62 +19,6 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) const TOTAL: u32 = 0;
 /// The most parts of a row key that formulas can join by.
 pub(super) const KEY_PARTS: usize = 4;
-
-/// FNV-1a: row keys are a few bytes long, and a filing's own keys harm nobody else.
-#[derive(Clone)]
-pub(super) struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Fnv {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        // The map looks at the highest bits, which FNV leaves nearly alone.
-        self.0 ^ self.0.rotate_left(29)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
-type Numbers<'a> = HashMap<&'a str, u32, BuildHasherDefault<Fnv>>;
-
-/// The keys on each axis, numbered from 1; those that formulas call by name come first.
-pub(super) struct Keys<'a> {
-    numbers: Vec<Numbers<'a>>,
-    names: Vec<Vec<&'a str>>,
-}
-
-impl<'a> Keys<'a> {
-    pub(super) fn new(rules: &'a RuleSet, form: &FormSet) -> Keys<'a> {
-        let count = form.axes.len() + form.tables.len() + form.relations.len();
-        let mut keys = Keys { numbers: vec![Numbers::default(); count], names: vec![Vec::new(); count] };
-        for (axis, key) in &rules.keys {
-            keys.number(*axis, key);
-        }
-        keys
-    }
-
-    fn number(&mut self, axis: usize, key: &'a str) -> u32 {
-        let (Some(numbers), Some(names)) = (self.numbers.get_mut(axis), self.names.get_mut(axis)) else { return NONE };
-        *numbers.entry(key).or_insert_with(|| {
-            names.push(key);
-            u32::try_from(names.len()).unwrap_or(NONE)
-        })
-    }
-
-    /// The key of that number; nothing for a total.
-    pub(super) fn name(&self, axis: usize, number: u32) -> &'a str {
-        let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-        self.names.get(axis).zip(at).and_then(|(names, at)| names.get(at)).copied().unwrap_or("")
-    }
-}
 
 /// Whether a table was filed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,34 +31,59 @@ pub(super) enum State {
 }
 
 /// One table of a filing.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct BookTable<'a> {
     pub(super) state: State,
-    pub(super) keys: Vec<&'a str>,
-    cells: Vec<&'a [Cell]>,
-    /// Where the columns of the form set at hand are in `cells`, if the filing is on another form set.
+    rows: u32,
+    keys: &'a [RowKey],
+    /// Row by row, `filed_columns` for each.
+    cells: &'a [Cell],
+    filed_columns: usize,
+    /// The same as printed figures, once somebody has asked.
+    figures: OnceLock<Vec<Value<'static>>>,
+    /// Where the columns of the form set at hand are among them, if the filing is on another form set.
     columns: Option<Vec<Option<usize>>>,
     /// The numbered parts of each row's key, `width` for each row.
     numbers: Vec<u32>,
     pub(super) width: usize,
     /// For keys of one part: the row of each number.
     by_number: Vec<u32>,
-    /// For keys of several parts: number and row, sorted, for each part.
-    by_part: Vec<Vec<(u32, u32)>>,
-    /// The row above, for coded rows and lists under a total.
-    parents: Vec<u32>,
+    /// For keys of several parts: number and row, sorted, for each part that was asked for.
+    by_part: [OnceLock<Vec<(u32, u32)>>; KEY_PARTS],
+    /// For coded rows and lists under a total: the first row below each, and the next beside it.
     first_child: Vec<u32>,
     next_child: Vec<u32>,
     pub(super) total: u32,
-    /// The rows as they are printed: the total first, then codes as text, lists by number.
-    pub(super) order: Vec<u32>,
+    /// Whether its rows are printed as their codes sort.
+    coded: bool,
     /// For fixed rows, in print order: the row as filed.
     pub(super) fixed: Vec<u32>,
     /// The same the other way round: where each row as filed is printed.
-    printed: Vec<u32>,
+    places: Vec<u32>,
+}
+
+/// The cells of one column, by row.
+#[derive(Clone, Copy)]
+pub(super) struct Cells<'a> {
+    cells: &'a [Cell],
+    columns: usize,
+    column: usize,
+}
+
+impl<'a> Cells<'a> {
+    pub(super) fn none() -> Cells<'a> {
+        Cells { cells: &[], columns: 0, column: 0 }
+    }
+
+    pub(super) fn at(self, row: u32) -> Option<&'a Cell> {
+        // Where there is no such row, this is far behind the last.
+        let at = u64::from(row) * self.columns as u64 + self.column as u64;
+        usize::try_from(at).ok().and_then(|at| self.cells.get(at))
+    }
 }
 
 /// One filing.
+#[derive(Debug, Default)]
 pub(super) struct Book<'a> {
     pub(super) tables: Vec<BookTable<'a>>,
 }
@@ -134,20 +104,20 @@ impl<'a> Book<'a> {
             }
             let index = if same { Some(at) } else { filed_on.table(&definition.id).map(|(index, _)| index) };
             let Some(filed) = index.and_then(|index| submission.table(index)) else { return BookTable::default() };
+            let rows = filed.rows();
+            let (cells, filed_columns) = rows.cells();
             let mut table = BookTable {
                 state: if filed.content == Content::Empty { State::Empty } else { State::Filed },
+                rows: u32::try_from(rows.len()).unwrap_or(NONE),
+                keys: rows.keys(),
+                cells,
+                filed_columns,
                 ..BookTable::default()
             };
             if !same {
                 let other = index.and_then(|index| filed_on.tables.get(index));
                 let column = |id: &str| other.and_then(|other| other.column(id));
                 table.columns = Some(definition.columns.iter().map(|c| column(&c.id)).collect());
-            }
-            let rows = filed.rows();
-            (table.keys, table.cells) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-            for row in rows.iter() {
-                table.keys.push(row.key.as_str());
-                table.cells.push(row.cells);
             }
             table.number(at, form, keys);
             table
@@ -156,22 +126,21 @@ impl<'a> Book<'a> {
     }
 
     /// The relations of a form set, as a book of their own.
-    pub(super) fn of_relations(form: &'a FormSet, rules: &RuleSet, keys: &mut Keys<'a>) -> Book<'a> {
+    pub(super) fn of_relations(form: &FormSet, used: &[bool], keys: &mut KnownKeys) -> Book<'static> {
         let names = Names { form };
-        let mut tables: Vec<BookTable<'a>> = form.tables.iter().map(|_| BookTable::default()).collect();
+        let mut tables: Vec<BookTable<'static>> = form.tables.iter().map(|_| BookTable::default()).collect();
         for (at, relation) in form.relations.iter().enumerate() {
             let at = form.tables.len() + at;
-            let mut table = BookTable { state: State::Filed, ..BookTable::default() };
-            if rules.tables.get(at).copied().unwrap_or(false) {
+            let mut table = BookTable { state: State::Filed, total: NONE, ..BookTable::default() };
+            if used.get(at).copied().unwrap_or(false) {
                 let axes = names.axes(at);
                 table.width = axes.len().min(KEY_PARTS);
+                table.rows = u32::try_from(relation.tuples.len()).unwrap_or(NONE);
                 for tuple in &relation.tuples {
-                    table.keys.push("");
                     for (axis, part) in axes.iter().zip(tuple).take(KEY_PARTS) {
-                        table.numbers.push(keys.number(*axis, part.as_str()));
+                        table.numbers.push(keys.number(*axis, part));
                     }
                 }
-                table.order = (0..table.len()).collect();
                 table.index();
             }
             tables.push(table);
@@ -189,8 +158,8 @@ impl<'a> BookTable<'a> {
         let mut numbers = Vec::with_capacity(self.keys.len() * self.width);
         // Rows are sorted, so most have their first parts in common with the one before.
         let mut before: [(&str, u32); KEY_PARTS] = [("", NONE); KEY_PARTS];
-        for (row, key) in self.keys.iter().enumerate() {
-            if total.is_some_and(|total| total == *key) {
+        for (row, key) in self.keys.iter().map(RowKey::as_str).enumerate() {
+            if total.is_some_and(|total| total == key) {
                 self.total = u32::try_from(row).unwrap_or(NONE);
                 numbers.extend(std::iter::repeat_n(TOTAL, self.width));
             } else if let [axis] = axes.as_slice() {
@@ -209,96 +178,129 @@ impl<'a> BookTable<'a> {
         }
         self.numbers = numbers;
         self.index();
-        let coded = !Names { form }.levels(at).is_empty();
-        self.order = (0..self.len()).collect();
-        if !coded {
-            let keys = &self.keys;
-            self.order.sort_by(|a, b| as_listed(keys[*a as usize], keys[*b as usize]));
-        }
-        self.order.sort_by_key(|row| *row != self.total);
+        self.coded = !Names { form }.levels(at).is_empty();
         match form.tables.get(at).map(|table| &table.rows) {
-            Some(Rows::Keyed { .. }) => self.rank(coded),
+            Some(Rows::Keyed { .. }) if self.coded || self.total != NONE => self.rank(),
             Some(Rows::Fixed { rows, .. }) => {
-                let filed = |key: &str| self.keys.binary_search(&key).ok().and_then(|row| u32::try_from(row).ok());
+                let key_of = |key: &RowKey| self.keys.binary_search(key).ok();
+                let filed = |key| key_of(key).and_then(|row| u32::try_from(row).ok());
                 self.fixed = rows.iter().map(|row| filed(&row.key).unwrap_or(NONE)).collect();
-                self.printed = vec![NONE; self.keys.len()];
+                self.places = vec![NONE; self.keys.len()];
                 for (at, row) in (0..).zip(&self.fixed) {
-                    if let Some(printed) = self.printed.get_mut(*row as usize) {
-                        *printed = at;
+                    if let Some(place) = self.places.get_mut(*row as usize) {
+                        *place = at;
                     }
                 }
             }
-            Some(Rows::Record) | None => {}
+            Some(Rows::Keyed { .. } | Rows::Record) | None => {}
         }
     }
 
     fn index(&mut self) {
-        if self.width == 1 {
-            let most = self.numbers.iter().copied().filter(|number| *number != NONE).max().map_or(0, |most| most + 1);
-            self.by_number = vec![NONE; usize::try_from(most).unwrap_or(0)];
-            for (row, number) in (0_u32..).zip(&self.numbers) {
-                if let Some(place) = usize::try_from(*number).ok().and_then(|number| self.by_number.get_mut(number)) {
-                    *place = row;
-                }
-            }
-        } else {
-            for part in 0..self.width {
-                let numbers = self.numbers.iter().skip(part).step_by(self.width);
-                let mut sorted: Vec<(u32, u32)> = numbers.copied().zip(0_u32..).collect();
-                sorted.sort_unstable();
-                self.by_part.push(sorted);
+        if self.width != 1 {
+            return;
+        }
+        let most = self.numbers.iter().copied().filter(|number| *number != NONE).max().map_or(0, |most| most + 1);
+        self.by_number = vec![NONE; usize::try_from(most).unwrap_or(0)];
+        for (row, number) in (0_u32..).zip(&self.numbers) {
+            if let Some(place) = usize::try_from(*number).ok().and_then(|number| self.by_number.get_mut(number)) {
+                *place = row;
             }
         }
     }
 
     /// Finds the row above each: the longest code that begins its code, or the total row. Rows are sorted by key.
-    fn rank(&mut self, coded: bool) {
+    fn rank(&mut self) {
         let count = self.keys.len();
-        self.parents = vec![self.total; count];
-        self.first_child = vec![NONE; count];
-        self.next_child = vec![NONE; count];
+        let mut parents = vec![self.total; count];
         let mut above: Vec<u32> = Vec::new();
-        for row in 0..count {
+        for (row, parent) in parents.iter_mut().enumerate() {
             let here = u32::try_from(row).unwrap_or(NONE);
             if here == self.total {
-                self.parents[row] = NONE;
+                *parent = NONE;
                 continue;
             }
-            if coded {
-                while above.last().is_some_and(|up| !self.keys[row].starts_with(self.keys[*up as usize])) {
+            if self.coded {
+                while above.last().is_some_and(|up| !self.keys[row].starts_with(self.keys[*up as usize].as_str())) {
                     above.pop();
                 }
                 if let Some(up) = above.last() {
-                    self.parents[row] = *up;
+                    *parent = *up;
                 }
                 above.push(here);
             }
         }
-        for row in (0..count).rev() {
-            let up = self.parents[row];
-            if up != NONE {
-                self.next_child[row] = self.first_child[up as usize];
-                self.first_child[up as usize] = u32::try_from(row).unwrap_or(NONE);
-            }
+        (self.first_child, self.next_child) = (vec![NONE; count], vec![NONE; count]);
+        for (row, up) in parents.iter().enumerate().rev().filter(|(_, up)| **up != NONE) {
+            self.next_child[row] = self.first_child[*up as usize];
+            self.first_child[*up as usize] = u32::try_from(row).unwrap_or(NONE);
         }
     }
 
+    /// How two rows stand in print: the total first, then codes as text, lists by number.
+    pub(super) fn as_printed(&self, a: u32, b: u32) -> Ordering {
+        let listed = || match self.coded {
+            true => Ordering::Equal,
+            false => as_listed(self.spelled(a), self.spelled(b)),
+        };
+        let place = |row: u32| self.places.get(row as usize);
+        (a != self.total)
+            .cmp(&(b != self.total))
+            .then_with(|| place(a).cmp(&place(b)))
+            .then_with(listed)
+            .then(a.cmp(&b))
+    }
+
+    /// The key of a row as it is written.
+    pub(super) fn spelled(&self, row: u32) -> &'a str {
+        self.keys.get(row as usize).map_or("", RowKey::as_str)
+    }
+
     pub(super) fn len(&self) -> u32 {
-        u32::try_from(self.keys.len()).unwrap_or(NONE)
+        self.rows
     }
 
     /// A cell; `None` if the filing's form set has no such column.
     pub(super) fn cell(&self, row: u32, column: usize) -> Option<&'a Cell> {
+        self.column(column).at(row)
+    }
+
+    /// The cells of a column; none if the filing's form set has no such column.
+    pub(super) fn column(&self, column: usize) -> Cells<'a> {
         let column = match &self.columns {
-            None => column,
-            Some(columns) => columns.get(column).copied().flatten()?,
+            None => Some(column),
+            Some(columns) => columns.get(column).copied().flatten(),
         };
-        self.cells.get(row as usize).and_then(|cells| cells.get(column))
+        match column.filter(|column| *column < self.filed_columns) {
+            Some(column) => Cells { cells: self.cells, columns: self.filed_columns, column },
+            None => Cells::none(),
+        }
+    }
+
+    /// All cells as they are printed, row by row, and how many there are in each, if the filing is on the form set at
+    /// hand: figures are read many times over. Made by `print`, which is told the column of each cell.
+    pub(super) fn figures(
+        &self,
+        print: impl Fn(u32, usize, &Cell) -> Value<'static>,
+    ) -> Option<(&[Value<'static>], usize)> {
+        let columns = self.filed_columns;
+        if self.columns.is_some() || columns == 0 {
+            return None;
+        }
+        let figures = self.figures.get_or_init(|| {
+            let rows = (0..).zip(self.cells.chunks(columns));
+            let mut figures = Vec::with_capacity(self.cells.len());
+            rows.for_each(|(row, cells)| {
+                figures.extend(cells.iter().enumerate().map(|(at, cell)| print(row, at, cell)))
+            });
+            figures
+        });
+        Some((figures, columns))
     }
 
     /// Where a row stands among the fixed rows of its table.
     pub(super) fn printed_at(&self, row: u32) -> Option<usize> {
-        let at = self.printed.get(row as usize).copied().filter(|at| *at != NONE)?;
+        let at = self.places.get(row as usize).copied().filter(|at| *at != NONE)?;
         usize::try_from(at).ok()
     }
 
@@ -312,6 +314,20 @@ impl<'a> BookTable<'a> {
         key
     }
 
+    /// One part of a row's key.
+    pub(super) fn part(&self, row: u32, part: usize) -> u32 {
+        if part >= self.width {
+            return NONE;
+        }
+        self.numbers.get((row as usize).saturating_mul(self.width) + part).copied().unwrap_or(NONE)
+    }
+
+    /// Whether a row has a code of so many digits.
+    pub(super) fn is_on_level(&self, row: u32, digits: usize) -> bool {
+        let key = self.spelled(row);
+        key.len() == digits && key.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
     /// The row of that key of one part.
     pub(super) fn row(&self, number: u32) -> u32 {
         self.by_number.get(number as usize).copied().unwrap_or(NONE)
@@ -319,7 +335,13 @@ impl<'a> BookTable<'a> {
 
     /// The rows whose keys have that part.
     pub(super) fn with(&self, part: usize, number: u32) -> &[(u32, u32)] {
-        let Some(sorted) = self.by_part.get(part) else { return &[] };
+        let Some(sorted) = self.by_part.get(part).filter(|_| part < self.width) else { return &[] };
+        let sorted = sorted.get_or_init(|| {
+            let numbers = self.numbers.iter().skip(part).step_by(self.width);
+            let mut sorted: Vec<(u32, u32)> = numbers.copied().zip(0_u32..).collect();
+            sorted.sort_unstable();
+            sorted
+        });
         let from = sorted.partition_point(|(of, _)| *of < number);
         let to = from + sorted[from..].partition_point(|(of, _)| *of == number);
         &sorted[from..to]

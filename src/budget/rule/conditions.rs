@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 
 use super::figures::impossible;
-use super::interval::{Meeting, Relation};
+use super::interval::{Interval, Meeting, Relation};
 use super::line::{Expr, Measure, Rows};
-use super::reckoning::{Look, Number, Reckoning};
+use super::look::{Look, Result};
 use super::syntax::Unit;
 use super::world::Value;
 use super::written;
 use crate::budget::form_set::fold_width;
 
-impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
-    pub(super) fn truth(&mut self, expr: &'a Expr) -> Result<Meeting, R::Lack> {
+impl<'a> Look<'_, 'a> {
+    pub(super) fn truth(&mut self, expr: &'a Expr) -> Result<Meeting> {
         let plain = |holds: bool| Ok(if holds { Meeting::Plain } else { Meeting::Never });
         match expr {
             Expr::And(parts) => self.worst(parts),
@@ -49,8 +49,7 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
                 let amount = self.number(amount)?;
                 let mut best = Meeting::Never;
                 for one in written::mentioned(&text) {
-                    let one = R::Number::of(&one).map_err(impossible::<R>)?;
-                    match one.compare(Relation::Equal, &amount).map_err(impossible::<R>)? {
+                    match one.compare(Relation::Equal, &amount).map_err(impossible)? {
                         Meeting::Plain => return Ok(Meeting::Plain),
                         Meeting::ByRounding => best = Meeting::ByRounding,
                         Meeting::Never => {}
@@ -62,7 +61,7 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
                 let value = self.value(part)?;
                 for option in among {
                     let option = self.value(option)?;
-                    if meet::<R>(&value, &option, Relation::Equal)? != Meeting::Never {
+                    if meet(&value, &option, Relation::Equal)? != Meeting::Never {
                         return Ok(Meeting::Plain);
                     }
                 }
@@ -75,7 +74,7 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
     }
 
     /// All must hold. One that fails decides, even if another can't be judged.
-    pub(super) fn worst(&mut self, parts: &'a [Expr]) -> Result<Meeting, R::Lack> {
+    pub(super) fn worst(&mut self, parts: &'a [Expr]) -> Result<Meeting> {
         let (mut worst, mut cause) = (Meeting::Plain, None);
         for part in parts {
             match self.truth(part) {
@@ -89,7 +88,7 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
     }
 
     /// One must hold. One that does decides, even if another can't be judged.
-    pub(super) fn best(&mut self, parts: &'a [Expr]) -> Result<Meeting, R::Lack> {
+    pub(super) fn best(&mut self, parts: &'a [Expr]) -> Result<Meeting> {
         let (mut best, mut cause) = (Meeting::Never, None);
         for part in parts {
             match self.truth(part) {
@@ -107,15 +106,15 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
         first: &'a Expr,
         rest: &'a [(Relation, Expr)],
         measure: Measure,
-    ) -> Result<Meeting, R::Lack> {
+    ) -> Result<Meeting> {
         let left = self.value(first)?;
-        let left_cells = self.by.seen().len();
+        let left_cells = self.noted.seen.len();
         let mut worst = Meeting::Plain;
         for (relation, expr) in rest {
             let right = self.value(expr)?;
-            let meeting = meet::<R>(&left, &right, *relation)?;
+            let meeting = meet(&left, &right, *relation)?;
             if meeting != Meeting::Plain {
-                self.by.compared(meeting, &left, right, (*relation, measure), left_cells);
+                self.noted.compared(meeting, &left, right, (*relation, measure), left_cells);
             }
             worst = match (worst, meeting) {
                 (Meeting::Never, _) | (_, Meeting::Never) => Meeting::Never,
@@ -126,14 +125,14 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
         Ok(worst)
     }
 
-    pub(super) fn filled(&mut self, rows: &'a Rows) -> Result<bool, R::Lack> {
+    pub(super) fn filled(&mut self, rows: &'a Rows) -> Result<bool> {
         let columns = self.world.form.tables.get(rows.table).map_or(0, |table| table.columns.len());
         let mut filled = false;
         self.each(rows, true, &mut |run, frame| {
             for column in 0..columns {
                 let blank = matches!(run.read(frame, column), Ok(Value::Blank));
                 if blank {
-                    run.by.unsaw();
+                    run.noted.seen.pop();
                 } else {
                     filled = true;
                     return Ok(false);
@@ -144,7 +143,7 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
         Ok(filled)
     }
 
-    pub(super) fn in_order(&mut self, rows: &'a Rows, column: usize, unique: bool) -> Result<bool, R::Lack> {
+    pub(super) fn in_order(&mut self, rows: &'a Rows, column: usize, unique: bool) -> Result<bool> {
         let mut values: Vec<Cow<'a, str>> = Vec::new();
         self.each(rows, false, &mut |run, frame| {
             let cell = run.world.table(frame.book, frame.table).and_then(|table| table.cell(frame.row, column));
@@ -165,20 +164,16 @@ impl<'a, R: Reckoning<'a>> Look<'_, 'a, R> {
 }
 
 /// How two values lie. A blank is nothing: 0 among figures, an empty text among texts.
-pub(super) fn meet<'a, R: Reckoning<'a>>(
-    left: &Value<'_, R::Number>,
-    right: &Value<'_, R::Number>,
-    relation: Relation,
-) -> Result<Meeting, R::Lack> {
-    let number = |value: &Value<'_, R::Number>| match value {
+pub(super) fn meet(left: &Value<'_>, right: &Value<'_>, relation: Relation) -> Result<Meeting> {
+    let number = |value: &Value<'_>| match value {
         Value::Number(number) => Some(*number),
-        Value::Blank => Some(R::Number::ZERO),
+        Value::Blank => Some(Interval::ZERO),
         Value::Text(_) => None,
     };
     if let (Some(left), Some(right)) = (number(left), number(right)) {
-        return left.compare(relation, &right).map_err(impossible::<R>);
+        return left.compare(relation, &right).map_err(impossible);
     }
-    fn text<'v, N>(value: &'v Value<'_, N>) -> Cow<'v, str> {
+    fn text<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
         match value {
             Value::Text(text) => fold_width(text),
             Value::Blank | Value::Number(_) => Cow::Borrowed(""),

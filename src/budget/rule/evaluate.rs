@@ -5,20 +5,21 @@
 //! comes to `figures.rs`, whether a condition holds `conditions.rs`; all of them read from a `world.rs`.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 
 use super::Needs;
-use super::book::{Fnv, NONE, State};
+use super::at_once::{AtOnce, Batch, Said, Truth};
+use super::book::{NONE, State};
 use super::conditions::meet;
 use super::consolidated::Slack;
 use super::finding::{Cause, Counts, RuleFinding, Verdict};
 use super::interval::Meeting;
+use super::keys::KeyHash;
 use super::line::{Claim, Expr, Line, Rows, Scope, Test};
-use super::printed::{Printed, Unsure};
-use super::reckoning::{Exact, Look};
+use super::look::{Look, Noted, Result};
 use super::report::Reporter;
+use super::select::in_order;
 use super::world::{Frame, Seen, Sides, THIS, World};
-use crate::budget::form_set::FormSet;
+use crate::budget::form_set::{FixedRow, FormSet};
 use crate::budget::submission::Submission;
 
 /// A filing with the form set that it was filed on.
@@ -72,6 +73,9 @@ pub fn evaluate_exactly(form: &FormSet, books: &Books<'_>) -> Checked {
     run(form, books, None, |_| true, Some(&mut Touched::new()))
 }
 
+/// Findings that there is room for from the start.
+const FINDINGS: usize = 32;
+
 pub(super) type Touched = Vec<Vec<bool>>;
 
 /// The same; of sums if there is a `slack` for them; and notes which cells of the filing any line looked at.
@@ -85,9 +89,9 @@ pub(super) fn run(
     let world = World::new(form, books, slack);
     let mut run = Run {
         world: &world,
-        printed: touched.is_none().then(|| Look::new(&world)),
+        at_once: touched.is_none().then(|| AtOnce::new(&world)),
         exact: Look::new(&world),
-        checked: Checked::default(),
+        checked: Checked { findings: Vec::with_capacity(FINDINGS), counts: Counts::default() },
         failed: HashMap::default(),
         fresh: Vec::new(),
         once: Vec::new(),
@@ -117,17 +121,15 @@ pub(super) fn run(
     run.checked
 }
 
-type Result<T> = std::result::Result<T, Cause>;
-
 struct Run<'w, 'a> {
     world: &'w World<'a>,
     /// Asked first: it sees what plainly holds. Not there where each cell that is read is to be noted.
-    printed: Option<Look<'w, 'a, Printed>>,
+    at_once: Option<AtOnce<'w, 'a>>,
     /// Asked for everything else.
-    exact: Look<'w, 'a, Exact<'a>>,
+    exact: Look<'w, 'a>,
     checked: Checked,
     /// Cells that a rule failed, and which.
-    failed: HashMap<Seen, usize, BuildHasherDefault<Fnv>>,
+    failed: HashMap<Seen, usize, KeyHash>,
     /// The same for the rule at hand.
     fresh: Vec<Seen>,
     /// What was said once for the formula at hand.
@@ -142,7 +144,7 @@ impl<'w, 'a> Run<'w, 'a> {
     fn line(&mut self, line: &'a Line) {
         self.exact.frames.clear();
         if line.when_once {
-            match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.either(when)) {
+            match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.once(when)) {
                 Ok(Meeting::Never) => return,
                 Ok(Meeting::Plain | Meeting::ByRounding) => {}
                 Err(cause) => return self.not_evaluable(line, 0, cause),
@@ -150,31 +152,39 @@ impl<'w, 'a> Run<'w, 'a> {
         }
         let done = match &line.scope {
             Scope::Once => {
-                self.instance(line);
+                match self.said(line, None, &Batch::once()).as_slice() {
+                    [Said::Holds] => self.hold(line, 1),
+                    [Said::Idle] => {}
+                    _ => self.instance(line),
+                }
                 Ok(())
             }
             Scope::Rows(rows) => self.rows_of_scope(line, rows),
             Scope::AnyOf(all) => self.keys_of_any(line, all),
         };
         if let Err(cause) = done {
-            self.exact.by.seen.clear();
+            self.exact.noted.seen.clear();
             self.not_evaluable(line, 0, cause);
         }
     }
 
-    /// The quick look, at the same rows.
-    fn printed(&mut self) -> Option<&mut Look<'w, 'a, Printed>> {
-        let printed = self.printed.as_mut()?;
-        printed.frames.clone_from(&self.exact.frames);
-        Some(printed)
+    /// The quick look.
+    fn said(&self, line: &'a Line, rows: Option<&'a Rows>, at: &Batch<'_>) -> Vec<Said> {
+        self.at_once.as_ref().map_or_else(|| vec![Said::Unsure; at.len], |at_once| at_once.line(line, rows, at))
     }
 
-    /// Whether a condition holds, by prints if they tell.
-    fn either(&mut self, condition: &'a Expr) -> Result<Meeting> {
-        if let Some(Ok(meeting)) = self.printed().map(|printed| printed.truth(condition)) {
-            return Ok(meeting);
+    /// Whether a condition that no row has a part in holds.
+    fn once(&mut self, condition: &'a Expr) -> Result<Meeting> {
+        let quick = self.at_once.as_ref().map(|at_once| at_once.truths(condition, &Batch::once()));
+        match quick.as_deref() {
+            Some([Truth::Plain]) => Ok(Meeting::Plain),
+            Some([Truth::Never]) => Ok(Meeting::Never),
+            _ => self.whether(condition),
         }
-        self.exact.by.seen.clear();
+    }
+
+    fn whether(&mut self, condition: &'a Expr) -> Result<Meeting> {
+        self.exact.noted.seen.clear();
         self.exact.truth(condition)
     }
 
@@ -186,40 +196,62 @@ impl<'w, 'a> Run<'w, 'a> {
             (State::Missing, _) => return Err(self.exact.table_missing(rows)),
             (_, Some(_)) => {
                 let frame = self.exact.find(rows)?;
-                self.at_frame(line, frame);
+                match self.said(line, None, &Batch::of_frame(&frame)).as_slice() {
+                    [Said::Holds] => self.hold(line, 1),
+                    [Said::Idle] => {}
+                    _ => self.at_frame(line, frame),
+                }
                 return Ok(());
             }
             (State::Empty, None) => return Ok(()),
             (State::Filed, None) => {}
         }
-        if let Some(fixed) = world.fixed_rows(rows.table) {
-            let required = rows.tests.iter().any(|test| matches!(test, Test::Parents));
-            for (row, definition) in table.fixed.iter().zip(fixed) {
-                if *row == NONE {
-                    if required && !definition.parts.is_empty() {
-                        let cause = Cause::RowMissing(world.id(rows.table), definition.key.clone());
-                        self.exact.by.seen.clear();
-                        self.not_evaluable(line, 0, cause);
-                    }
-                    continue;
-                }
-                self.candidate(line, rows, book, *row)?;
+        let fixed = world.fixed_rows(rows.table);
+        let there: Vec<u32> = match fixed {
+            Some(_) => table.fixed.iter().copied().filter(|row| *row != NONE).collect(),
+            None => (0..table.len()).collect(),
+        };
+        let said = self.said(line, Some(rows), &Batch::of_rows(book, rows.table, there.clone()));
+        let rows_said =
+            |what: Said| there.iter().zip(&said).filter(move |(_, said)| **said == what).map(|(row, _)| *row);
+        let mut open: Vec<u32> = rows_said(Said::Unsure).collect();
+        open.sort_by(|a, b| table.as_printed(*a, *b));
+        let stopped = match fixed {
+            Some(fixed) => self.fixed_rows(line, rows, (book, &table.fixed, fixed), &open),
+            None => open.iter().find_map(|row| Some((*row, self.candidate(line, rows, book, *row).err()?))),
+        };
+        // What can't be judged ends a line: rows behind it were not looked at.
+        let looked_at = |row: &u32| stopped.as_ref().is_none_or(|(at, _)| table.as_printed(*row, *at).is_lt());
+        self.hold(line, rows_said(Said::Holds).filter(looked_at).count());
+        stopped.map_or(Ok(()), |(_, cause)| Err(cause))
+    }
+
+    /// Fixed rows are printed one by one, those too that are not there.
+    fn fixed_rows(
+        &mut self,
+        line: &'a Line,
+        rows: &'a Rows,
+        (book, filed, fixed): (usize, &[u32], &[FixedRow]),
+        open: &[u32],
+    ) -> Option<(u32, Cause)> {
+        let required = rows.tests.iter().any(|test| matches!(test, Test::Parents));
+        for (row, definition) in filed.iter().zip(fixed) {
+            if *row == NONE && required && !definition.parts.is_empty() {
+                let cause = Cause::RowMissing(self.world.id(rows.table), definition.key.clone());
+                self.exact.noted.seen.clear();
+                self.not_evaluable(line, 0, cause);
+            } else if open.contains(row)
+                && let Err(cause) = self.candidate(line, rows, book, *row)
+            {
+                return Some((*row, cause));
             }
-            return Ok(());
         }
-        for row in &table.order {
-            self.candidate(line, rows, book, *row)?;
-        }
-        Ok(())
+        None
     }
 
     fn candidate(&mut self, line: &'a Line, rows: &'a Rows, book: usize, row: u32) -> Result<()> {
         let frame = self.exact.frame(book, rows.table, row);
-        let passes = match self.printed().map(|printed| printed.passes(rows, frame)) {
-            Some(Ok(passes)) => passes,
-            None | Some(Err(Unsure)) => self.exact.passes(rows, frame)?,
-        };
-        if passes {
+        if self.exact.passes(rows, frame)? {
             self.at_frame(line, frame);
         }
         Ok(())
@@ -233,33 +265,41 @@ impl<'w, 'a> Run<'w, 'a> {
 
     /// Each key that is in any of the tables, in order: the total, then by key.
     fn keys_of_any(&mut self, line: &'a Line, all: &'a [Rows]) -> Result<()> {
-        let Some(first) = all.first() else { return Ok(()) };
-        let keys = match self.printed().map(|printed| printed.keys_of(all)) {
-            Some(Ok(keys)) => keys,
-            None | Some(Err(Unsure)) => self.exact.keys_of(all)?,
+        let Some(table) = all.first().map(|first| first.table) else { return Ok(()) };
+        let quick = self.at_once.as_ref().and_then(|at_once| at_once.keys_of(all));
+        let keys = match quick {
+            Some(keys) => keys,
+            None => self.exact.keys_of(all)?,
         };
-        for key in keys {
-            self.at_frame(line, Frame { book: THIS, table: first.table, row: NONE, key });
+        let keys = in_order(self.world, table, keys);
+        let said = self.said(line, None, &Batch::of_keys(THIS, table, keys.clone()));
+        for (key, said) in keys.into_iter().zip(said) {
+            match said {
+                Said::Holds => self.hold(line, 1),
+                Said::Idle => {}
+                Said::Unsure => self.at_frame(line, Frame { book: THIS, table, row: NONE, key }),
+            }
         }
         Ok(())
+    }
+
+    /// So many rows at which a line plainly holds.
+    fn hold(&mut self, line: &Line, rows: usize) {
+        self.checked.counts.pass += line.claim.comparisons() * rows as u64;
     }
 
     // ── one instance ─────────────────────────────────────────────────────────────────────
 
     fn instance(&mut self, line: &'a Line) {
-        if let Some(passed) = self.printed().and_then(|printed| printed.plainly(line)) {
-            self.checked.counts.pass += passed;
-            return;
-        }
         if let Some(when) = line.when.as_ref().filter(|_| !line.when_once) {
-            match self.either(when) {
+            match self.whether(when) {
                 Ok(Meeting::Never) => return,
                 Ok(Meeting::Plain | Meeting::ByRounding) => {}
                 Err(cause) => return self.not_evaluable(line, 0, cause),
             }
         }
-        self.exact.by.seen.clear();
-        self.exact.by.sides = None;
+        self.exact.noted.seen.clear();
+        self.exact.noted.sides = None;
         match &line.claim {
             Claim::Condition(expr) => match self.exact.truth(expr) {
                 Ok(meeting) => self.verdict(line, 0, meeting),
@@ -270,14 +310,14 @@ impl<'w, 'a> Run<'w, 'a> {
                     Ok(left) => left,
                     Err(cause) => return self.not_evaluable(line, 0, cause),
                 };
-                let left_cells = self.exact.by.seen.len();
+                let left_cells = self.exact.noted.seen.len();
                 for (link, (relation, expr)) in rest.iter().enumerate() {
-                    self.exact.by.seen.truncate(left_cells);
+                    self.exact.noted.seen.truncate(left_cells);
                     let met = self.exact.value(expr).and_then(|right| {
-                        let meeting = meet::<Exact<'_>>(&left, &right, *relation);
+                        let meeting = meet(&left, &right, *relation);
                         if !matches!(meeting, Ok(Meeting::Plain)) {
                             let (left, relation, measure) = (left.clone(), *relation, *measure);
-                            self.exact.by.sides = Some(Sides { left, right, relation, measure, left_cells });
+                            self.exact.noted.sides = Some(Sides { left, right, relation, measure, left_cells });
                         }
                         meeting
                     });
@@ -285,7 +325,7 @@ impl<'w, 'a> Run<'w, 'a> {
                         Ok(meeting) => self.verdict(line, link, meeting),
                         Err(cause) => self.not_evaluable(line, link, cause),
                     }
-                    self.exact.by.sides = None;
+                    self.exact.noted.sides = None;
                 }
             }
         }
@@ -299,16 +339,16 @@ impl<'w, 'a> Run<'w, 'a> {
         };
         self.checked.counts.add(verdict);
         if let Some(touched) = &mut self.touched {
-            mark(touched, self.world, &self.exact.by.seen);
+            mark(touched, self.world, &self.exact.noted.seen);
         }
         if verdict == Verdict::Pass {
             return;
         }
         let mut finding = self.report(line, link, verdict, None);
         if verdict == Verdict::Fail {
-            let after = self.exact.by.seen.iter().filter_map(|seen| self.failed.get(seen)).min();
+            let after = self.exact.noted.seen.iter().filter_map(|seen| self.failed.get(seen)).min();
             finding.after = after.and_then(|rule| self.world.form.rules.rules.get(*rule)).map(|rule| rule.id.clone());
-            self.fresh.extend(&self.exact.by.seen);
+            self.fresh.extend(&self.exact.noted.seen);
         }
         self.checked.findings.push(finding);
     }
@@ -321,7 +361,7 @@ impl<'w, 'a> Run<'w, 'a> {
             self.once.push(cause.clone());
         }
         self.checked.counts.add(Verdict::NotEvaluable);
-        self.exact.by.sides = None;
+        self.exact.noted.sides = None;
         let of_line = cause.is_of_line();
         let mut finding = self.report(line, link, Verdict::NotEvaluable, Some(cause));
         if of_line {
@@ -333,7 +373,7 @@ impl<'w, 'a> Run<'w, 'a> {
     }
 
     fn report(&self, line: &'a Line, link: usize, verdict: Verdict, cause: Option<Cause>) -> RuleFinding {
-        let Exact { seen, sides } = &self.exact.by;
+        let Noted { seen, sides } = &self.exact.noted;
         let reporter = Reporter { world: self.world, seen, sides: sides.as_ref() };
         reporter.finding(self.at.0, line, self.exact.frames.first(), link, (verdict, cause))
     }

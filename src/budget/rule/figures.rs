@@ -8,102 +8,71 @@ use super::book::NONE;
 use super::finding::Cause;
 use super::interval::{Impossible, Interval, Meeting};
 use super::line::{Expr, Over};
-use super::reckoning::{Look, Number, Reckoning, VisitSigned};
+use super::look::{Look, Result, VisitSigned};
 use super::report::Reporter;
-use super::world::{Frame, Value};
+use super::world::{Frame, Standing, Value};
 use super::written;
-use crate::budget::cell::{Cell, CellAddress};
-use crate::budget::form_set::{ColumnKind, fold_width};
-use crate::budget::money::{Amount, Decimals, Denomination, Scale};
+use crate::budget::cell::CellAddress;
+use crate::budget::form_set::fold_width;
 
-impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
-    pub(super) fn read(&mut self, frame: Frame, column: usize) -> Result<Value<'a, R::Number>, R::Lack> {
-        self.by.saw(&frame, column);
+impl<'w, 'a> Look<'w, 'a> {
+    pub(super) fn read(&mut self, frame: Frame, column: usize) -> Result<Value<'a>> {
+        self.noted.saw(&frame, column);
         let Frame { book, table, row, .. } = frame;
         let cell = self.world.table(book, table).and_then(|table| table.cell(row, column));
-        let number = |number: Result<R::Number, Impossible>| number.map(Value::Number).map_err(impossible::<R>);
-        match cell {
+        let standing = cell.map_or(Standing::Blank, |cell| self.world.reading(table, column).of(row, cell));
+        match standing {
             // The round leaves out what it doesn't know, such as a deadline that nobody has set.
-            None | Some(Cell::Blank) if Some(book) == self.world.given => {
-                Err(R::lack(|| Cause::NotGiven(self.world.id(table))))
-            }
-            None | Some(Cell::Blank) => Ok(Value::Blank),
-            Some(Cell::Amount(amount)) if self.world.slack.is_some() => {
-                let slack = self.world.slack(table, row, column);
-                number(Number::of(&Interval::of_sum(amount.value.fen(), slack)))
-            }
-            Some(Cell::Amount(amount)) => {
-                let yuan = amount.scale.denomination == Denomination::Yuan;
-                // Who writes 4060 元 means it: only 万元 hide something behind their last digit.
-                let exact = yuan
-                    && matches!(
-                        self.kind(table, column),
-                        Some(ColumnKind::Amount { decimals: Decimals::AsWritten, .. })
-                    );
-                let scale = if exact { Scale::FEN } else { amount.scale };
-                number(Number::of_amount(Amount { scale, ..*amount }))
-            }
-            Some(Cell::Number(filed)) => {
-                let percent = matches!(self.kind(table, column), Some(ColumnKind::Percent { .. }));
-                let figure = if percent { Interval::of_percent(*filed) } else { Interval::of_count(*filed) };
-                number(Number::of(&figure))
-            }
-            Some(Cell::Text(text)) => Ok(Value::Text(Cow::Borrowed(text.as_str()))),
-            Some(Cell::Unreadable(_)) => Err(self.unreadable()),
+            Standing::Blank if Some(book) == self.world.given => Err(Cause::NotGiven(self.world.id(table))),
+            Standing::Blank => Ok(Value::Blank),
+            Standing::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
+            _ => standing.figure().map(Value::Number).ok_or_else(|| self.unreadable()),
         }
     }
 
-    fn kind(&self, table: usize, column: usize) -> Option<ColumnKind> {
-        self.world.form.tables.get(table)?.columns.get(column).map(|column| column.kind)
-    }
-
     /// The cell that was read last can't be read as what it should be.
-    pub(super) fn unreadable(&self) -> R::Lack {
-        R::lack(|| Cause::Unreadable(self.last_address()))
+    pub(super) fn unreadable(&self) -> Cause {
+        Cause::Unreadable(self.last_address())
     }
 
     fn last_address(&self) -> CellAddress {
         let empty = || CellAddress::new("", "", "");
-        self.by.last().map_or_else(empty, |seen| Reporter::address(self.world, seen))
+        self.noted.seen.last().map_or_else(empty, |seen| Reporter::address(self.world, seen))
     }
 
-    fn reckoned(&self, figure: &Interval) -> Result<Value<'a, R::Number>, R::Lack> {
-        Number::of(figure).map(Value::Number).map_err(impossible::<R>)
-    }
-
-    pub(super) fn number(&mut self, expr: &'a Expr) -> Result<R::Number, R::Lack> {
+    pub(super) fn number(&mut self, expr: &'a Expr) -> Result<Interval> {
         match self.value(expr)? {
             Value::Number(number) => Ok(number),
-            Value::Blank => Ok(R::Number::ZERO),
+            Value::Blank => Ok(Interval::ZERO),
             Value::Text(_) => Err(self.unreadable()),
         }
     }
 
-    pub(super) fn factor(&mut self, expr: &'a Expr) -> Result<R::Number, R::Lack> {
+    pub(super) fn factor(&mut self, expr: &'a Expr) -> Result<Interval> {
         match self.value(expr)? {
             Value::Number(number) => Ok(number),
-            Value::Blank => Err(R::lack(|| Cause::BlankFactor(self.last_address()))),
+            Value::Blank => Err(Cause::BlankFactor(self.last_address())),
             Value::Text(_) => Err(self.unreadable()),
         }
     }
 
-    pub(super) fn text(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>, R::Lack> {
+    pub(super) fn text(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>> {
         Ok(match self.value(expr)? {
             Value::Text(text) => text,
             Value::Blank | Value::Number(_) => Cow::Borrowed(""),
         })
     }
 
-    pub(super) fn folded(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>, R::Lack> {
+    pub(super) fn folded(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>> {
         Ok(match self.text(expr)? {
             Cow::Borrowed(text) => fold_width(text),
             Cow::Owned(text) => Cow::Owned(fold_width(&text).into_owned()),
         })
     }
 
-    pub(super) fn value(&mut self, expr: &'a Expr) -> Result<Value<'a, R::Number>, R::Lack> {
+    pub(super) fn value(&mut self, expr: &'a Expr) -> Result<Value<'a>> {
         match expr {
-            Expr::Number(number) => self.reckoned(number),
+            Expr::Number(number) => Ok(Value::Number(*number)),
             Expr::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
             Expr::Here { frame, column } => match self.frames.get(*frame).copied() {
                 Some(frame) => self.read(frame, *column),
@@ -124,13 +93,13 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
                     count += 1;
                     Ok(true)
                 })?;
-                self.reckoned(&Interval::exact(count, 1))
+                Ok(Value::Number(Interval::exact(count, 1)))
             }
             Expr::Add(parts) => {
-                let mut total = R::Number::ZERO;
+                let mut total = Interval::ZERO;
                 for (minus, part) in parts {
                     let part = self.number(part)?;
-                    total = if *minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible::<R>)?;
+                    total = if *minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible)?;
                 }
                 Ok(Value::Number(total))
             }
@@ -139,7 +108,7 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
                 for (divides, factor) in factors {
                     let factor = self.factor(factor)?;
                     let next = if *divides { product.divided_by(&factor) } else { product.times(&factor) };
-                    product = next.map_err(impossible::<R>)?;
+                    product = next.map_err(impossible)?;
                 }
                 Ok(Value::Number(product))
             }
@@ -148,25 +117,25 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
                 Value::Text(text) => {
                     let text = fold_width(&text);
                     let read = written::read(&text, *unit).or_else(|| if *sum { written::sum(&text) } else { None });
-                    self.reckoned(&read.ok_or_else(|| self.unreadable())?)
+                    read.map(Value::Number).ok_or_else(|| self.unreadable())
                 }
                 other => Ok(other),
             },
             condition => match self.truth(condition)? {
-                Meeting::Never => Ok(Value::Number(R::Number::ZERO)),
-                Meeting::Plain | Meeting::ByRounding => self.reckoned(&Interval::exact(1, 1)),
+                Meeting::Never => Ok(Value::Number(Interval::ZERO)),
+                Meeting::Plain | Meeting::ByRounding => Ok(Value::Number(Interval::exact(1, 1))),
             },
         }
     }
 
-    pub(super) fn sum(&mut self, over: &'a Over, of: &'a Expr) -> Result<Value<'a, R::Number>, R::Lack> {
-        let mut total = R::Number::ZERO;
-        let mut add = |run: &mut Self, frame: Frame, minus: bool| -> Result<bool, R::Lack> {
+    pub(super) fn sum(&mut self, over: &'a Over, of: &'a Expr) -> Result<Value<'a>> {
+        let mut total = Interval::ZERO;
+        let mut add = |run: &mut Self, frame: Frame, minus: bool| -> Result<bool> {
             run.frames.push(frame);
             let part = run.number(of);
             run.frames.pop();
             let part = part?;
-            total = if minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible::<R>)?;
+            total = if minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible)?;
             Ok(true)
         };
         match over {
@@ -187,8 +156,8 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
         frame: Frame,
         leaves: bool,
         minus: bool,
-        f: &mut VisitSigned<'_, 'w, 'a, R>,
-    ) -> Result<(), R::Lack> {
+        f: &mut VisitSigned<'_, 'w, 'a>,
+    ) -> Result<()> {
         let world = self.world;
         let Some(table) = world.table(frame.book, frame.table) else { return Ok(()) };
         if let Some(fixed) = world.fixed_rows(frame.table) {
@@ -197,11 +166,11 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
                 let row = table.fixed.get(part.row).copied().unwrap_or(NONE);
                 if row == NONE {
                     let key = fixed.get(part.row).map(|row| row.key.clone()).unwrap_or_default();
-                    return Err(R::lack(|| Cause::RowMissing(world.id(frame.table), key)));
+                    return Err(Cause::RowMissing(world.id(frame.table), key));
                 }
                 let child = self.frame(frame.book, frame.table, row);
                 let minus = minus != part.minus;
-                if leaves && self.is_parent(child) {
+                if leaves && self.world.is_parent(child.book, child.table, child.row) {
                     self.below(child, leaves, minus, f)?;
                 } else {
                     f(self, child, minus)?;
@@ -221,9 +190,9 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
     }
 }
 
-pub(super) fn impossible<'a, R: Reckoning<'a>>(impossible: Impossible) -> R::Lack {
-    R::lack(|| match impossible {
+pub(super) fn impossible(impossible: Impossible) -> Cause {
+    match impossible {
         Impossible::DivisionByZero => Cause::DivisionByZero,
         Impossible::TooLarge => Cause::TooLarge,
-    })
+    }
 }

@@ -208,6 +208,11 @@ impl Interval {
     /// The product.
     pub(crate) fn times(&self, other: &Interval) -> Result<Interval> {
         let multiply = |a: i128, b: i128| a.checked_mul(b).ok_or(Impossible::TooLarge);
+        // Most factors are exact whole numbers.
+        let whole = |i: &Interval| i.roundings == Roundings::None && i.is_point() && i.denominator == 1;
+        if whole(self) && whole(other) {
+            return Ok(Interval::exact(multiply(self.printed, other.printed)?, 1));
+        }
         let mut corners = [(0, false); 4];
         let ends = |i: &Interval| [(i.low, i.low_open), (i.high, i.high_open)];
         for (at, (a, a_open)) in ends(self).into_iter().enumerate() {

@@ -89,6 +89,16 @@ pub(super) enum Claim {
     Condition(Expr),
 }
 
+impl Claim {
+    /// How many verdicts it comes to at one row.
+    pub(super) fn comparisons(&self) -> u64 {
+        match self {
+            Claim::Chain { rest, .. } => rest.len() as u64,
+            Claim::Condition(_) => 1,
+        }
+    }
+}
+
 /// Rows of a table: those that meet the rows at hand and pass the tests.
 #[derive(Debug)]
 pub(super) struct Rows {

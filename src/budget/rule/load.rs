@@ -9,6 +9,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::book::Book;
+use super::keys::KnownKeys;
 use super::line::{Rows, Scope, Test};
 use super::names::Names;
 use super::resolve::{Fault, Resolver};
@@ -100,7 +102,8 @@ impl<'t> Loader<'t> {
             }
         }
         set.warnings.extend(unread(form, &resolver.read));
-        set.keys = resolver.keys;
+        set.keys = KnownKeys::new(form, &resolver.keys);
+        set.relations = Book::of_relations(form, &resolver.tables, &mut set.keys);
         set.tables = resolver.tables;
         set
     }

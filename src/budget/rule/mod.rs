@@ -4,13 +4,15 @@
 //! each of; figures meet where their axes agree; a printed figure stands for every amount that prints so.
 //!
 //! Reading order: `syntax` (text → tree) → `resolve` (tree → `line`, with every load-time error) → `interval`
-//! (exact arithmetic on printed figures) → `book` and `world` (filings, numbered) → `evaluate`, with `reckoning`, `printed`,
-//! `select`, `figures` and `conditions` (verdicts) → `report` → `finding`.
+//! (exact arithmetic on printed figures) → `keys`, `book` and `world` (filings, numbered) → `evaluate` (verdicts), which asks
+//! first `at_once` (all rows, by printed figures alone: `printed`), then `look` (one row, exactly: `select`, `figures`,
+//! `conditions`) → `report` → `finding`.
 //! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
 //! `consolidated` (sums instead of a filing).
 //! It knows no other filings but those it is handed, and nothing of who may do what.
 
 mod aloud;
+mod at_once;
 mod book;
 mod conditions;
 mod consolidated;
@@ -19,11 +21,12 @@ mod evaluate;
 mod figures;
 mod finding;
 mod interval;
+mod keys;
 mod line;
 mod load;
+mod look;
 mod names;
 mod printed;
-mod reckoning;
 mod report;
 mod resolve;
 mod select;
@@ -36,6 +39,8 @@ use compact_str::CompactString;
 use super::finding::Strength;
 use super::form_set::FormFault;
 use super::submission::Kind;
+use book::Book;
+use keys::KnownKeys;
 use line::Line;
 
 pub use consolidated::{Consolidated, SumRow};
@@ -52,8 +57,10 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// What is allowed but probably not meant: rules that can never find anything, amounts that no rule reads.
     pub warnings: Vec<FormFault>,
-    /// Keys that formulas call by name, by axis: they are numbered first.
-    keys: Vec<(usize, CompactString)>,
+    /// Keys that the form set knows.
+    keys: KnownKeys,
+    /// Its relations, numbered.
+    relations: Book<'static>,
     /// Which tables any rule looks into, relations behind.
     tables: Vec<bool>,
 }

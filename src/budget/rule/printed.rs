@@ -2,57 +2,11 @@
 //!
 //! Nearly every line plainly holds, and then nothing is told of it but a count. So each is first asked this way, at a
 //! fraction of what intervals and a note of every cell cost, and what this can't be sure of is asked again exactly.
-//! It answers only what [`Exact`](super::reckoning::Exact) would answer too; the laws below hold it to that. What it
-//! doesn't know — a fraction, a division, whether rounding explains a difference — it says it doesn't.
+//! It answers only what [`Interval`] would answer too; the laws below hold it to that. What it doesn't know — a fraction,
+//! a division, whether rounding explains a difference — it says it doesn't.
 
-use super::conditions::meet;
-use super::finding::Cause;
 use super::interval::{Impossible, Interval, Meeting, Relation, Roundings};
-use super::line::{Claim, Line};
-use super::reckoning::{Look, Number, Reckoning};
 use crate::budget::money::Amount;
-
-/// By printed figures.
-#[derive(Default)]
-pub(super) struct Printed;
-
-/// It takes the exact way to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unsure;
-
-impl Reckoning<'_> for Printed {
-    type Number = Print;
-    type Lack = Unsure;
-
-    fn lack(_cause: impl FnOnce() -> Cause) -> Unsure {
-        Unsure
-    }
-}
-
-impl<'a> Look<'_, 'a, Printed> {
-    /// How many comparisons of a line plainly hold at the rows at hand: all of them, or none where its condition
-    /// doesn't hold. `None` if one doesn't plainly hold, or prints can't tell.
-    pub(super) fn plainly(&mut self, line: &'a Line) -> Option<u64> {
-        if let Some(when) = line.when.as_ref().filter(|_| !line.when_once)
-            && self.truth(when).ok()? == Meeting::Never
-        {
-            return Some(0);
-        }
-        match &line.claim {
-            Claim::Condition(condition) => (self.truth(condition).ok()? == Meeting::Plain).then_some(1),
-            Claim::Chain { first, rest, .. } => {
-                let left = self.value(first).ok()?;
-                for (relation, expr) in rest {
-                    let right = self.value(expr).ok()?;
-                    if meet::<Printed>(&left, &right, *relation).ok()? != Meeting::Plain {
-                        return None;
-                    }
-                }
-                Some(rest.len() as u64)
-            }
-        }
-    }
-}
 
 /// A figure as it is printed, and what it stands for no farther away than that.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +23,7 @@ const UNSURE: Impossible = Impossible::TooLarge;
 const MOST: u64 = 1 << 61;
 
 impl Print {
+    #[inline]
     fn new(value: Option<i64>, reach: Option<i64>, roundings: Roundings) -> Result<Print, Impossible> {
         let fits = |number: &i64| number.unsigned_abs() <= MOST;
         let (value, reach) = value.filter(fits).zip(reach.filter(fits)).ok_or(UNSURE)?;
@@ -81,36 +36,40 @@ impl Print {
     }
 }
 
-impl Number for Print {
-    const ZERO: Print = Print { value: 0, reach: 0, roundings: Roundings::None };
+impl Print {
+    pub(super) const ZERO: Print = Print::exactly(0);
 
-    fn of(figure: &Interval) -> Result<Print, Impossible> {
+    pub(super) const fn exactly(value: i64) -> Print {
+        Print { value, reach: 0, roundings: Roundings::None }
+    }
+
+    pub(super) fn of(figure: &Interval) -> Result<Print, Impossible> {
         let (value, reach, roundings) = figure.whole().ok_or(UNSURE)?;
         Print::new(i64::try_from(value).ok(), i64::try_from(reach).ok(), roundings)
     }
 
-    fn of_amount(amount: Amount) -> Result<Print, Impossible> {
-        let value = i64::try_from(amount.value.fen()).ok();
-        match amount.scale.quantum_fen() {
-            1 => Print::new(value, Some(0), Roundings::None),
-            quantum => Print::new(value, Some(quantum / 2), Roundings::One),
-        }
+    #[inline]
+    pub(super) fn of_amount(amount: Amount) -> Result<Print, Impossible> {
+        let reach = amount.scale.quantum_fen() / 2;
+        let roundings = if reach == 0 { Roundings::None } else { Roundings::One };
+        Print::new(i64::try_from(amount.value.fen()).ok(), Some(reach), roundings)
     }
 
-    fn plus(&self, other: &Print) -> Result<Print, Impossible> {
+    #[inline]
+    pub(super) fn plus(&self, other: &Print) -> Result<Print, Impossible> {
         let (value, reach) = (self.value.checked_add(other.value), self.reach.checked_add(other.reach));
         Print::new(value, reach, self.roundings.and(other.roundings))
     }
 
-    fn minus(&self, other: &Print) -> Result<Print, Impossible> {
+    pub(super) fn minus(&self, other: &Print) -> Result<Print, Impossible> {
         self.plus(&other.negative())
     }
 
-    fn negative(&self) -> Print {
+    pub(super) fn negative(&self) -> Print {
         Print { value: -self.value, ..*self }
     }
 
-    fn times(&self, other: &Print) -> Result<Print, Impossible> {
+    pub(super) fn times(&self, other: &Print) -> Result<Print, Impossible> {
         let (factor, of) = if self.roundings == Roundings::None { (self, other) } else { (other, self) };
         if factor.roundings != Roundings::None {
             return Err(UNSURE);
@@ -119,11 +78,8 @@ impl Number for Print {
         Print::new(of.value.checked_mul(factor.value), of.reach.checked_mul(factor.value.abs()), roundings)
     }
 
-    fn divided_by(&self, _: &Print) -> Result<Print, Impossible> {
-        Err(UNSURE)
-    }
-
-    fn compare(&self, relation: Relation, other: &Print) -> Result<Meeting, Impossible> {
+    #[inline]
+    pub(super) fn compare(&self, relation: Relation, other: &Print) -> Result<Meeting, Impossible> {
         let (apart, reach) = (self.value - other.value, self.reach + other.reach);
         let explained = || self.explains(apart) || other.explains(apart);
         let (plain, never) = match relation {
@@ -163,17 +119,32 @@ mod tests {
     }
 
     impl Sum {
-        fn reckoned<N: Number>(&self) -> Result<N, Impossible> {
-            let both = |two: &[Sum; 2]| Ok((two[0].reckoned::<N>()?, two[1].reckoned::<N>()?));
+        fn exactly(&self) -> Result<Interval, Impossible> {
+            let both = |two: &[Sum; 2]| Ok((two[0].exactly()?, two[1].exactly()?));
             match self {
-                Sum::Amount(amount) => N::of_amount(*amount),
-                Sum::Exactly(value, over) => N::of(&Interval::exact(*value, *over)),
-                Sum::Summed(fen, slack) => N::of(&Interval::of_sum(*fen, *slack)),
+                Sum::Amount(amount) => Ok(Interval::of_amount(*amount)),
+                Sum::Exactly(value, over) => Ok(Interval::exact(*value, *over)),
+                Sum::Summed(fen, slack) => Ok(Interval::of_sum(*fen, *slack)),
                 Sum::Plus(two) => both(two).and_then(|(a, b)| a.plus(&b)),
                 Sum::Minus(two) => both(two).and_then(|(a, b)| a.minus(&b)),
                 Sum::Times(two) => both(two).and_then(|(a, b)| a.times(&b)),
                 Sum::Over(two) => both(two).and_then(|(a, b)| a.divided_by(&b)),
-                Sum::Negative(one) => one.reckoned::<N>().map(|a| a.negative()),
+                Sum::Negative(one) => one.exactly().map(|a| a.negative()),
+            }
+        }
+
+        fn printed(&self) -> Result<Print, Impossible> {
+            let both = |two: &[Sum; 2]| Ok((two[0].printed()?, two[1].printed()?));
+            match self {
+                Sum::Amount(amount) => Print::of_amount(*amount),
+                Sum::Exactly(value, over) => Print::of(&Interval::exact(*value, *over)),
+                Sum::Summed(fen, slack) => Print::of(&Interval::of_sum(*fen, *slack)),
+                Sum::Plus(two) => both(two).and_then(|(a, b)| a.plus(&b)),
+                Sum::Minus(two) => both(two).and_then(|(a, b)| a.minus(&b)),
+                Sum::Times(two) => both(two).and_then(|(a, b)| a.times(&b)),
+                // Prints don't divide.
+                Sum::Over(_) => Err(UNSURE),
+                Sum::Negative(one) => one.printed().map(|a| a.negative()),
             }
         }
     }
@@ -219,8 +190,8 @@ mod tests {
             // Figures that have nothing to do with each other hardly ever lie near: hold each against its neighbours too.
             let neighbour = Sum::Plus(Box::new([left.clone(), Sum::Exactly(near, 1)]));
             for right in [&right, &left, &neighbour] {
-                let (Ok(a), Ok(b)) = (left.reckoned::<Print>(), right.reckoned::<Print>()) else { continue };
-                let (exact_a, exact_b) = (left.reckoned::<Interval>(), right.reckoned::<Interval>());
+                let (Ok(a), Ok(b)) = (left.printed(), right.printed()) else { continue };
+                let (exact_a, exact_b) = (left.exactly(), right.exactly());
                 let (Ok(exact_a), Ok(exact_b)) = (exact_a, exact_b) else {
                     return Err(TestCaseError::fail("prints have an answer where intervals have none"));
                 };

@@ -104,8 +104,9 @@ impl Reporter<'_, '_> {
     /// The key of a row, also of one that is not there.
     pub(super) fn row_name(world: &World<'_>, frame: &Frame) -> CompactString {
         let table = world.table(frame.book, frame.table);
-        if let Some(key) = table.and_then(|table| table.keys.get(frame.row as usize)).filter(|key| !key.is_empty()) {
-            return (*key).into();
+        let spelled = table.map_or("", |table| table.spelled(frame.row));
+        if !spelled.is_empty() {
+            return spelled.into();
         }
         let names = Names { form: world.form };
         let definition = world.form.tables.get(frame.table);

@@ -9,29 +9,27 @@ use super::book::{BookTable, KEY_PARTS, NONE, State, TOTAL};
 use super::finding::Cause;
 use super::interval::{Meeting, Relation};
 use super::line::{BookOf, Expr, Named, Rows, Test};
+use super::look::{Look, Result, Visit};
 use super::names::Names;
-use super::reckoning::{Look, Reckoning, Visit};
 use super::report::Reporter;
-use super::world::{Frame, RELATIONS, THIS};
+use super::world::{Frame, RELATIONS, THIS, World};
 use crate::budget::cell::Cell;
-use crate::budget::form_set::fold_width;
+use crate::budget::form_set::folds_to;
 
-impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
-    pub(super) fn book(&self, of: BookOf) -> Result<usize, R::Lack> {
+impl<'w, 'a> Look<'w, 'a> {
+    pub(super) fn book(&self, of: BookOf) -> Result<usize> {
         match of {
             BookOf::This => Ok(THIS),
             BookOf::FormSet => Ok(RELATIONS),
-            BookOf::Last => self.world.last.ok_or_else(|| R::lack(|| Cause::NoLastYear)),
+            BookOf::Last => self.world.last.ok_or(Cause::NoLastYear),
             BookOf::Given => Ok(self.world.given.unwrap_or(usize::MAX)),
-            BookOf::Units => Err(R::lack(|| Cause::NoUnits)),
+            BookOf::Units => Err(Cause::NoUnits),
         }
     }
 
-    pub(super) fn table_missing(&self, rows: &Rows) -> R::Lack {
-        R::lack(|| {
-            let id = self.world.id(rows.table);
-            if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
-        })
+    pub(super) fn table_missing(&self, rows: &Rows) -> Cause {
+        let id = self.world.id(rows.table);
+        if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
     }
 
     pub(super) fn frame(&self, book: usize, table: usize, row: u32) -> Frame {
@@ -52,7 +50,7 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
     }
 
     /// The one row that is meant. A code that is not listed is a frame without a row: all blank.
-    pub(super) fn find(&mut self, rows: &'a Rows) -> Result<Frame, R::Lack> {
+    pub(super) fn find(&mut self, rows: &'a Rows) -> Result<Frame> {
         let book = self.book(rows.book)?;
         let world = self.world;
         let absent = |key| Frame { book, table: rows.table, row: NONE, key };
@@ -76,21 +74,20 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
             if listed {
                 return Ok(absent(key));
             }
-            let missing = || Cause::RowMissing(world.id(rows.table), Reporter::row_name(world, &absent(key)));
-            return Err(R::lack(missing));
+            return Err(Cause::RowMissing(world.id(rows.table), Reporter::row_name(world, &absent(key))));
         }
         let frame = self.frame(book, rows.table, row);
         if self.passes(rows, frame)? { Ok(frame) } else { Ok(absent(key)) }
     }
 
     /// Calls `f` for each row until it says stop. A total row is no row of its own, but for a scope.
-    pub(super) fn each(&mut self, rows: &'a Rows, total: bool, f: &mut Visit<'_, 'w, 'a, R>) -> Result<(), R::Lack> {
+    pub(super) fn each(&mut self, rows: &'a Rows, total: bool, f: &mut Visit<'_, 'w, 'a>) -> Result<()> {
         if rows.book != BookOf::Units {
             let book = self.book(rows.book)?;
             return self.each_in(book, rows, total, f).map(|_| ());
         }
         if self.world.units.is_empty() {
-            return Err(R::lack(|| Cause::NoUnits));
+            return Err(Cause::NoUnits);
         }
         for book in self.world.units.clone() {
             if !self.each_in(book, rows, total, f)? {
@@ -105,13 +102,13 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
         book: usize,
         rows: &'a Rows,
         total: bool,
-        f: &mut Visit<'_, 'w, 'a, R>,
-    ) -> Result<bool, R::Lack> {
+        f: &mut Visit<'_, 'w, 'a>,
+    ) -> Result<bool> {
         let world = self.world;
         let Some(table) = world.table(book, rows.table).filter(|table| table.state != State::Missing) else {
             return Err(self.table_missing(rows));
         };
-        let mut visit = |run: &mut Self, row: u32| -> Result<bool, R::Lack> {
+        let mut visit = |run: &mut Self, row: u32| -> Result<bool> {
             let frame = run.frame(book, rows.table, row);
             Ok(!run.passes(rows, frame)? || f(run, frame)?)
         };
@@ -164,7 +161,7 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
     }
 
     /// The rows of a table that a list names, looking from the list.
-    pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Result<Vec<u32>, R::Lack> {
+    pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Result<Vec<u32>> {
         let book = self.book(list.book)?;
         let Some(keys) = self.world.table(book, list.table).filter(|keys| keys.state != State::Missing) else {
             return Err(self.table_missing(list));
@@ -185,48 +182,28 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
         Ok(rows)
     }
 
-    /// Each key that is in any of these tables, in order: the total, then by key.
-    pub(super) fn keys_of(&mut self, all: &'a [Rows]) -> Result<Vec<[u32; KEY_PARTS]>, R::Lack> {
-        let world = self.world;
-        let axes = all.first().map_or_else(Vec::new, |first| Names { form: world.form }.axes(first.table));
-        let spelled = |key: &[u32; KEY_PARTS], at: usize| world.keys.name(axes[at], key[at]);
-        let order = |a: &[u32; KEY_PARTS], b: &[u32; KEY_PARTS]| {
-            let by_name = || (0..axes.len().min(KEY_PARTS)).map(|at| spelled(a, at).cmp(spelled(b, at)));
-            match (a == b, (a[0] != TOTAL).cmp(&(b[0] != TOTAL))) {
-                (true, _) => Ordering::Equal,
-                (false, Ordering::Equal) => by_name().find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b)),
-                (false, order) => order,
-            }
-        };
-        let mut keys: Vec<[u32; KEY_PARTS]> = Vec::new();
+    /// The keys that are in each of these tables.
+    pub(super) fn keys_of(&mut self, all: &'a [Rows]) -> Result<Vec<Vec<[u32; KEY_PARTS]>>> {
+        let mut keys = Vec::new();
         for rows in all {
             let mut own = Vec::new();
             self.each(rows, true, &mut |_, frame| {
                 own.push(frame.key);
                 Ok(true)
             })?;
-            // The keys of one table stand in order, but for the total among codes; those of several units don't.
-            if let Some(total) = own.iter().position(|key| key[0] == TOTAL) {
-                own[..=total].rotate_right(1);
-            }
-            if !own.is_sorted_by(|a, b| order(a, b).is_lt()) {
-                own.sort_by(order);
-                own.dedup();
-            }
-            keys = merged(keys, own, order);
+            keys.push(own);
         }
         Ok(keys)
     }
 
-    pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Result<bool, R::Lack> {
+    pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Result<bool> {
         for test in &rows.tests {
             let passes = match test {
-                Test::Parents => self.is_parent(frame),
-                Test::Leaves => !self.is_parent(frame),
+                Test::Parents => self.world.is_parent(frame.book, frame.table, frame.row),
+                Test::Leaves => !self.world.is_parent(frame.book, frame.table, frame.row),
                 Test::Level(digits) => {
                     let table = self.world.table(frame.book, frame.table);
-                    let key = table.and_then(|table| table.keys.get(frame.row as usize)).copied().unwrap_or("");
-                    key.len() == *digits && key.bytes().all(|byte| byte.is_ascii_digit())
+                    table.is_some_and(|table| table.is_on_level(frame.row, *digits))
                 }
                 Test::In { not, rows, .. } => self.inside(frame, |run| run.exists(rows))? != *not,
                 Test::Holds(expr) => match self.says(expr, frame) {
@@ -255,7 +232,7 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
                 }
                 let table = self.world.table(frame.book, frame.table)?;
                 match table.cell(frame.row, *column)? {
-                    Cell::Text(text) => Some(text == wanted.as_str() || fold_width(text) == wanted.as_str()),
+                    Cell::Text(text) => Some(folds_to(text, wanted)),
                     Cell::Blank if !wanted.is_empty() => Some(false),
                     Cell::Blank | Cell::Amount(_) | Cell::Number(_) | Cell::Unreadable(_) => None,
                 }
@@ -264,30 +241,7 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
         }
     }
 
-    pub(super) fn inside<T>(
-        &mut self,
-        frame: Frame,
-        look: impl FnOnce(&mut Self) -> Result<T, R::Lack>,
-    ) -> Result<T, R::Lack> {
-        self.frames.push(frame);
-        let from = self.by.turn_to_row();
-        let found = look(self);
-        self.by.turn_back(from, &frame);
-        self.frames.pop();
-        found
-    }
-
-    pub(super) fn is_parent(&self, frame: Frame) -> bool {
-        let Some(table) = self.world.table(frame.book, frame.table) else { return false };
-        match self.world.fixed_rows(frame.table) {
-            Some(fixed) => {
-                table.printed_at(frame.row).and_then(|at| fixed.get(at)).is_some_and(|row| !row.parts.is_empty())
-            }
-            None => table.is_parent(frame.row),
-        }
-    }
-
-    pub(super) fn exists(&mut self, rows: &'a Rows) -> Result<bool, R::Lack> {
+    pub(super) fn exists(&mut self, rows: &'a Rows) -> Result<bool> {
         let mut found = false;
         self.each(rows, false, &mut |_, _| {
             found = true;
@@ -295,6 +249,33 @@ impl<'w, 'a, R: Reckoning<'a>> Look<'w, 'a, R> {
         })?;
         Ok(found)
     }
+}
+
+/// Each key that is in any of these lists, in order: the total, then by key. They are keys of rows of that table.
+pub(super) fn in_order(world: &World<'_>, table: usize, all: Vec<Vec<[u32; KEY_PARTS]>>) -> Vec<[u32; KEY_PARTS]> {
+    let axes = Names { form: world.form }.axes(table);
+    let spelled = |key: &[u32; KEY_PARTS], at: usize| world.keys.name(axes[at], key[at]);
+    let order = |a: &[u32; KEY_PARTS], b: &[u32; KEY_PARTS]| {
+        let by_name = || (0..axes.len().min(KEY_PARTS)).map(|at| spelled(a, at).cmp(spelled(b, at)));
+        match (a == b, (a[0] != TOTAL).cmp(&(b[0] != TOTAL))) {
+            (true, _) => Ordering::Equal,
+            (false, Ordering::Equal) => by_name().find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b)),
+            (false, order) => order,
+        }
+    };
+    let mut keys: Vec<[u32; KEY_PARTS]> = Vec::new();
+    for mut own in all {
+        // The keys of one table stand in order, but for the total among codes; those of several units don't.
+        if let Some(total) = own.iter().position(|key| key[0] == TOTAL) {
+            own[..=total].rotate_right(1);
+        }
+        if !own.is_sorted_by(|a, b| order(a, b).is_lt()) {
+            own.sort_by(order);
+            own.dedup();
+        }
+        keys = merged(keys, own, order);
+    }
+    keys
 }
 
 /// Two sorted lists as one, what is in both once.

@@ -17,10 +17,8 @@ pub(super) fn read(text: &str, unit: Unit) -> Option<Interval> {
     let text = text.trim_start_matches(['≥', '≤', '<', '>', '=', '约', '＜', '＞', '＝']);
     let (number, rest) = number(text)?;
     match unit {
-        Unit::Yuan => {
-            let (amount, rest) = amount(number, rest)?;
-            rest.is_empty().then_some(amount)
-        }
+        Unit::Yuan if !matches!(rest, "元" | "万元") => None,
+        Unit::Yuan => amount(number, rest).map(|(amount, _)| amount),
         Unit::YuanPerHead => {
             let rest = rest.strip_prefix("元/人")?;
             let fits = matches!(rest, "" | "年" | "/年" | "月" | "/月" | "·年" | "·月");
