@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::client::Client;
 use super::output::Failure;
 use super::settings::Settings;
+use super::way::own_folder;
 use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::checkpoint::{self, BadNote, Checkpoint, PublicKey};
@@ -36,11 +37,10 @@ pub(super) struct Seen {
     pub(super) checkpoint: Checkpoint,
 }
 
-/// The folder that the environment means; none if it means none.
+/// The folder that the environment means: one below the user's own, unless it names another; none if it means none.
 pub(super) fn folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = || variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
-    variable(FOLDER_VARIABLE).or_else(|| Some(config()?.join(env!("CARGO_PKG_NAME")).join("checkpoints")))
+    let named = std::env::var_os(FOLDER_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named.or_else(|| Some(own_folder()?.join("checkpoints")))
 }
 
 /// The file for the server that is meant.

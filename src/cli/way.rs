@@ -107,11 +107,16 @@ impl Profile {
     }
 }
 
-/// `profile.toml` below the user's settings.
+/// `profile.toml` in the user's own folder.
 fn usual_place() -> Option<PathBuf> {
+    Some(own_folder()?.join(PROFILE_FILE))
+}
+
+/// The user's own folder for this program: profile, certificates, checkpoints. None if the environment means none.
+pub(super) fn own_folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let settings = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
-    settings.map(|settings| settings.join("consolidator").join(PROFILE_FILE))
+    settings.map(|settings| settings.join("consolidator"))
 }
 
 /// Finds the way.
