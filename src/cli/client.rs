@@ -188,7 +188,7 @@ pub(super) fn remark(status: &Status) -> Option<Remark> {
 
 /// What a handshake says when it fails, and the label that says it to a person. Alerts are what the server thinks of
 /// our certificate; the rest is what we think of its.
-const TLS_TROUBLE: [(&str, &str); 13] = [
+const TLS_TROUBLE: [(&str, &str); 12] = [
     ("alert: CertificateExpired", "tls-expired"),
     ("alert: CertificateRevoked", "tls-revoked"),
     ("alert: UnknownCA", "tls-not-known"),
@@ -201,7 +201,6 @@ const TLS_TROUBLE: [(&str, &str); 13] = [
     ("certificate: certificate not valid for name", "tls-server-name"),
     ("certificate: certificate expired", "tls-server-expired"),
     ("InvalidContentType", "tls-server-plain"),
-    ("frame with invalid size", "server-wants-tls"),
 ];
 
 fn unreachable(language: Language, otherwise: &'static str, server: &str, cause: &str) -> Failure {
