@@ -232,14 +232,16 @@ async fn who_takes_nothing_is_let_go_and_told_where_to_resume() {
     let client = Client::on(small.connect().await.unwrap(), "budget://900/department");
     let mut idle = Vec::new();
     for _ in 0..WATCHES_PER_ACTOR_MAX {
-        idle.push(open(&client, "900", 0).await.unwrap());
+        // Long enough that none is let go before all of them are open.
+        let request = api::WatchRequest { scope: Some(scope("900")), heartbeat_seconds: 2, ..Default::default() };
+        idle.push(client.consolidation().watch(request).await.unwrap().into_inner());
     }
     let refused = open(&client, "900", 0).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused)), (Code::ResourceExhausted, "TOO_MANY_WATCHES".into()));
     // Another identity isn't kept out.
     snapshot(&mut open(&server.client(AUDITOR).await, "900", 0).await.unwrap()).await;
     // Not one byte of a board is read, and the places are free again all the same.
-    let again = timeout(NEVER, async {
+    let again = timeout(3 * NEVER, async {
         loop {
             match open(&client, "900", 0).await {
                 Ok(watch) => return watch,

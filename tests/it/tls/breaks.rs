@@ -71,7 +71,7 @@ impl Sending {
     async fn begin(client: &Client, key: &str) -> Sending {
         let form = form("shanxi-2024");
         let rest = parts(&example("fenyang-2024/submissions/407003.json"), &form, key).into_iter();
-        let (pieces, stream) = mpsc::channel(16);
+        let (pieces, stream) = mpsc::channel(1);
         let mut service = client.submissions();
         let answer =
             tokio::spawn(
@@ -79,8 +79,9 @@ impl Sending {
             );
         let mut sending = Sending { pieces, rest, answer };
         assert!(sending.next().await && sending.next().await);
-        // On its way, and taken in.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // The second found room, so the first was taken: the request is on its way. What is asked behind it on the same
+        // connection is answered once the server has it.
+        look(client).await.unwrap();
         sending
     }
 
@@ -164,8 +165,7 @@ async fn a_stream_that_is_open_at_sigterm_may_end_and_is_not_lost() {
     let (mut program, unit) = program(&certificates, data.path()).await;
     let sending = Sending::begin(&unit.connect(&program.address).await, "drained").await;
     program.signal("TERM");
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(unit.ask(&program.address).await.is_err(), "nobody new gets in");
+    until("nobody new gets in", async || unit.ask(&program.address).await.is_err()).await;
     let answer = sending.finish().await.unwrap();
     assert_eq!(answer.version, 1);
     assert_eq!(program.ended(Duration::from_secs(8)).await, Some(0));
@@ -180,7 +180,7 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing_acknowledged() {
     assert_eq!(Sending::begin(&client, "first").await.finish().await.unwrap().version, 1);
     let sending = Sending::begin(&client, "second").await;
     program.signal("TERM");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until("nobody new gets in", async || unit.ask(&program.address).await.is_err()).await;
     assert_eq!(program.child.try_wait().unwrap(), None, "it waits for the open stream");
     program.signal("TERM");
     assert_eq!(program.ended(Duration::from_secs(3)).await, Some(STOPPED_AT_ONCE));

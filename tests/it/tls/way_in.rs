@@ -67,7 +67,7 @@ async fn who_has_no_good_certificate_does_not_get_in_and_is_told_why() {
     // The list counts as soon as it was looked at.
     let start = Instant::now();
     while revoked.ask(&server.address).await.is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(5), "the revoked one still gets in");
+        assert!(start.elapsed() < Duration::from_secs(30), "the revoked one still gets in");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     for (what, person, said) in [
@@ -131,7 +131,7 @@ async fn until_refused(client: &Client) -> String {
     let start = Instant::now();
     loop {
         match look(client).await {
-            Ok(()) => assert!(start.elapsed() < Duration::from_secs(5), "still answered"),
+            Ok(()) => assert!(start.elapsed() < Duration::from_secs(30), "still answered"),
             Err(status) => return reason(&status),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -162,7 +162,7 @@ async fn a_certificate_that_falls_while_connected_is_refused_and_then_shown_out(
         if !reason(&status).starts_with("CERTIFICATE_") {
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(12), "the connection is still open");
+        assert!(start.elapsed() < Duration::from_secs(30), "the connection is still open");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     look(&staying).await.unwrap();
@@ -193,7 +193,7 @@ async fn files_that_change_count_without_a_restart_and_broken_ones_do_not() {
     let after = Person { ca: before.ca.clone(), ..Person::read(&certificates.path("new"), "407002-unit") };
     let start = Instant::now();
     while let Err(text) = after.ask(&server.address).await {
-        assert!(start.elapsed() < Duration::from_secs(5), "{text}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{text}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     before.ask(&server.address).await.unwrap();
