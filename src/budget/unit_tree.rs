@@ -11,6 +11,8 @@ use super::submission::UnitCode;
 /// The finance bureau's node, the root of every tree.
 pub const BUREAU: &str = "0";
 
+/// Bytes of the code of a node.
+pub const CODE_BYTES_MAX: usize = 24;
 /// The deepest tree that is taken.
 pub const DEPTH_MAX: usize = 16;
 
@@ -86,8 +88,9 @@ impl UnitTree {
             return Err(invalid("", "empty"));
         }
         for node in list {
-            let fits =
-                !node.code.is_empty() && node.code.len() <= 24 && node.code.bytes().all(|b| b.is_ascii_alphanumeric());
+            let fits = !node.code.is_empty()
+                && node.code.len() <= CODE_BYTES_MAX
+                && node.code.bytes().all(|b| b.is_ascii_alphanumeric());
             if !fits || node.code == BUREAU {
                 return Err(invalid(&node.code, "code"));
             }

@@ -67,6 +67,52 @@ pub(super) async fn serve(listener: TcpListener, watched: Watched) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::digest::Digest;
+    use crate::consolidator::{Clock, embedded_form_sets};
+    use crate::ledger::actor::Actor;
+    use crate::ledger::decide::Action;
+    use crate::ledger::event::{Looked, Timestamp};
+    use crate::store::{Journal, JournalError, MemoryJournal, Records};
+
+    /// A journal of which nobody knows what became of its last batch.
+    struct Broken(MemoryJournal);
+
+    impl Journal for Broken {
+        fn append(&self, head: u64, batch: &[Vec<u8>]) -> Result<u64, JournalError> {
+            // The form set that came with the program is still taken.
+            if head == 0 { self.0.append(head, batch) } else { Err(JournalError::Stopped) }
+        }
+
+        fn read(&self, position: u64) -> Result<Option<Vec<u8>>, JournalError> {
+            self.0.read(position)
+        }
+
+        fn scan(&self, from: u64) -> Records<'_> {
+            self.0.scan(from)
+        }
+
+        fn head(&self) -> Result<u64, JournalError> {
+            self.0.head()
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_not_ready_once_the_store_only_reads() {
+        let journal = Arc::new(Broken(MemoryJournal::new()));
+        let clock: Clock = Arc::new(|| Timestamp(1_705_000_000_000));
+        let forms = embedded_form_sets().into_iter().take(1).collect();
+        let (consolidator, writer) = Consolidator::open(journal, clock, forms, None).unwrap();
+        let up = Arc::new(OnceLock::new());
+        assert!(up.set(consolidator.clone()).is_ok());
+        let watched = Watched { up, data: PathBuf::new(), tls: None };
+        assert_eq!(watched.ready().0, StatusCode::OK);
+        let action = Action::Look(Looked { node: "0".into(), method: "x".into() });
+        let actor = Actor::parse("budget://0/auditor").unwrap();
+        assert!(consolidator.carry_out(actor, "look".into(), Digest::default(), action).await.is_err());
+        assert_eq!(watched.ready(), (StatusCode::SERVICE_UNAVAILABLE, "reads only\n"));
+        drop((consolidator, watched));
+        writer.join();
+    }
 
     #[test]
     fn it_is_not_ready_while_the_journal_is_folded() {

@@ -51,6 +51,7 @@ pub(super) struct Metrics {
     position: Gauge,
     mirror_lag: Gauge,
     queue: Gauge,
+    queue_bytes: Gauge,
     accepting: Gauge,
     free: Gauge,
     certificates: Family<ByCertificate, Gauge>,
@@ -64,6 +65,8 @@ pub(super) struct Standing {
     pub(super) mirrored: Option<Position>,
     /// Commands that wait for the writer.
     pub(super) queue: usize,
+    /// And the memory that they take.
+    pub(super) queue_bytes: usize,
     pub(super) accepting: bool,
     /// Bytes free where the store is, if that is known.
     pub(super) free: Option<u64>,
@@ -85,6 +88,7 @@ impl Metrics {
             position: Gauge::default(),
             mirror_lag: Gauge::default(),
             queue: Gauge::default(),
+            queue_bytes: Gauge::default(),
             accepting: Gauge::default(),
             free: Gauge::default(),
             certificates: Family::default(),
@@ -107,6 +111,8 @@ impl Metrics {
         let lag = metrics.mirror_lag.clone();
         registry.register("mirror_lag_events", "Events that the mirror is behind; -1 without a mirror", lag);
         registry.register("writer_queue", "Commands that wait for the writer", metrics.queue.clone());
+        let bytes = metrics.queue_bytes.clone();
+        registry.register_with_unit("writer_queue", "What they take, about", Unit::Bytes, bytes);
         registry.register(
             "accepting",
             "1 if commands are taken, 0 once writing has stopped",
@@ -141,26 +147,16 @@ impl Metrics {
 
     /// A command was carried out.
     pub(super) fn done(&self, done: &Done) {
+        let Some(attempt) = done.envelope.event.attempt() else { return };
         let outcome = match done.envelope.event {
             _ if done.repeated => "repeated",
-            Event::Submitted(_) => "submitted",
             Event::Refused(_) => "refused",
-            Event::FormSetPublished(_)
-            | Event::UnitsImported(_)
-            | Event::ControlIssued(_)
-            | Event::Justified(_)
-            | Event::TailGivenUp(_)
-            | Event::Looked(_)
-            | Event::RoundOpened(_)
-            | Event::RoundClosed(_)
-            | Event::VersionMoved(_)
-            | Event::OpinionGiven(_)
-            | Event::FiguresReviewed(_)
-            | Event::Forwarded(_)
-            | Event::AggregateMoved(_) => return,
+            _ => "submitted",
         };
         self.filings.get_or_create(&ByOutcome { outcome }).inc();
-        let Some(attempt) = done.envelope.event.attempt().filter(|_| !done.repeated) else { return };
+        if done.repeated {
+            return;
+        }
         let failed = done.checked.iter().flat_map(|checked| &checked.findings);
         let failed = failed.filter(|finding| finding.verdict == Verdict::Fail).map(|finding| finding.strength);
         for strength in attempt.findings.iter().map(|finding| finding.strength).chain(failed) {
@@ -178,6 +174,7 @@ impl Metrics {
         let lag = standing.mirrored.map(|mirrored| whole(standing.position.saturating_sub(mirrored)));
         self.mirror_lag.set(lag.unwrap_or(-1));
         self.queue.set(i64::try_from(standing.queue).unwrap_or(i64::MAX));
+        self.queue_bytes.set(i64::try_from(standing.queue_bytes).unwrap_or(i64::MAX));
         self.accepting.set(standing.accepting.into());
         self.free.set(standing.free.map_or(-1, whole));
         let mut text = String::new();

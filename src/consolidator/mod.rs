@@ -19,6 +19,7 @@ mod review_record;
 mod saved_state;
 mod saved_tree;
 pub mod verify;
+mod weight;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ use record::{Packed, Record};
 pub use saved_state::SAVED_STATE_FILE;
 use saved_state::Saver;
 pub use saved_tree::SAVED_TREE_FILE;
+use weight::weight;
 use writer::{Job, Writer};
 
 /// Looks are recorded while fewer commands than these wait for the writer.
@@ -239,6 +241,7 @@ impl Consolidator {
             position: self.shared.published.load().state.position,
             mirrored: self.mirror_position(),
             queue: self.entrance.0.len(),
+            queue_bytes: self.entrance.0.bytes(),
             accepting: self.is_accepting(),
             free,
         };
@@ -357,12 +360,23 @@ impl Consolidator {
             return Err(stopped());
         }
         let (reply, answer) = oneshot::channel();
-        let actor = command.actor.clone();
-        self.entrance.0.push(&actor, Job { command, packed, reply }).map_err(|_| stopped())?;
+        let (actor, queue) = (command.actor.clone(), &self.entrance.0);
+        let bytes = weight(&command.action, packed.as_ref());
+        let let_go = queue.push(&actor, Job { command, packed, bytes, reply }, bytes).map_err(|_| stopped())?;
+        for job in let_go {
+            // Who asked has gone already if nobody hears it.
+            let _ = job.reply.send(Err(Remark::new(Reason::Busy).with("waiting", queue.len())));
+        }
         // A writer that ends without an answer may have appended before: the client must ask again.
         let done = answer.await.unwrap_or_else(|_| Err(Remark::new(Reason::OutcomeUnknown)))?;
         tracing::Span::current().record("position", done.envelope.position);
         Ok(done)
+    }
+
+    /// From now on, commands of at most so many bytes wait for the writer, of all identities together. Beyond it, the
+    /// last of whoever has the most waiting is refused: `BUSY`, and certainly not carried out.
+    pub fn bound_waiting(&self, bytes: usize) {
+        self.entrance.0.bound(bytes);
     }
 
     /// From now on, what auditors look at is recorded.

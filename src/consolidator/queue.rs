@@ -2,6 +2,8 @@
 //!
 //! So one that floods is served as fast as it ever was while nobody else waits, and delays anybody else by one command of
 //! its own per command of theirs. How much one identity may have waiting is the edge's business: each waits in its stream.
+//! How much all of them may have waiting together is bounded in bytes: beyond it, the last command of whoever has the most
+//! waiting is let go, so that nobody is kept out by another's flood.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,15 +17,25 @@ pub(super) struct Queue<T> {
 }
 
 struct Waiting<T> {
-    lanes: BTreeMap<Actor, VecDeque<T>>,
+    lanes: BTreeMap<Actor, Lane<T>>,
     /// Each identity with something in its lane, once: the first is next.
     turns: VecDeque<Actor>,
+    /// Bytes of all that waits, and how many may.
+    bytes: usize,
+    most: usize,
     open: bool,
+}
+
+/// What one identity has waiting, each with its bytes.
+struct Lane<T> {
+    items: VecDeque<(T, usize)>,
+    bytes: usize,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Queue<T> {
-        let waiting = Waiting { lanes: BTreeMap::new(), turns: VecDeque::new(), open: true };
+        let waiting =
+            Waiting { lanes: BTreeMap::new(), turns: VecDeque::new(), bytes: 0, most: usize::MAX, open: true };
         Queue { waiting: Mutex::new(waiting), came: Condvar::new() }
     }
 
@@ -31,30 +43,39 @@ impl<T> Queue<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts something at the end of its sender's lane; gives it back if the queue is closed.
-    pub(super) fn push(&self, actor: &Actor, item: T) -> Result<(), T> {
+    /// So many bytes may wait from now on.
+    pub(super) fn bound(&self, bytes: usize) {
+        self.lock().most = bytes;
+    }
+
+    /// Puts something of so many bytes at the end of its sender's lane; gives it back if the queue is closed.
+    /// What had to make room for it comes out, and may be this very thing.
+    pub(super) fn push(&self, actor: &Actor, item: T, bytes: usize) -> Result<Vec<T>, T> {
         let mut waiting = self.lock();
         if !waiting.open {
             return Err(item);
         }
-        match waiting.lanes.get_mut(actor) {
-            Some(lane) => lane.push_back(item),
-            None => {
-                waiting.lanes.insert(actor.clone(), VecDeque::from([item]));
-                waiting.turns.push_back(actor.clone());
-            }
+        if !waiting.lanes.contains_key(actor) {
+            waiting.turns.push_back(actor.clone());
+        }
+        waiting.lane(actor, bytes).push_back((item, bytes));
+        let mut let_go = Vec::new();
+        while waiting.bytes > waiting.most
+            && let Some(item) = waiting.let_go()
+        {
+            let_go.push(item);
         }
         drop(waiting);
         self.came.notify_one();
-        Ok(())
+        Ok(let_go)
     }
 
     /// Puts back what was taken last: it is next again.
-    pub(super) fn put_back(&self, actor: &Actor, item: T) {
+    pub(super) fn put_back(&self, actor: &Actor, item: T, bytes: usize) {
         let mut waiting = self.lock();
         waiting.turns.retain(|other| other != actor);
         waiting.turns.push_front(actor.clone());
-        waiting.lanes.entry(actor.clone()).or_default().push_front(item);
+        waiting.lane(actor, bytes).push_front((item, bytes));
     }
 
     /// What is next; waits for it. None once the queue is closed and empty.
@@ -78,7 +99,12 @@ impl<T> Queue<T> {
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.lock().lanes.values().map(VecDeque::len).sum()
+        self.lock().lanes.values().map(|lane| lane.items.len()).sum()
+    }
+
+    /// How many bytes wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Takes nothing more; what waits is still served.
@@ -92,6 +118,7 @@ impl<T> Queue<T> {
         let mut waiting = self.lock();
         waiting.open = false;
         waiting.turns.clear();
+        waiting.bytes = 0;
         let let_go = std::mem::take(&mut waiting.lanes);
         drop(waiting);
         drop(let_go);
@@ -99,16 +126,40 @@ impl<T> Queue<T> {
 }
 
 impl<T> Waiting<T> {
+    /// The lane of that sender, which is about to hold so many bytes more.
+    fn lane(&mut self, actor: &Actor, bytes: usize) -> &mut VecDeque<(T, usize)> {
+        self.bytes += bytes;
+        let lane = self.lanes.entry(actor.clone()).or_insert_with(|| Lane { items: VecDeque::new(), bytes: 0 });
+        lane.bytes += bytes;
+        &mut lane.items
+    }
+
     fn take(&mut self) -> Option<T> {
         let actor = self.turns.pop_front()?;
         let lane = self.lanes.get_mut(&actor)?;
-        let item = lane.pop_front();
-        if lane.is_empty() {
+        let (item, bytes) = lane.items.pop_front()?;
+        lane.bytes -= bytes;
+        self.bytes -= bytes;
+        if lane.items.is_empty() {
             self.lanes.remove(&actor);
         } else {
             self.turns.push_back(actor);
         }
-        item
+        Some(item)
+    }
+
+    /// The last item of whoever has the most bytes waiting.
+    fn let_go(&mut self) -> Option<T> {
+        let (actor, lane) = self.lanes.iter_mut().max_by_key(|(_, lane)| lane.bytes)?;
+        let (item, bytes) = lane.items.pop_back()?;
+        lane.bytes -= bytes;
+        self.bytes -= bytes;
+        if lane.items.is_empty() {
+            let actor = actor.clone();
+            self.lanes.remove(&actor);
+            self.turns.retain(|other| *other != actor);
+        }
+        Some(item)
     }
 }
 
@@ -126,16 +177,16 @@ mod tests {
         let (flood, first, second) = (unit("407001"), unit("407002"), unit("407003"));
         let queue = Queue::new();
         for at in 0..64 {
-            queue.push(&flood, format!("flood {at}")).unwrap();
+            queue.push(&flood, format!("flood {at}"), 1).unwrap();
         }
-        queue.push(&first, "first 0".to_owned()).unwrap();
-        queue.push(&second, "second 0".to_owned()).unwrap();
-        queue.push(&first, "first 1".to_owned()).unwrap();
+        queue.push(&first, "first 0".to_owned(), 1).unwrap();
+        queue.push(&second, "second 0".to_owned(), 1).unwrap();
+        queue.push(&first, "first 1".to_owned(), 1).unwrap();
         assert_eq!(queue.len(), 67);
         let order: Vec<String> = (0..7).filter_map(|_| queue.try_next()).collect();
         assert_eq!(order, ["flood 0", "first 0", "second 0", "flood 1", "first 1", "flood 2", "flood 3"]);
         // Who comes later waits for one of the flood, not for all.
-        queue.push(&second, "second 1".to_owned()).unwrap();
+        queue.push(&second, "second 1".to_owned(), 1).unwrap();
         assert_eq!([queue.try_next().unwrap(), queue.try_next().unwrap()], ["flood 4", "second 1"]);
     }
 
@@ -144,27 +195,49 @@ mod tests {
         let (a, b) = (unit("407001"), unit("407002"));
         let queue = Queue::new();
         for item in 0..3 {
-            queue.push(&a, item).unwrap();
+            queue.push(&a, item, 1).unwrap();
         }
-        queue.push(&b, 10).unwrap();
+        queue.push(&b, 10, 1).unwrap();
         let taken = queue.try_next().unwrap();
-        queue.put_back(&a, taken);
+        queue.put_back(&a, taken, 1);
         let order: Vec<i32> = std::iter::from_fn(|| queue.try_next()).collect();
         assert_eq!(order, [0, 10, 1, 2]);
-        queue.put_back(&b, 11);
+        queue.put_back(&b, 11, 1);
         assert_eq!((queue.try_next(), queue.try_next()), (Some(11), None));
     }
 
     #[test]
     fn a_closed_queue_is_served_to_its_end_and_takes_nothing_more() {
         let queue = Queue::new();
-        queue.push(&unit("407001"), 1).unwrap();
+        queue.push(&unit("407001"), 1, 1).unwrap();
         queue.close();
-        assert_eq!(queue.push(&unit("407001"), 2), Err(2));
+        assert_eq!(queue.push(&unit("407001"), 2, 1), Err(2));
         assert_eq!((queue.next(), queue.next()), (Some(1), None));
         let queue = Queue::new();
-        queue.push(&unit("407001"), 1).unwrap();
+        queue.push(&unit("407001"), 1, 1).unwrap();
         queue.abandon();
         assert_eq!((queue.next(), queue.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_and_whoever_has_the_most_makes_room() {
+        let (flood, first, second) = (unit("407001"), unit("407002"), unit("407003"));
+        let queue = Queue::new();
+        queue.bound(100);
+        for at in 0..10 {
+            assert_eq!(queue.push(&flood, at, 10), Ok(vec![]), "at the bound, and none beyond");
+        }
+        assert_eq!(queue.push(&flood, 10, 1), Ok(vec![10]), "the flood keeps nobody out but itself");
+        assert_eq!(queue.push(&first, 20, 15), Ok(vec![9, 8]));
+        assert_eq!(queue.push(&second, 30, 100), Ok(vec![30]), "what is larger than what all others have");
+        assert_eq!((queue.len(), queue.bytes()), (9, 95));
+        let order: Vec<i32> = std::iter::from_fn(|| queue.try_next()).collect();
+        assert_eq!(order, [0, 20, 1, 2, 3, 4, 5, 6, 7]);
+        // What was taken makes room, and what is put back counts again.
+        assert_eq!(queue.bytes(), 0);
+        queue.put_back(&first, 21, 60);
+        assert_eq!(queue.push(&flood, 40, 41), Ok(vec![21]));
+        assert_eq!((queue.len(), queue.bytes()), (1, 41));
+        assert_eq!((queue.try_next(), queue.try_next()), (Some(40), None));
     }
 }

@@ -46,6 +46,11 @@ impl Packed {
     pub fn new(submission: &Submission, form: &FormSet) -> Result<Packed, Remark> {
         content::pack(submission, form).map(Packed)
     }
+
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Encodes an event. `packed` are the cells of a filing.

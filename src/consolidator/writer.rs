@@ -30,6 +30,8 @@ use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 pub(super) struct Job {
     pub(super) command: Command,
     pub(super) packed: Option<Packed>,
+    /// What it takes of the queue's room.
+    pub(super) bytes: usize,
     pub(super) reply: oneshot::Sender<Result<Done, Remark>>,
 }
 
@@ -107,8 +109,8 @@ impl Writer {
                 Step::Taken if group.answers.len() < BATCH_RECORDS_MAX => next = queue.try_next(),
                 Step::Taken => {}
                 Step::Full(job) => {
-                    let actor = job.command.actor.clone();
-                    queue.put_back(&actor, *job);
+                    let (actor, bytes) = (job.command.actor.clone(), job.bytes);
+                    queue.put_back(&actor, *job, bytes);
                     break;
                 }
                 Step::Broken(fault) => {
@@ -303,7 +305,7 @@ impl Writer {
             time: Timestamp::default(),
             action: Action::PublishFormSet { form: Arc::new(form) },
         };
-        self.group(Job { command, packed: None, reply }, &Queue::new());
+        self.group(Job { command, packed: None, bytes: 0, reply }, &Queue::new());
         match answer.try_recv() {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(Remark::new(Reason::OutcomeUnknown)),

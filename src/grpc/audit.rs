@@ -223,6 +223,7 @@ impl api::audit_service_server::AuditService for Audit {
         request: Request<api::ListFindingsRequest>,
     ) -> Result<Response<api::ListFindingsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let page_bytes = quota::page_bytes(request.extensions());
         let (_, extensions, request) = request.into_parts();
         let _turn = quota::turn(&extensions).await;
         let asked = api::Scope {
@@ -233,7 +234,7 @@ impl api::audit_service_server::AuditService for Audit {
             as_of: findings::as_of(&request).map_err(status)?,
         };
         let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
-        findings::list(&snapshot, &within, &request).map(Response::new).map_err(status)
+        findings::list(&snapshot, &within, &request, page_bytes).map(Response::new).map_err(status)
     }
 
     async fn list_events(

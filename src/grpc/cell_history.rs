@@ -19,9 +19,6 @@ use crate::ledger::view::{self, NodeView, Scope};
 use crate::ledger::{Contents, Position};
 use crate::proto::api;
 
-/// So many events are gone through for one page.
-const EVENTS_MAX: u64 = 5_000;
-
 /// The position that the first page showed, and how far the page before came.
 fn token(token: &str) -> Result<Option<(Position, Position)>, Remark> {
     if token.is_empty() {
@@ -161,7 +158,7 @@ async fn events(
         0 => snapshot.clone().beginning(),
         from => consolidator.at(AsOf::Position(from)).await?,
     };
-    let to = snapshot.state.position.min(from.saturating_add(EVENTS_MAX));
+    let to = snapshot.state.position.min(from.saturating_add(limits::CAUSE_EVENTS_MAX));
     let seen = Seen { last: figure_at(&start, scope, cell), values: Vec::new(), reached: from };
     let (scope, cell) = (scope.clone(), cell.clone());
     let seen = consolidator.walk(start, to, seen, move |seen, envelope, at| {

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::board;
 use super::convert;
-use super::limits;
+use super::limits::{self, Bounds};
 use super::rule_finding::{self, Wording};
 use super::status::status;
 use super::watch::{Stopping, WatchStream, Watches};
@@ -180,7 +180,12 @@ pub(super) fn wanted(form: &FormSet, ids: &[String]) -> Result<Vec<usize>, Remar
     ids.iter().map(index).collect()
 }
 
-fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> Result<api::ViewResponse, Remark> {
+fn view_out(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    request: &api::ViewRequest,
+    bounds: &Bounds,
+) -> Result<api::ViewResponse, Remark> {
     let state = &snapshot.state;
     let tree = view::tree(state, scope)?;
     let view = view::view(state, scope, snapshot)?;
@@ -200,7 +205,7 @@ fn view_out(snapshot: &Snapshot, scope: &Scope, request: &api::ViewRequest) -> R
     }
     let checked = view.check(scope);
     let failed = checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail).cloned();
-    let (rule_findings, _) = Wording::without_sentences(&view.form).findings(&failed.collect::<Vec<_>>());
+    let (rule_findings, _) = Wording::without_sentences(&view.form).findings(&failed.collect::<Vec<_>>(), bounds);
     Ok(api::ViewResponse {
         rule_counts: Some(rule_finding::counts(checked.counts)),
         rule_findings,
@@ -244,6 +249,7 @@ fn rows_out(
     snapshot: &Snapshot,
     scope: &Scope,
     request: &api::ListRowsRequest,
+    page_bytes: usize,
 ) -> Result<api::ListRowsResponse, Remark> {
     let state = &snapshot.state;
     let tree = view::tree(state, scope)?;
@@ -255,7 +261,7 @@ fn rows_out(
     let mut last = UnitCode::default();
     let mut next_page_token = String::new();
     for unit in tree.budgeted_after(&scope.node, &request.page_token) {
-        if rows.len() >= size || bytes >= limits::PAGE_BYTES_MAX {
+        if rows.len() >= size || bytes >= page_bytes {
             next_page_token = last.to_string();
             break;
         }
@@ -292,7 +298,8 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {
         let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
-        view_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
+        let bounds = quota::bounds(request.extensions());
+        view_out(&snapshot, &scope, request.get_ref(), &bounds).map(Response::new).map_err(status)
     }
 
     async fn list_rows(
@@ -301,7 +308,8 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     ) -> Result<Response<api::ListRowsResponse>, Status> {
         let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
-        rows_out(&snapshot, &scope, request.get_ref()).map(Response::new).map_err(status)
+        let page_bytes = quota::page_bytes(request.extensions());
+        rows_out(&snapshot, &scope, request.get_ref(), page_bytes).map(Response::new).map_err(status)
     }
 
     async fn trace(&self, request: Request<api::TraceRequest>) -> Result<Response<api::TraceResponse>, Status> {

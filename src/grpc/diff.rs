@@ -19,13 +19,6 @@ use crate::ledger::view::{self, NodeView, Scope};
 use crate::ledger::{Contents, Position};
 use crate::proto::api;
 
-/// So many events are gone through to say what changed a cell.
-const EVENTS_MAX: u64 = 5_000;
-/// So many versions of a filing.
-const VERSIONS_MAX: usize = 100;
-/// So many units between rounds and years.
-const UNITS_MAX: usize = 200;
-
 /// A side that was found.
 struct Found {
     snapshot: Snapshot,
@@ -298,7 +291,7 @@ fn between_versions(
     let versions: Vec<Version> = filings
         .map(|filings| filings.versions.iter().filter(|v| (first..=last).contains(&v.version)).cloned().collect())
         .unwrap_or_default();
-    if versions.len() > VERSIONS_MAX {
+    if versions.len() > limits::CAUSE_VERSIONS_MAX {
         return Ok(None);
     }
     let cells: Vec<Option<Watched>> = page.iter().map(|change| watched(to, change)).collect();
@@ -337,7 +330,7 @@ fn between_rounds(from: &Found, to: &Found, page: &[&Change]) -> Result<Option<C
     };
     let (old, new) = (units(from), units(to));
     let slots: BTreeSet<&(String, Kind)> = old.keys().chain(new.keys()).collect();
-    if slots.len() > UNITS_MAX {
+    if slots.len() > limits::CAUSE_UNITS_MAX {
         return Ok(None);
     }
     let view = |found: &Found, version: Option<&Version>| -> Result<Option<NodeView>, Remark> {
@@ -373,7 +366,7 @@ async fn between_positions(
     let (first, last) = (&from.snapshot, &to.snapshot);
     // Asked backwards, the same events are gone through forwards.
     let (first, last) = if first.state.position <= last.state.position { (first, last) } else { (last, first) };
-    if last.state.position - first.state.position > EVENTS_MAX {
+    if last.state.position - first.state.position > limits::CAUSE_EVENTS_MAX {
         return Ok(None);
     }
     let mut walk = Walk::new(&to.scope, first);

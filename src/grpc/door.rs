@@ -1,7 +1,8 @@
 //! The door: connections come in here, each with who it belongs to (`Caller`), and go on to tonic.
 //!
 //! With TLS whoever has a certificate gets in; without, it opens on loopback only, and only when asked for by name.
-//! What nobody gets: to stand in the doorway for ever. A handshake has a deadline, a full doorway makes room by
+//! What nobody gets: to stand in the doorway for ever. A handshake and the greeting of HTTP/2 behind it have a deadline, with
+//! TLS or without; a full doorway makes room by
 //! closing what has stood there longest, and there is a most of connections, in all and of one identity.
 //! Who gets in over TLS: `tls.rs`. Knows nothing of requests.
 
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,10 +25,13 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::Connected;
 
 use super::identity::Caller;
-use super::limits;
+use super::limits::{self, Bounds};
 use super::tls::{Peer, Tls};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::actor::Actor;
+
+/// What every connection of HTTP/2 begins with (RFC 9113, 3.4).
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Where connections come in.
 #[derive(Debug)]
@@ -67,16 +72,17 @@ impl Door {
     }
 
     /// The connections, as they come in. The door closes when the stream is dropped.
-    pub(super) fn open(self) -> impl Stream<Item = io::Result<Connection>> {
+    pub(super) fn open(self, bounds: Bounds) -> impl Stream<Item = io::Result<Connection>> {
         let (to, from) = mpsc::channel(1);
-        tokio::spawn(let_in(self, to));
+        tokio::spawn(let_in(self, bounds, to));
         ReceiverStream::new(from).map(Ok)
     }
 }
 
-async fn let_in(door: Door, to: mpsc::Sender<Connection>) {
+async fn let_in(door: Door, bounds: Bounds, to: mpsc::Sender<Connection>) {
     let Door { listener, tls } = door;
-    let room = Arc::new(Room::default());
+    let room = Arc::new(Room::new(bounds.connections));
+    let within = bounds.handshake;
     let mut doorway = Doorway::default();
     let mut looks = tokio::time::interval(limits::LOOK_EVERY);
     let mut looked: u64 = 0;
@@ -95,7 +101,10 @@ async fn let_in(door: Door, to: mpsc::Sender<Connection>) {
                 });
             },
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => doorway.enter(come_in(stream, from, tls.clone(), room.clone(), to.clone())),
+                Ok((stream, from)) => {
+                    let guest = Coming { stream, from, room: room.clone(), to: to.clone() };
+                    doorway.enter(come_in(guest, tls.clone(), within));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
                     // Out of files, most likely: others have to close some first.
@@ -129,26 +138,34 @@ impl Doorway {
     }
 }
 
-async fn come_in(
+/// Somebody who is on the way in.
+struct Coming {
     stream: TcpStream,
     from: SocketAddr,
-    tls: Option<Arc<Tls>>,
     room: Arc<Room>,
     to: mpsc::Sender<Connection>,
-) {
+}
+
+async fn come_in(guest: Coming, tls: Option<Arc<Tls>>, within: Duration) {
+    let Coming { mut stream, from, room, to } = guest;
     // Without it, every answer waits until the client has acknowledged the headers before it: some 40 ms.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let Some(tls) = tls else {
+        let Ok(Some(said)) = tokio::time::timeout(within, greeting(&mut stream)).await else { return };
         if let Some(place) = room.place(None) {
             let (stream, caller) = (Plain(stream), Caller::Named);
-            let _ = to.send(Connection { stream, caller, shown_out: None, _place: place }).await;
+            let _ = to.send(Connection { said, stream, caller, shown_out: None, _place: place }).await;
         }
         return;
     };
-    let knocked = tokio::time::timeout(limits::HANDSHAKE_MAX, knock(stream, from, tls)).await;
-    let Ok(Some((stream, peer))) = knocked else { return };
+    let knocked = async {
+        let (mut stream, peer) = knock(stream, from, tls).await?;
+        let said = greeting(&mut stream).await?;
+        Some((stream, peer, said))
+    };
+    let Ok(Some((stream, peer, said))) = tokio::time::timeout(within, knocked).await else { return };
     let peer = Arc::new(peer);
     let Some(place) = room.place(Some(&peer)) else {
         tracing::warn!(%from, actor = ?peer.named(), "too many connections");
@@ -156,7 +173,20 @@ async fn come_in(
     };
     let shown_out = Some(room.know(&peer));
     let stream = Secure(Box::new(stream));
-    let _ = to.send(Connection { stream, caller: Caller::Certified(peer), shown_out, _place: place }).await;
+    let _ = to.send(Connection { said, stream, caller: Caller::Certified(peer), shown_out, _place: place }).await;
+}
+
+/// The first bytes of a connection: as many as tell whether it greets as HTTP/2 does. What doesn't is for tonic to answer.
+/// None if it ends before.
+async fn greeting(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let mut said = Vec::with_capacity(GREETING.len());
+    while said.len() < GREETING.len() && GREETING.starts_with(&said) {
+        let mut rest = (&mut *stream).take((GREETING.len() - said.len()) as u64);
+        if rest.read_buf(&mut said).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(said)
 }
 
 /// The handshake.
@@ -196,14 +226,12 @@ struct Guest {
     door: Option<oneshot::Sender<()>>,
 }
 
-impl Default for Room {
-    fn default() -> Room {
-        let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+impl Room {
+    fn new(places: usize) -> Room {
+        let places = Arc::new(Semaphore::new(places));
         Room { places, of: Mutex::default(), known: Mutex::default() }
     }
-}
 
-impl Room {
     /// A place for a connection, if there is one left.
     fn place(self: &Arc<Room>, peer: Option<&Arc<Peer>>) -> Option<Place> {
         let permit = self.places.clone().try_acquire_owned().ok()?;
@@ -275,6 +303,8 @@ use Bytes::{Plain, Secure};
 /// A connection that is through the door.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// What it has said already, to be read first.
+    said: Vec<u8>,
     stream: Bytes,
     caller: Caller,
     /// Ends when its owner has to go.
@@ -308,6 +338,12 @@ impl AsyncRead for Connection {
             if told.is_ok() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
+        }
+        if !self.said.is_empty() && into.remaining() > 0 {
+            let bytes = self.said.len().min(into.remaining());
+            into.put_slice(&self.said[..bytes]);
+            self.said.drain(..bytes);
+            return Poll::Ready(Ok(()));
         }
         to_stream!(self.poll_read(context, into))
     }

@@ -14,9 +14,6 @@ use crate::ledger::actor::Actor;
 use crate::ledger::event::{Envelope, KINDS, Timestamp};
 use crate::proto::api;
 
-/// So many events are looked at for one page.
-const EVENTS_MAX: usize = 10_000;
-
 /// Which events are asked for.
 struct Wanted<'r> {
     actor: Option<Actor>,
@@ -93,7 +90,7 @@ pub(super) fn list(
             bytes += event.encoded_len();
             answer.events.push(event);
         }
-        if answer.events.len() == size || looked_at == EVENTS_MAX || bytes >= page_bytes {
+        if answer.events.len() == size || looked_at == limits::EVENTS_MAX || bytes >= page_bytes {
             last = position;
             break;
         }

@@ -23,6 +23,7 @@ pub(super) fn list(
     snapshot: &Snapshot,
     scope: &Scope,
     request: &api::ListFindingsRequest,
+    page_bytes: usize,
 ) -> Result<api::ListFindingsResponse, Remark> {
     let state = &snapshot.state;
     let tree = crate::ledger::view::tree(state, scope)?;
@@ -45,7 +46,7 @@ pub(super) fn list(
     let (mut bytes, mut last) = (0, after);
     let mut texts = Justifications { snapshot, events: BTreeMap::new() };
     while answer.submissions.len() < limits::page_size(request.page_size)
-        && bytes < limits::PAGE_BYTES_MAX
+        && bytes < page_bytes
         && let Some((slot, position)) = filed.next()
     {
         last = position;

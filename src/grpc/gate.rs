@@ -199,6 +199,7 @@ fn over_limit(headers: &http::HeaderMap) -> Option<&'static str> {
         Reason::ChunkTooLarge => Some("chunk"),
         Reason::SubmissionTooLarge => Some("submission"),
         Reason::AnswerTooLarge => Some("answer"),
+        Reason::Busy => Some("waiting"),
         _ => None,
     })
 }

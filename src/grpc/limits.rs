@@ -3,7 +3,27 @@
 
 use std::time::Duration;
 
-/// Time for a TLS handshake.
+// What is said has limits without a server too, so these are kept where it is read and decided.
+pub use crate::budget::form_set::PARTS_MAX;
+pub use crate::budget::intake::FINDINGS_MAX;
+pub use crate::budget::intake::TEXT_BYTES_MAX;
+pub use crate::budget::money::CELL_FEN_MAX;
+pub use crate::budget::rule::FORMULA_BYTES_MAX;
+pub use crate::budget::rule::FORMULA_DEPTH_MAX;
+pub use crate::budget::rule::FORMULA_LINES_MAX;
+pub use crate::budget::rule::RULE_LINES_MAX;
+pub use crate::budget::rule::RULES_MAX;
+pub use crate::budget::unit_tree::CODE_BYTES_MAX;
+pub use crate::budget::unit_tree::DEPTH_MAX;
+pub use crate::ledger::compare::LIST_UNITS_MAX;
+pub use crate::ledger::decide::CONTROL_REASON_CHARS_MAX;
+pub use crate::ledger::decide::JUSTIFICATION_CHARS_MAX;
+pub use crate::ledger::decide::JUSTIFICATIONS_MAX;
+pub use crate::ledger::decide::REQUEST_KEY_BYTES_MAX;
+pub use crate::ledger::decide::REVIEW_CHARS_MAX;
+pub use crate::ledger::decide::REVIEW_LINES_MAX;
+
+/// Time for a TLS handshake and the greeting of HTTP/2 behind it.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Connections that are not through their handshake; beyond it the oldest makes room.
 pub const HALF_OPEN_MAX: usize = 512;
@@ -57,6 +77,16 @@ pub const FIGURES_MAX: usize = 100_000;
 pub const CHANGES_PAGE: usize = 1_000;
 /// Changes of a page of the change track at most; one event's stay together.
 pub const CHANGES_PAGE_MAX: usize = 10_000;
+/// Events that are looked at for one page of the journal.
+pub const EVENTS_MAX: usize = 10_000;
+/// Events that are gone through to say what changed a cell: between two sides, or for one page of its history.
+pub const CAUSE_EVENTS_MAX: u64 = 5_000;
+/// Versions that are gone through for it.
+pub const CAUSE_VERSIONS_MAX: usize = 100;
+/// Filings that are looked at for it between rounds or years.
+pub const CAUSE_UNITS_MAX: usize = 200;
+/// Cells of a changed line that an answer to a return names.
+pub const CHANGED_CELLS_MAX: usize = 20;
 /// Nodes of a unit tree.
 pub const NODES_MAX: usize = 200_000;
 /// Bytes of a form set's files together.
@@ -70,6 +100,9 @@ pub const PAGE_MAX: usize = 1_000;
 pub const PAGE_BYTES_MAX: usize = ANSWER_BYTES_MAX / 4;
 /// Bytes of the rule findings of one answer: more are counted, those that refuse come first.
 pub const FINDING_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;
+/// Bytes of memory of the commands that wait for the writer, of all identities together; beyond it the last of whoever
+/// has the most waiting is refused.
+pub const WAITING_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Requests that one identity may have open, streams included.
 pub const OPEN_PER_ACTOR_MAX: usize = 64;
 /// Requests of one identity in a second; so many may also come at once.
@@ -84,6 +117,14 @@ pub const REQUEST_SECONDS_MAX: u64 = 60;
 /// The limits of number and time that hold while a server runs. Only tests have others: nobody waits ten minutes for one.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
+    /// [`HANDSHAKE_MAX`].
+    pub handshake: Duration,
+    /// [`CONNECTIONS_MAX`].
+    pub connections: usize,
+    /// [`FINDING_CELLS_MAX`].
+    pub finding_cells: usize,
+    /// [`WAITING_BYTES_MAX`].
+    pub waiting_bytes: usize,
     /// [`OPEN_PER_ACTOR_MAX`].
     pub open: usize,
     /// [`PER_SECOND_PER_ACTOR_MAX`].
@@ -105,6 +146,10 @@ impl Default for Bounds {
     fn default() -> Bounds {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Bounds {
+            handshake: HANDSHAKE_MAX,
+            connections: CONNECTIONS_MAX,
+            finding_cells: FINDING_CELLS_MAX,
+            waiting_bytes: WAITING_BYTES_MAX,
             open: OPEN_PER_ACTOR_MAX,
             per_second: PER_SECOND_PER_ACTOR_MAX,
             idle: Duration::from_secs(STREAM_IDLE_SECONDS_MAX),

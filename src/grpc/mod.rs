@@ -86,6 +86,7 @@ pub async fn serve_within(
     shutdown: impl Future<Output = ()> + Send + 'static,
     drain: Duration,
 ) -> Result<(), Error> {
+    consolidator.bound_waiting(bounds.waiting_bytes);
     let (stopping, stopped) = watch::stopping();
     let (health, health_service) = tonic_health::server::health_reporter();
     let told = health.clone();
@@ -97,7 +98,7 @@ pub async fn serve_within(
     };
     let following = tokio::spawn(health::follow(health, consolidator.clone()));
     let serving = router(bounds, consolidator, health_service, stopped.clone());
-    let serving = serving.serve_with_incoming_shutdown(door.open(), shutdown);
+    let serving = serving.serve_with_incoming_shutdown(door.open(bounds), shutdown);
     // Graceful shutdown waits for open streams. Watches end by themselves; a filing may stay open for ever: hence the
     // deadline.
     let deadline = async {

@@ -155,6 +155,21 @@ mod tests {
         assert_eq!((0..20).filter(|_| enter("407001", 60_000).is_ok()).count(), 10);
     }
 
+    #[test]
+    fn who_has_something_open_is_not_forgotten_among_many() {
+        let quotas = quotas(1, 1_000);
+        let begin = Instant::now();
+        let _open = quotas.enter_at(&actor("407001"), begin).unwrap();
+        for at in 0..REMEMBERED_MAX {
+            drop(quotas.enter_at(&actor(&format!("5{at}")), begin).unwrap());
+        }
+        // Long after: all the others are forgotten.
+        let later = begin + Duration::from_secs(60);
+        drop(quotas.enter_at(&actor("6"), later).unwrap());
+        assert!(quotas.shares.lock().unwrap().len() <= 2);
+        assert!(quotas.enter_at(&actor("407001"), later).is_err(), "it has one open still");
+    }
+
     #[tokio::test]
     async fn what_is_costly_waits_for_its_own_identity_only() {
         let quotas = Arc::new(Quotas::new(Bounds { turns: 1, ..Bounds::default() }));

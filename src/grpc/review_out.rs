@@ -1,6 +1,7 @@
 //! Rounds and review as messages: what a reader of them sees.
 
 use super::convert::{aggregate_state_out, kind_out, round_out, slot_out, state_out, version_out};
+use super::limits;
 use crate::budget::money::{Amount, Scale};
 use crate::budget::reason::Remark;
 use crate::budget::submission::{Round, Slot};
@@ -16,9 +17,6 @@ use crate::ledger::round::open_rounds;
 use crate::ledger::state::{State, Version};
 use crate::ledger::{Contents, Position};
 use crate::proto::api;
-
-/// The most cells of a changed line that an answer lists.
-const CHANGED_CELLS_MAX: usize = 20;
 
 pub(super) fn round(state: &State, year: u16, round: Round, now: Timestamp) -> api::RoundState {
     let found = state.round(year, round);
@@ -123,7 +121,7 @@ pub(super) fn answers(
                     from: cell.from,
                     to: cell.to,
                 };
-                out.cells = cells.into_iter().take(CHANGED_CELLS_MAX).map(cell).collect();
+                out.cells = cells.into_iter().take(limits::CHANGED_CELLS_MAX).map(cell).collect();
                 api::LineFate::Changed
             }
             Fate::Justified(position) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::limits;
+use super::limits::Bounds;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::FormSet;
@@ -30,11 +30,12 @@ impl Wording {
     }
 
     /// As many as an answer can hold, in their order, and how many more there are.
-    pub(super) fn findings(&self, findings: &[RuleFinding]) -> (Vec<api::RuleFinding>, u32) {
+    pub(super) fn findings(&self, findings: &[RuleFinding], bounds: &Bounds) -> (Vec<api::RuleFinding>, u32) {
         let mut places: Vec<usize> = (0..findings.len()).collect();
         places.sort_by_key(|at| (findings[*at].verdict != Verdict::Fail, findings[*at].strength, *at));
-        let (mut cells, mut bytes) = (limits::FINDING_CELLS_MAX, limits::FINDING_BYTES_MAX);
-        let mut told = Vec::with_capacity(findings.len().min(limits::FINDING_CELLS_MAX));
+        // `limits::FINDING_BYTES_MAX`, as that answer has it.
+        let (mut cells, mut bytes) = (bounds.finding_cells, bounds.answer_bytes / 2);
+        let mut told = Vec::with_capacity(findings.len().min(cells));
         for at in places {
             let Some(left) = cells.checked_sub(1 + findings[at].cells.len()) else { continue };
             let finding = self.finding(&findings[at]);

@@ -7,7 +7,7 @@ use prost::{DecodeError, Message};
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::convert::{self, bad};
-use super::limits;
+use super::limits::{self, Bounds};
 use super::rule_finding::Wording;
 use super::status::status;
 use super::{gate, identity, look, quota};
@@ -177,7 +177,8 @@ impl Submissions {
         let prepared = self.0.prepare(reading, sealed_digest, &form, (version, adjustment)).map_err(status)?;
         drop(turn);
         let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
-        let answer = answer(&done, &self.0.snapshot(), sentences).map_err(status)?;
+        let bounds = quota::bounds(extensions);
+        let answer = answer(&done, &self.0.snapshot(), sentences, &bounds).map_err(status)?;
         // Not of the event, but of this moment: the only part of the answer that a repetition may say differently.
         let answer = api::SubmitResponse { mirror_position: self.0.mirror_position(), ..answer };
         tracing::info!(%slot, position = answer.position, version = answer.version, repeated = answer.repeated, "filing decided");
@@ -270,13 +271,18 @@ fn compare(reading: &Reading, seal: &api::Seal, digest: Option<Digest>) -> Resul
 }
 
 /// How a filing was judged, with all that rules found.
-fn verdict(attempt: &Attempt, refused: bool, checked: &Checked, wording: &Wording) -> api::Verdict {
-    let (rule_findings, rule_findings_left_out) = wording.findings(&checked.findings);
+fn verdict(
+    attempt: &Attempt,
+    refused: bool,
+    checked: &Checked,
+    (wording, bounds): (&Wording, &Bounds),
+) -> api::Verdict {
+    let (rule_findings, rule_findings_left_out) = wording.findings(&checked.findings, bounds);
     api::Verdict { rule_findings, rule_findings_left_out, ..convert::verdict(attempt, refused) }
 }
 
 /// The answer that an event gives: the same whenever it is asked for.
-fn answer(done: &Done, snapshot: &Snapshot, sentences: i32) -> Result<api::SubmitResponse, Remark> {
+fn answer(done: &Done, snapshot: &Snapshot, sentences: i32, bounds: &Bounds) -> Result<api::SubmitResponse, Remark> {
     let damaged =
         |what: &str| Remark::new(Reason::JournalDamaged).with("position", done.envelope.position).with("what", what);
     let attempt = done.envelope.event.attempt().ok_or_else(|| damaged("key"))?;
@@ -287,10 +293,10 @@ fn answer(done: &Done, snapshot: &Snapshot, sentences: i32) -> Result<api::Submi
     let form = snapshot.state.form_set_version(&attempt.form_set.digest).ok_or_else(|| damaged("form set"))?;
     let wording = Wording::new(form, sentences);
     let verdict = match &done.checked {
-        Some(checked) => verdict(attempt, version == 0, checked, &wording),
+        Some(checked) => verdict(attempt, version == 0, checked, (&wording, bounds)),
         None => {
             let again = snapshot.judged(done.envelope.position)?.ok_or_else(|| damaged("key"))?;
-            verdict(attempt, version == 0, &again.checked, &wording)
+            verdict(attempt, version == 0, &again.checked, (&wording, bounds))
         }
     };
     Ok(api::SubmitResponse {
@@ -351,9 +357,9 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::DryRunResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let (_, extensions, mut stream) = request.into_parts();
-        let idle = quota::bounds(&extensions).idle;
+        let bounds = quota::bounds(&extensions);
         let Received { version, adjustment, sentences, form, reading, .. } =
-            self.receive(&actor, &mut stream, idle).await?;
+            self.receive(&actor, &mut stream, bounds.idle).await?;
         let _turn = quota::turn(&extensions).await;
         let filing = Filing { reading: Arc::new(reading), version, ahead: None, adjustment };
         let snapshot = self.0.snapshot();
@@ -361,7 +367,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
         let (refused, version, checked) = (judged.is_refused(), judged.version, judged.checked.clone());
         let attempt = judged.attempt(&filing.reading);
         Ok(Response::new(api::DryRunResponse {
-            verdict: Some(verdict(&attempt, refused, &checked, &Wording::new(&form, sentences))),
+            verdict: Some(verdict(&attempt, refused, &checked, (&Wording::new(&form, sentences), &bounds))),
             version,
             position: snapshot.state.position,
         }))

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
+use budget_consolidator::certificate::authority::Validity;
 use budget_consolidator::grpc::REQUEST_ID_HEADER;
 use budget_consolidator::proto::api;
 use tonic::Request;
@@ -39,7 +40,8 @@ async fn the_log_names_request_actor_unit_and_position_and_no_figure() {
     let answer = client.submissions().submit(request).await.unwrap();
     // The id comes back; without one, or with one that can't be said again, the server makes one.
     assert_eq!(answer.metadata().get(REQUEST_ID_HEADER).unwrap(), "clerk-17");
-    let position = answer.into_inner().position;
+    let answer = answer.into_inner();
+    let (position, total) = (answer.position, answer.verdict.unwrap().control_total);
     for given in ["", "a b", "x\"}"] {
         let mut request = Request::new(api::ListFormSetsRequest {});
         if !given.is_empty() {
@@ -87,7 +89,37 @@ async fn the_log_names_request_actor_unit_and_position_and_no_figure() {
     for value in values {
         assert!(!log.contains(value.as_str()), "{value} is in the log:\n{log}");
     }
-    for secret in ["nobodys-business", "41670"] {
+    assert!(total.len() > 6, "{total}");
+    for secret in ["nobodys-business", "41670", &total] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+}
+
+/// Whoever reads the log hears in time that nobody will get in any more.
+#[test]
+fn the_log_warns_of_a_certificate_that_ends_soon() {
+    let certificates = crate::tls::Certificates::new();
+    let soon = Validity::days(crate::tls::now(), 10);
+    let folder = certificates.path("soon");
+    certificates.authority.issue_server(&["localhost".into()], soon, &folder).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    for (tls, warned) in [(folder, true), (certificates.path("tls"), false)] {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_consolidator"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "json", "--tls"])
+            .arg(tls)
+            .arg("--data")
+            .arg(data.path().join(warned.to_string()))
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        Command::new("kill").arg(server.id().to_string()).status().unwrap();
+        let mut log = String::new();
+        server.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        server.wait().unwrap();
+        assert_eq!(log.contains("a certificate ends soon"), warned, "{log}");
     }
 }

@@ -62,7 +62,8 @@ async fn what_an_auditor_looks_at_is_in_its_history_if_the_deployment_says_so() 
     let list = budget_consolidator::proto::api::ListEventsRequest::default();
     auditor.audit().list_events(list).await.unwrap();
     until_the_writer_is_idle(&server, before + 4).await;
-    assert_eq!(server.consolidator.snapshot().state.history("0").len(), 1);
+    let state = server.consolidator.snapshot().state;
+    assert_eq!((state.history("0").len(), state.history("999").len(), state.position), (1, 0, before + 4));
     server.stop().await;
 }
 
@@ -105,8 +106,8 @@ async fn a_look_that_cannot_be_recorded_hinders_no_read_and_is_counted() {
     for _ in 0..3 {
         auditor.status_board("407").await;
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(server.consolidator.metrics(None, &[]).contains("budget_looks_lost_total 3"));
+    let counted = async || server.consolidator.metrics(None, &[]).contains("budget_looks_lost_total 3");
+    until("three looks are counted as lost", counted).await;
     full.store(false, Ordering::SeqCst);
     auditor.status_board("407").await;
     until_the_writer_is_idle(&server, before + 1).await;

@@ -43,6 +43,21 @@ async fn what_happened_is_counted_and_what_stands_is_looked_at() {
         assert_eq!(value(name), expected, "{name}\n{page}");
     }
     assert!(value("budget_group_sync_seconds_count").parse::<u64>().unwrap() > 0);
+    // What can't be read is found once, however often the answer is asked for.
+    let mut unreadable = example("fenyang-2024/submissions/407004.json");
+    "好多".clone_into(&mut unreadable.tables[0].rows[0].1[0]);
+    let asked = parts(&unreadable, &form, "unreadable");
+    let found = async || {
+        client.submit_parts(asked.clone()).await.unwrap();
+        let page = server.consolidator.metrics(None, &[]);
+        page.lines().filter(|line| line.starts_with("budget_findings_total")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let once = found().await;
+    assert_ne!(
+        once.join("\n"),
+        page.lines().filter(|line| line.starts_with("budget_findings_total")).collect::<Vec<_>>().join("\n")
+    );
+    assert_eq!(once, found().await);
     for word in ["407", "fenyang", "41670"] {
         assert!(!page.contains(word), "{word} is nobody's business\n{page}");
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use budget_consolidator::budget::form_set::{FormFiles, FormSet};
 use budget_consolidator::budget::rule::{Books, Checked, evaluate, evaluate_exactly};
@@ -98,6 +98,11 @@ impl TestServer {
         TestServer::bounded(Arc::new(MemoryJournal::new()), None, bounds).await
     }
 
+    /// On a journal, within other bounds than usual.
+    pub async fn on_within(journal: Arc<dyn Journal>, bounds: Bounds) -> TestServer {
+        TestServer::bounded(journal, None, bounds).await
+    }
+
     /// With a file for the saved state.
     pub async fn saving(journal: Arc<dyn Journal>, saved: Option<ReplacedFile>) -> TestServer {
         TestServer::bounded(journal, saved, Bounds::default()).await
@@ -133,7 +138,12 @@ impl TestServer {
         TestServer::behind_within(door, opened, Bounds::default())
     }
 
-    fn behind_within(door: Door, (consolidator, writer): (Consolidator, WriterThread), bounds: Bounds) -> TestServer {
+    /// The same, within other bounds than usual.
+    pub fn behind_within(
+        door: Door,
+        (consolidator, writer): (Consolidator, WriterThread),
+        bounds: Bounds,
+    ) -> TestServer {
         let address = format!("{}://{}", door.scheme(), door.address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let served = consolidator.clone();
@@ -170,6 +180,15 @@ impl TestServer {
         let server = TestServer::start().await;
         server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
         server
+    }
+}
+
+/// Waits until something holds, however busy the machine is.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}: not within 30 seconds");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -19,6 +19,7 @@ use budget_consolidator::certificate::authority::{Authority, Validity};
 use budget_consolidator::cli::serve::wall_clock;
 use budget_consolidator::consolidator::{Consolidator, embedded_form_sets};
 use budget_consolidator::grpc::door::Door;
+use budget_consolidator::grpc::limits::Bounds;
 use budget_consolidator::grpc::tls::Tls;
 use budget_consolidator::ledger::actor::Actor;
 use budget_consolidator::ledger::event::Timestamp;
@@ -68,12 +69,17 @@ impl Certificates {
 
     /// A server in this process, by the clock on the wall turned by so many seconds.
     pub(crate) async fn serve(&self, turned: Arc<AtomicI64>) -> TestServer {
+        self.serve_within(turned, Bounds::default()).await
+    }
+
+    /// The same, within other bounds than usual.
+    pub(crate) async fn serve_within(&self, turned: Arc<AtomicI64>, bounds: Bounds) -> TestServer {
         let wall = wall_clock();
         let clock = Arc::new(move || Timestamp(wall().0 + turned.load(Ordering::Relaxed) * 1_000));
         let tls = Tls::open(&self.path("tls"), clock).unwrap();
         let door = Door::secure(TcpListener::bind("127.0.0.1:0").await.unwrap(), tls);
         let opened = Consolidator::open(Arc::new(MemoryJournal::new()), test_clock(), embedded_form_sets(), None);
-        TestServer::behind(door, opened.unwrap())
+        TestServer::behind_within(door, opened.unwrap(), bounds)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::budget::submission::Kind;
 use crate::budget::transfer::{EliminatedCell, EliminatedRows, TransferKind, TransferRules};
 
 /// The most tables of a form set, columns of a table, or fixed rows of a table.
-const PARTS_MAX: usize = 2_000;
+pub const PARTS_MAX: usize = 2_000;
 
 /// One fault of a form set, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 pub use catalogue::Catalogue;
 pub(crate) use catalogue::{fold_width, folds_to};
 pub use layout::same_table;
-pub use load::FormFault;
+pub use load::{FormFault, PARTS_MAX};
 pub use rows::{FixedRow, Part};
 
 use super::cell::{CellAddress, RECORD_ROW};

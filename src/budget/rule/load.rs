@@ -24,9 +24,9 @@ use crate::budget::submission::Kind;
 /// What `applies` calls the sums of a node.
 const VIEW: &str = "view";
 /// The most rules of a form set, formulas of a rule, and names of `[let]`.
-const RULES_MAX: usize = 1_000;
+pub const RULES_MAX: usize = 1_000;
 /// The most lines that all rules together may become.
-const LINES_MAX: usize = 20_000;
+pub const RULE_LINES_MAX: usize = 20_000;
 /// The most faults that are told.
 const FAULTS_MAX: usize = 200;
 
@@ -93,7 +93,7 @@ impl<'t> Loader<'t> {
             let rule = self.rule(form, key, entries, &mut resolver, &texts);
             if let Some(rule) = rule {
                 count += rule.lines.len();
-                if count > LINES_MAX {
+                if count > RULE_LINES_MAX {
                     self.wrong(key.span(), Reason::FormWrongValue, &count.to_string(), "≤ 20000");
                     return set;
                 }

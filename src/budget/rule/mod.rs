@@ -49,6 +49,9 @@ pub use evaluate::{Books, Checked, Filed, evaluate, evaluate_exactly};
 pub use finding::{Cause, CellSeen, Counts, Fingerprint, Quantity, RuleFinding, Source, Verdict};
 pub use line::Needs;
 pub(crate) use load::load;
+pub use load::{RULE_LINES_MAX, RULES_MAX};
+pub use resolve::FORMULA_LINES_MAX;
+pub use syntax::{FORMULA_BYTES_MAX, FORMULA_DEPTH_MAX};
 
 /// The rules of a form set, compiled.
 #[derive(Debug, Default)]

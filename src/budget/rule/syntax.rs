@@ -6,9 +6,9 @@
 use super::interval::Relation;
 
 /// The longest formula, in bytes.
-pub(super) const FORMULA_BYTES_MAX: usize = 4_000;
-/// How deep brackets and negations may nest.
-const DEPTH_MAX: usize = 24;
+pub const FORMULA_BYTES_MAX: usize = 4_000;
+/// How deep brackets and negations may nest, the formula itself being the first level.
+pub const FORMULA_DEPTH_MAX: usize = 24;
 
 /// Where something stands: a byte range in the text of a check, or of a `[let]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -412,7 +412,7 @@ impl Parser {
     }
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Parser) -> Parsed<T>) -> Parsed<T> {
-        if self.depth >= DEPTH_MAX {
+        if self.depth >= FORMULA_DEPTH_MAX {
             return Err(self.wrong("≤ 24 ( ["));
         }
         self.depth += 1;

@@ -33,6 +33,9 @@ pub use review::{
     legal, seals_what_counts,
 };
 
+/// Bytes of an idempotency key.
+pub const REQUEST_KEY_BYTES_MAX: usize = 64;
+
 /// A command with all that decides it besides the state.
 #[derive(Debug)]
 pub struct Command {
@@ -170,7 +173,7 @@ pub enum Decision {
 /// The refusal, if it can't be done. Findings are no errors: a filing with refusing findings is a `Refused` event.
 pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Result<Decision, Remark> {
     let Command { actor, key, fingerprint, time, action } = command;
-    if key.is_empty() || key.len() > 64 {
+    if key.is_empty() || key.len() > REQUEST_KEY_BYTES_MAX {
         return Err(Remark::new(Reason::BadRequest).with("field", "idempotency_key").with("expected", "1–64"));
     }
     if let Some(used) = state.key_use(actor, action.operation(), key) {

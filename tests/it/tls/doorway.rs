@@ -56,6 +56,27 @@ async fn what_is_no_handshake_is_hung_up_on() {
     plain.stop().await;
 }
 
+/// Whoever is hung up on is listened to for a moment, so that they can read why, and not for longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_on_talking_is_listened_to_for_a_moment() {
+    let certificates = Certificates::new();
+    let server = certificates.serve(Arc::default()).await;
+    let address = server.address.clone();
+    let listened = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(port_of(&address)).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        let start = Instant::now();
+        // A closed socket answers with a reset, and the next write hears of it.
+        while stream.write_all(b"x").is_ok() && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        start.elapsed()
+    });
+    let listened = listened.await.unwrap();
+    assert!((Duration::from_millis(800)..Duration::from_secs(8)).contains(&listened), "{listened:?}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_header_block_that_is_too_large_is_refused_and_the_connection_goes_on() {
     let certificates = Certificates::new();
@@ -90,7 +111,7 @@ async fn one_identity_has_so_many_connections_and_others_theirs() {
     drop(held);
     let start = Instant::now();
     while let Err(text) = greedy.ask(&server.address).await {
-        assert!(start.elapsed() < Duration::from_secs(5), "{text}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{text}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     server.stop().await;

@@ -22,7 +22,7 @@ use crate::budget::submission::Kind;
 use figures::is_starred;
 
 /// The most lines that one formula may become.
-const LINES_MAX: usize = 2_000;
+pub const FORMULA_LINES_MAX: usize = 2_000;
 
 /// What is wrong with a formula, and where.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl<'f> Resolver<'f> {
             for star in starred {
                 self.star = star;
                 lines.push(self.line(at, scope, check, kinds, views)?);
-                if lines.len() > LINES_MAX {
+                if lines.len() > FORMULA_LINES_MAX {
                     return fault(check.claim.at, Reason::FormWrongValue, &lines.len().to_string(), "≤ 2000");
                 }
             }
