@@ -120,7 +120,7 @@ fn peak() -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
 }
 
-/// The most that it may ever have: some three times what honest input takes.
+/// The most that it may ever have: some eight times what it takes in two seconds, of which the journal in memory is a part.
 const PEAK_MIB_MAX: u64 = 400;
 
 fn honest_filings() -> Vec<(SubmissionFile, String)> {
