@@ -329,8 +329,9 @@ fn differences(held: &Submission, filed: &Submission, form: &FormSet, settings: 
             None => settings.label("receipt-not-filed").to_owned(),
             Some(filed) if filed.rows().is_empty() => settings.label("receipt-empty").to_owned(),
             Some(filed) => {
-                let unit = filed.denomination.map_or("", |denomination| denomination.as_str());
-                format!("{unit} {}", filed.decimals.map_or(String::new(), |decimals| decimals.to_string()))
+                let as_form = settings.label("receipt-as-form");
+                let unit = filed.denomination.map_or(as_form, |denomination| denomination.as_str());
+                filed.decimals.map_or(unit.to_owned(), |decimals| format!("{unit} {decimals}"))
             }
         };
         let stated = sides.map(scale);

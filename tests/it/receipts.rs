@@ -113,6 +113,20 @@ async fn a_receipt_proves_a_filing_offline_and_a_changed_digit_is_named() {
     assert!(said.contains("1 places differ") && said.contains(&format!("receipt {amount}")), "{said}");
     let named = said.lines().find(|line| line.contains(": receipt ")).unwrap();
     assert_eq!(named.split(':').next().unwrap().matches('/').count(), 2, "{named}");
+
+    // What stands beside the cells is held against it too.
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut filing: Value = serde_json::from_str(&whole).unwrap();
+        change(&mut filing);
+        fs::write(&file, filing.to_string()).unwrap();
+        let (said, code) = offline(&["audit", "verify", text(&first), text(&file), "--key", &key]);
+        assert_eq!(code, 1, "{said}");
+        said
+    };
+    let said = changed(&|filing| filing["round"] = "first".into());
+    assert!(said.contains("unit, year, round or kind: receipt 407001 2024 second"), "{said}");
+    let said = changed(&|filing| filing["tables"]["T01A"]["amount_unit"] = "元".into());
+    assert!(said.contains("T01A: receipt the unit of the form, file 元"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
