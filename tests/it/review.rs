@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use budget_consolidator::consolidator::verify::verify;
 use budget_consolidator::consolidator::{Clock, Consolidator, embedded_form_sets};
 use budget_consolidator::ledger::event::Timestamp;
-use budget_consolidator::proto::api;
+use budget_consolidator::proto::{Message, api, storage};
 use budget_consolidator::store::{Journal, MemoryJournal};
 use budget_consolidator::submission_file::SubmissionFile;
 use tonic::Status;
@@ -458,6 +458,35 @@ async fn what_is_no_review_is_refused_with_its_reason_and_changes_nothing() {
     }
     assert_eq!(scene.server.consolidator.snapshot().state.position, before);
     scene.end().await;
+}
+
+#[tokio::test]
+async fn an_aggregate_that_seals_other_than_what_counts_is_noticed() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    scene.justify().await;
+    scene.accept(&scene.department, 1).await.unwrap();
+    let sealed = scene.forward().await.unwrap().position;
+    let journal = scene.journal.clone();
+    scene.end().await;
+    let altered = |change: &dyn Fn(&mut storage::Forwarded)| {
+        let copy = MemoryJournal::new();
+        for record in journal.scan(1) {
+            let (position, bytes) = record.unwrap();
+            let mut envelope = storage::Envelope::decode(bytes.as_slice()).unwrap();
+            if let Some(storage::envelope::Event::Forwarded(forwarded)) = &mut envelope.event {
+                change(forwarded);
+            }
+            copy.append(position - 1, &[envelope.encode_to_vec()]).unwrap();
+        }
+        verify(&copy, &|_| {}).unwrap().first_bad()
+    };
+    assert_eq!(altered(&|_| {}), None);
+    assert_eq!(altered(&|forwarded| forwarded.members[0].digest[0] ^= 1), Some(sealed));
+    assert_eq!(altered(&|forwarded| forwarded.members.clear()), Some(sealed));
+    assert_eq!(altered(&|forwarded| forwarded.digest[0] ^= 1), Some(sealed));
+    assert_eq!(altered(&|forwarded| forwarded.version = 2), Some(sealed));
+    assert_eq!(altered(&|forwarded| forwarded.tree_version = 2), Some(sealed));
 }
 
 /// Passes bytes on to a server; of the first connection nothing comes back, until it is cut.
