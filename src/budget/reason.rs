@@ -207,6 +207,8 @@ reasons! {
     UnitTreeInvalid = "UNIT_TREE_INVALID",
     /// A unit with submissions would vanish from the tree.
     UnitHasSubmissions = "UNIT_HAS_SUBMISSIONS",
+    /// A unit would leave or join a department whose sum is sealed.
+    UnitsSealed = "UNITS_SEALED",
     /// A list of control figures that can't be used.
     ControlInvalid = "CONTROL_INVALID",
     /// Units' ceilings that add up to more than their department's.

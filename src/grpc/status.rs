@@ -70,6 +70,7 @@ fn code(reason: Reason) -> Code {
         | Reason::NotControllable
         | Reason::MixedFormSets
         | Reason::UnitHasSubmissions
+        | Reason::UnitsSealed
         | Reason::SplitBeyondCeiling
         | Reason::CeilingBelowFiled
         | Reason::TreeBreaksCeilings

@@ -45,6 +45,7 @@ struct Year {
     department: Client,
     bureau: Client,
     auditor: Client,
+    administrator: Client,
 }
 
 fn review(client: &Client) -> Review {
@@ -129,7 +130,8 @@ impl Year {
             connect("0/administrator").await,
         ];
         administrator.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
-        Year { server, journal, clock, form: form("shanxi-2024"), units, department, bureau, auditor }
+        let form = form("shanxi-2024");
+        Year { server, journal, clock, form, units, department, bureau, auditor, administrator }
     }
 
     fn it_is(&self, now: i64) {
@@ -499,6 +501,18 @@ async fn forwarded_and_approved(year: &Year) {
     let withdraw =
         api::WithdrawRequest { idempotency_key: new_key(), target: Some(target("407001", 1)), ..Default::default() };
     assert_eq!(refusal(review(&year.units["407001"]).withdraw(withdraw).await), "NOT_IN_STATE");
+    // Nobody leaves or joins those whom it speaks for, until it is given back.
+    let nodes = unit_nodes("fenyang-2024/units.csv");
+    let moved = nodes.iter().cloned().map(|node| match node.code.as_str() {
+        "407004" => api::UnitNode { parent: "0".into(), ..node },
+        _ => node,
+    });
+    let like = nodes.iter().find(|node| node.code == "407005").unwrap().clone();
+    let joined = nodes.iter().cloned().chain([api::UnitNode { code: "407009".into(), ..like }]);
+    for nodes in [moved.collect::<Vec<_>>(), joined.collect()] {
+        let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes };
+        assert_eq!(refusal(year.administrator.registry().import_units(request).await), "UNITS_SEALED");
+    }
 
     year.give_back(&year.bureau, api::return_request::Target::Aggregate(aggregate(1)), Vec::new()).await;
     assert_eq!(year.stands("407001").await, (Standing::Accepted, DEPARTMENT.into()));

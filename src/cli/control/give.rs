@@ -135,8 +135,9 @@ async fn looked_at(
     let answer = client.control_figures().check_control_figures(check).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     let hard = answer.affected.iter().any(|over| over.strength == "hard");
-    let code = u8::from(!answer.faults.is_empty() || hard && !mark);
-    Ok(Answer { code, ..settings.answer(&Looked { answer, lines: lines.to_vec() }) })
+    let put_over = hard && !mark;
+    let code = u8::from(!answer.faults.is_empty() || put_over);
+    Ok(Answer { code, ..settings.answer(&Looked { answer, lines: lines.to_vec(), put_over }) })
 }
 
 /// Figures that are in force now.
@@ -193,6 +194,8 @@ struct Looked {
     answer: api::CheckControlFiguresResponse,
     /// In which line of the file each figure stands.
     lines: Vec<u64>,
+    /// A hard ceiling would be below what is filed, and nobody asked to mark that.
+    put_over: bool,
 }
 
 impl Looked {
@@ -216,7 +219,11 @@ impl Show for Looked {
         let n = self.answer.faults.len().to_string();
         let changed = self.answer.changed.to_string();
         let facts = [("n", n.as_str()), ("changed", changed.as_str())];
-        let key = if self.answer.faults.is_empty() { "control-could" } else { "control-faults" };
+        let key = match (self.answer.faults.is_empty(), self.put_over) {
+            (false, _) => "control-faults",
+            (true, true) => "control-puts-over",
+            (true, false) => "control-could",
+        };
         out.push_str(&format!("{}\n", say(language, key, &facts)));
         out + &affected_text(&self.answer.affected, look)
     }
@@ -285,4 +292,21 @@ pub(super) fn affected_text(affected: &[OverCeiling], look: &Look) -> String {
     }
     let n = affected.len().to_string();
     format!("\n{}\n{}", say(language, "control-affected", &[("n", &n)]), grid.draw(look))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wording::Language;
+
+    #[test]
+    fn a_cut_that_is_refused_does_not_say_that_nothing_is_wrong() {
+        let said = |put_over| {
+            let answer = api::CheckControlFiguresResponse { changed: 1, ..Default::default() };
+            let look = Look { language: Language::English, width: None, colour: false };
+            Looked { answer, lines: vec![2], put_over }.text(&look)
+        };
+        assert!(said(true).starts_with("Refused, nothing was changed") && said(true).contains("--mark-over"));
+        assert!(said(false).starts_with("Nothing is wrong"));
+    }
 }

@@ -1,11 +1,14 @@
 //! Putting a unit tree in force.
 
+use std::collections::BTreeSet;
+
 use super::control::keep_sums;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::Kind;
+use crate::budget::submission::{Kind, UnitCode};
 use crate::budget::unit_tree::{Node, UnitTree};
 use crate::ledger::Contents;
 use crate::ledger::event::{Event, UnitsImported};
+use crate::ledger::review::{Aggregate, AggregateState};
 use crate::ledger::state::State;
 
 pub(super) fn import_units(state: &State, year: u16, nodes: &[Node], contents: &dyn Contents) -> Result<Event, Remark> {
@@ -24,6 +27,29 @@ pub(super) fn import_units(state: &State, year: u16, nodes: &[Node], contents: &
             return Err(Remark::new(Reason::UnitHasSubmissions).with("unit", &slot.unit).with("year", year));
         }
     }
+    keep_sealed(state, year, &tree)?;
     keep_sums(state, year, &tree, contents)?;
     Ok(Event::UnitsImported(UnitsImported { year, version, nodes: nodes.to_vec() }))
+}
+
+/// Whom a sealed aggregate speaks for must not change under it: a unit that left would be approved in two, and one that came
+/// could neither file nor be waited for.
+fn keep_sealed(state: &State, year: u16, tree: &UnitTree) -> Result<(), Remark> {
+    let Some(before) = state.tree(year) else { return Ok(()) };
+    let below = |tree: &UnitTree, department: &str| -> BTreeSet<UnitCode> {
+        let inside = tree.nodes().filter(|node| node.budgeted && tree.is_within(&node.code, department));
+        inside.map(|node| node.code.clone()).collect()
+    };
+    for ((department, of, round), aggregates) in &state.aggregates {
+        let sealed = aggregates.last().map(Aggregate::state);
+        if *of != year || !matches!(sealed, Some(AggregateState::Forwarded | AggregateState::Approved)) {
+            continue;
+        }
+        let (old, new) = (below(before, department), below(tree, department));
+        if let Some(unit) = old.symmetric_difference(&new).next() {
+            let remark = Remark::new(Reason::UnitsSealed).with("department", department).with("unit", unit);
+            return Err(remark.with("year", year).with("round", round));
+        }
+    }
+    Ok(())
 }
