@@ -1,17 +1,25 @@
 //! The pages that a Prometheus and a supervisor read, on an address of their own: `serve --metrics 127.0.0.1:9407`.
 //!
 //! Plain HTTP and open to whoever reaches it: it has counts, and neither figures nor names. It is up before the journal
-//! is folded, so that `/ready` can say so.
+//! is folded, so that `/ready` can say so. A few connections at once, and none that says nothing.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 
 use crate::consolidator::Consolidator;
 use crate::grpc::tls::Tls;
@@ -19,6 +27,11 @@ use crate::store::{Disk, RealDisk};
 
 /// What Prometheus calls its text format.
 const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// So many connections at once; whoever comes then waits until one ends.
+const CONNECTIONS_MAX: usize = 16;
+/// A connection of which nothing is heard for so long is over.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is looked at.
 #[derive(Clone)]
@@ -59,13 +72,74 @@ pub(super) async fn serve(listener: TcpListener, watched: Watched) {
     let router = Router::new()
         .route("/metrics", get(async move || watched.page()))
         .route("/ready", get(async move || asked.ready()));
-    if let Err(error) = axum::serve(listener, router).await {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    if let Err(error) = axum::serve(Doorway { listener, places }, router).await {
         tracing::error!(%error, "the metrics are not served any more");
+    }
+}
+
+/// How connections come in: so many at most, the others wait outside. What has no certificate must not use up the
+/// descriptors that the API needs as well.
+struct Doorway {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl Listener for Doorway {
+    type Io = Visit;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Visit, SocketAddr) {
+        // Nobody closes it.
+        let place = self.places.clone().acquire_owned().await.ok();
+        let (stream, from) = Listener::accept(&mut self.listener).await;
+        (Visit { stream, patience: Box::pin(tokio::time::sleep(PATIENCE)), _place: place }, from)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection in its place. Over when nothing was heard for so long.
+struct Visit {
+    stream: TcpStream,
+    patience: Pin<Box<Sleep>>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AsyncRead for Visit {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            self.patience.as_mut().reset(tokio::time::Instant::now() + PATIENCE);
+            return Poll::Ready(read);
+        }
+        self.patience.as_mut().poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Visit {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
     use crate::budget::digest::Digest;
     use crate::consolidator::{Clock, embedded_form_sets};
@@ -73,6 +147,30 @@ mod tests {
     use crate::ledger::decide::Action;
     use crate::ledger::event::{Looked, Timestamp};
     use crate::store::{Journal, JournalError, MemoryJournal, Records};
+
+    /// Whoever only stands there takes nothing from the API's descriptors, and is gone in time for whoever asks.
+    #[tokio::test]
+    async fn who_only_stands_there_takes_few_places_and_not_for_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let watched = Watched { up: Arc::default(), data: PathBuf::new(), tls: None };
+        let served = tokio::spawn(serve(listener, watched));
+        let mut standing = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            standing.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut asks = TcpStream::connect(address).await.unwrap();
+        asks.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        let early = tokio::time::timeout(PATIENCE / 2, asks.read_to_string(&mut said)).await;
+        assert!(early.is_err(), "no place is free yet: {said}");
+        tokio::time::timeout(5 * PATIENCE, asks.read_to_string(&mut said)).await.expect("a place").unwrap();
+        assert!(said.starts_with("HTTP/1.1 503") && said.ends_with("starting\n"), "{said}");
+        // Those who stood there were shown out.
+        let gone = tokio::time::timeout(PATIENCE, standing[0].read(&mut [0])).await.expect("an end");
+        assert_eq!(gone.unwrap_or(0), 0);
+        served.abort();
+    }
 
     /// A journal of which nobody knows what became of its last batch.
     struct Broken(MemoryJournal);
