@@ -338,6 +338,13 @@ impl fmt::Display for Reason {
 /// The longest fact: remarks are journalled, and travel in headers.
 const FACT_BYTES_MAX: usize = 400;
 
+/// Between the items of a list that is a fact.
+pub const LIST_COMMA: &str = ", ";
+/// In place of the items of a list that were left out: how many follows.
+pub const LIST_MORE: &str = "…+";
+/// Bytes of a comma, of [`LIST_MORE`] and of any number behind it.
+const LIST_ROOM: usize = 32;
+
 /// A reason with the facts that belong to it: what `wording` turns into a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
@@ -363,6 +370,27 @@ impl Remark {
         }
         self.facts.push((name.to_owned(), fact));
         self
+    }
+
+    /// The same remark with a list as one more fact: items with commas between them, of a very long list the first ones
+    /// and how many more there are, `407001, 407002, …+49`.
+    pub fn with_list<I: fmt::Display>(self, name: &str, items: impl IntoIterator<Item = I>) -> Remark {
+        let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+        let whole = items.join(LIST_COMMA);
+        if whole.len() <= FACT_BYTES_MAX {
+            return self.with(name, whole);
+        }
+        let (mut fact, mut fit) = (String::new(), 0);
+        for item in &items {
+            if fact.len() + item.len() + LIST_ROOM > FACT_BYTES_MAX {
+                break;
+            }
+            fact.push_str(item);
+            fact.push_str(LIST_COMMA);
+            fit += 1;
+        }
+        let more = items.len() - fit;
+        self.with(name, format!("{fact}{LIST_MORE}{more}"))
     }
 
     /// The fact of that name.

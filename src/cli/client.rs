@@ -2,6 +2,7 @@
 //!
 //! Knows the wire; what is asked is up to the verbs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::codec::CompressionEncoding;
@@ -162,6 +163,16 @@ impl Client {
     /// The form set of that id that is in force.
     pub(super) async fn form_set(&self, id: &str) -> Result<FormSet, Failure> {
         self.form_set_version(id, &[]).await
+    }
+
+    /// The form set with that digest, for the names on its sheets; none if it is no longer in force.
+    pub(super) async fn form_set_in_force(&self, digest: &[u8]) -> Result<Option<Arc<FormSet>>, Failure> {
+        let listed = self.registry().list_form_sets(api::ListFormSetsRequest::default()).await;
+        let listed = listed.map_err(|status| self.failure(&status))?.into_inner().form_sets;
+        match listed.iter().find(|summary| summary.digest == digest) {
+            Some(summary) => self.form_set_version(&summary.id, digest).await.map(|form| Some(Arc::new(form))),
+            None => Ok(None),
+        }
     }
 
     /// That version of a form set; without a digest the one in force.

@@ -59,8 +59,27 @@ struct Scene {
     at: Option<String>,
     #[serde(default)]
     kill: bool,
-    /// Each a command line; one that is meant to be refused too.
-    run: Vec<String>,
+    run: Vec<Step>,
+}
+
+/// A command line, and how it is meant to end: another end is not what the scene claims.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Step {
+    Taken(String),
+    Refused { refused: String },
+}
+
+impl Step {
+    fn line(&self) -> &str {
+        match self {
+            Step::Taken(line) | Step::Refused { refused: line } => line,
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(self, Step::Refused { .. })
+    }
 }
 
 /// The folder that the demo plays in; removed at the end unless it is to be kept.
@@ -116,7 +135,7 @@ impl Stage {
         let validity = Validity::days(now, DAYS);
         let authority = Authority::init(&self.root.join("ca"), "demo", validity)?;
         authority.issue_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], validity, &self.tls())?;
-        let words = script.scene.iter().flat_map(|scene| &scene.run).flat_map(|line| line.split_whitespace());
+        let words = script.scene.iter().flat_map(|scene| &scene.run).flat_map(|step| step.line().split_whitespace());
         let actors: BTreeSet<Actor> = words.filter_map(parse_actor).collect();
         for actor in actors {
             authority.issue_identity(&actor, validity, &self.people(), &format!("https://{DEFAULT_SERVER}"))?;
@@ -191,7 +210,7 @@ impl Drop for Server {
 /// Plays the scenes.
 ///
 /// # Errors
-/// If the server can't be started, or a command fails that should not.
+/// If the server can't be started, or a command ends otherwise than its scene says.
 pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failure> {
     let failed = |error: std::io::Error| Failure::Failed(settings.say("demo-failed", &[("why", &error.to_string())]));
     let script = EXAMPLE.iter().find(|(name, _)| *name == "demo.toml").map(|(_, bytes)| String::from_utf8_lossy(bytes));
@@ -219,15 +238,19 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
             drop(server);
             server = Server::start(&stage, now).map_err(failed)?;
         }
-        for line in &scene.run {
-            say(&format!("\n$ consolidator {}", line.replace(STAGE, ""))).map_err(failed)?;
-            let said = match play(line, &stage, &server.address, settings).await {
-                Ok(answer) => answer.text,
-                // Meant to be seen, like a filing that is refused.
-                Err(refused @ Failure::Refused(_)) => settings.complain(&refused),
+        for step in &scene.run {
+            let line = step.line().replace(STAGE, "");
+            say(&format!("\n$ consolidator {line}")).map_err(failed)?;
+            let (said, code) = match play(step.line(), &stage, &server.address, settings).await {
+                Ok(answer) => (answer.text, answer.code),
+                Err(refused @ Failure::Refused(_)) => (settings.complain(&refused), refused.code()),
                 Err(failure) => return Err(failure),
             };
             say(said.trim_end()).map_err(failed)?;
+            if (code != 0) != step.is_refused() {
+                let word = if step.is_refused() { "demo-not-refused" } else { "demo-refused" };
+                return Err(Failure::Failed(settings.say(word, &[("line", &line)])));
+            }
         }
     }
     let end = if stage.keep {

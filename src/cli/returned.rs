@@ -16,6 +16,11 @@ pub(super) fn place_of(line: &ReturnedLine, form: Option<&FormSet>, language: La
     format!("{} {}", line.rule, place(&meant, form, language)).trim().to_owned()
 }
 
+/// A line as whoever gave it back says it.
+pub(super) fn line_text(line: &ReturnedLine, form: Option<&FormSet>, language: Language) -> String {
+    format!("· {}  {}", place_of(line, form, language), line.text).trim_end().to_owned()
+}
+
 /// What became of returned lines, one a line.
 pub(super) fn fates(answers: &[LineAnswer], form: Option<&FormSet>, language: Language) -> Vec<String> {
     let blank = label("cell-blank", language);

@@ -205,15 +205,15 @@ impl<'s> Desk<'s> {
         send: impl AsyncFnOnce(Q) -> Result<Response<A>, Status>,
     ) -> Result<Answer, Failure> {
         let answer = once(&self.client, self.settings, request, send).await?;
-        Ok(self.done(said, (node, version), &answer))
+        Ok(self.settings.answer(&done(said, (node, version), &answer)))
     }
+}
 
-    fn done(&self, said: &'static str, (node, version): (&str, u32), answer: &impl Taken) -> Answer {
-        let (position, repeated) = (answer.position(), answer.repeated());
-        let facts = [("node", node.to_owned()), ("version", version.to_string()), ("position", position.to_string())];
-        let json = json!({ "node": node, "version": version, "position": position, "repeated": repeated });
-        self.settings.answer(&Done::new(said, &facts, repeated, json))
-    }
+fn done(said: &'static str, (node, version): (&str, u32), answer: &impl Taken) -> Done {
+    let (position, repeated) = (answer.position(), answer.repeated());
+    let facts = [("node", node.to_owned()), ("version", version.to_string()), ("position", position.to_string())];
+    let json = json!({ "node": node, "version": version, "position": position, "repeated": repeated });
+    Done::new(said, &facts, repeated, json)
 }
 
 impl StepArgs {
@@ -333,7 +333,11 @@ pub async fn give_back(args: ReturnArgs, settings: &Settings) -> Result<Answer, 
         lines: lines.clone(),
     };
     let send = async |request| desk.client.review().r#return(request).await;
-    desk.take("review-returned", step.about(), request, send).await
+    let answer: api::ReturnResponse = once(&desk.client, settings, request, send).await?;
+    let said = if answer.round_ended { "review-returned-ended" } else { "review-returned" };
+    let mut done = done(said, step.about(), &answer);
+    done.json["round_ended"] = json!(answer.round_ended);
+    Ok(settings.answer(&done))
 }
 
 /// Runs `approve`.
@@ -391,7 +395,7 @@ pub async fn forward(args: ForwardArgs, settings: &Settings) -> Result<Answer, F
     let send = async |request| desk.client.review().forward(request).await;
     let answer: api::ForwardResponse = once(&desk.client, settings, request, send).await?;
     let sealed = answer.aggregate.clone().unwrap_or_default();
-    Ok(desk.done("review-forwarded", (&sealed.department, sealed.version), &answer))
+    Ok(settings.answer(&done("review-forwarded", (&sealed.department, sealed.version), &answer)))
 }
 
 #[cfg(test)]

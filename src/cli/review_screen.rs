@@ -7,18 +7,17 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, alarm, strong};
-use super::returned::{fates, fates_json, place_of};
+use super::returned::{fates, fates_json, line_text};
 use super::review_events::{
     aggregate_json, aggregate_name, line_json, opinion_code, opinion_name, state_code, state_name, step_code, step_name,
 };
 use super::settings::Settings;
 use super::words::{
-    as_of, grouped, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs,
+    as_of, grouped, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs, who,
 };
 use crate::budget::cell::CellAddress;
 use crate::budget::finding::Place;
 use crate::budget::form_set::FormSet;
-use crate::ledger::actor::Actor;
 use crate::proto::api::{self, GetReviewResponse};
 use crate::wording::{Language, label, place, word};
 
@@ -26,30 +25,17 @@ use crate::wording::{Language, label, place, word};
 pub(super) async fn show(client: &Client, slot: api::Slot, settings: &Settings) -> Result<Answer, Failure> {
     let answer = client.review().get_review(api::GetReviewRequest { slot: Some(slot) }).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
-    let form = form_of(client, &answer).await?;
+    let form = match answer.versions.last().and_then(|version| version.version.as_ref()) {
+        Some(last) => client.form_set_in_force(&last.form_set_digest).await?,
+        None => None,
+    };
     Ok(settings.answer(&Screen { answer, form }))
-}
-
-/// The form set that the last version was filed on, for the names on its sheets; none if it is no longer in force.
-async fn form_of(client: &Client, answer: &GetReviewResponse) -> Result<Option<Arc<FormSet>>, Failure> {
-    let Some(last) = answer.versions.last().and_then(|version| version.version.as_ref()) else { return Ok(None) };
-    let listed = client.registry().list_form_sets(api::ListFormSetsRequest::default()).await;
-    let listed = listed.map_err(|status| client.failure(&status))?.into_inner().form_sets;
-    match listed.iter().find(|summary| summary.digest == last.form_set_digest) {
-        Some(summary) => client.form_set_version(&summary.id, &summary.digest).await.map(|form| Some(Arc::new(form))),
-        None => Ok(None),
-    }
 }
 
 #[derive(Debug)]
 struct Screen {
     answer: GetReviewResponse,
     form: Option<Arc<FormSet>>,
-}
-
-/// `407004/unit`, as `--as` is said.
-fn who(actor: &str) -> String {
-    Actor::parse(actor).map_or_else(|| actor.to_owned(), |actor| format!("{}/{}", actor.node, actor.role.as_str()))
 }
 
 impl Screen {
@@ -88,7 +74,13 @@ impl Screen {
         let steps: Vec<&str> = self.answer.legal.iter().map(|step| word("step", step, language)).collect();
         let steps =
             if steps.is_empty() { label("review-nothing-legal", language).to_owned() } else { steps.join("  ") };
-        out + &format!("{}\n", say(language, "review-legal", &[("steps", &steps)]))
+        out.push_str(&format!("{}\n", say(language, "review-legal", &[("steps", &steps)])));
+        // Filing is what leads on, and nobody can.
+        let files = self.answer.legal.iter().any(|step| step == "submit");
+        if files && !self.answer.round.as_ref().is_some_and(|round| round.takes_filings) {
+            out.push_str(&format!("{}\n", alarm(label("review-round-ended", language))));
+        }
+        out
     }
 
     fn versions(&self, look: &Look) -> String {
@@ -115,10 +107,7 @@ impl Screen {
                 said.join("\n"),
             ]);
             for step in &found.steps {
-                let lines = step.lines.iter().map(|line| {
-                    let at = place_of(line, self.form.as_deref(), language);
-                    format!("· {at}  {}", line.text).trim_end().to_owned()
-                });
+                let lines = step.lines.iter().map(|line| line_text(line, self.form.as_deref(), language));
                 let said: Vec<String> =
                     std::iter::once(step.reason.clone()).filter(|said| !said.is_empty()).chain(lines).collect();
                 grid.row(vec![

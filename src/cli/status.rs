@@ -1,12 +1,17 @@
 //! `status`: who was expected to file, and where each stands. Kept current (`--watch`): `watch.rs`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
+use super::returned::line_text;
 use super::settings::Settings;
-use super::words::{hex, round_code, round_name, say, time, time_for_programs};
-use super::{Moment, Times, node_title, watch};
+use super::words::{hex, round_code, round_name, say, time, time_for_programs, who};
+use super::{Moment, Times, node_title, review_events, watch};
+use crate::budget::form_set::FormSet;
 use crate::proto::api::{
     self, BoardChange, DepartmentLine, GetStatusBoardResponse, Standing, StandingCounts, StatusLine, Turn,
 };
@@ -37,19 +42,82 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let scope = args.moment.of(args.times.scope(&args.node, None));
     let request = api::GetStatusBoardRequest { scope: Some(scope) };
     let answer = client.consolidation().get_status_board(request).await.map_err(|status| client.failure(&status))?;
-    Ok(settings.answer(&Board(answer.into_inner())))
+    let mut board = Board { answer: answer.into_inner(), ..Board::default() };
+    board.learn_names(&client).await?;
+    Ok(settings.answer(&board))
 }
 
 /// The status board.
 #[derive(Debug, Default)]
-pub(super) struct Board(pub(super) GetStatusBoardResponse);
+pub(super) struct Board {
+    pub(super) answer: GetStatusBoardResponse,
+    /// By digest: the form sets that returned versions were filed on, for the names on their sheets.
+    forms: BTreeMap<Vec<u8>, Option<Arc<FormSet>>>,
+}
 
 impl Board {
+    /// Another answer in place of the one before.
+    pub(super) fn renew(&mut self, answer: GetStatusBoardResponse) {
+        self.answer = answer;
+    }
+
+    /// Asks for the form sets of returned lines that it doesn't know yet.
+    ///
+    /// # Errors
+    /// A refusal, or a server that can't be reached.
+    pub(super) async fn learn_names(&mut self, client: &Client) -> Result<(), Failure> {
+        let named = |line: &&StatusLine| line.given_back.as_ref().is_some_and(|said| !said.lines.is_empty());
+        for line in self.answer.lines.iter().filter(named) {
+            let digest = line.version.as_ref().map(|version| version.form_set_digest.clone()).unwrap_or_default();
+            if !self.forms.contains_key(&digest) {
+                let form = client.form_set_in_force(&digest).await?;
+                self.forms.insert(digest, form);
+            }
+        }
+        Ok(())
+    }
+
+    /// What those are to do to whom something was given back.
+    fn to_do(&self, language: Language) -> String {
+        let mut out = String::new();
+        let departments = self.answer.departments.iter().filter_map(|line| {
+            let said = line.given_back.as_ref()?;
+            Some((&line.node, &line.name, said, None))
+        });
+        let units = self.answer.lines.iter().filter_map(|line| {
+            let digest = line.version.as_ref().map(|version| &version.form_set_digest);
+            let form = digest.and_then(|digest| self.forms.get(digest)).and_then(Option::as_deref);
+            Some((&line.unit, &line.name, line.given_back.as_ref()?, form))
+        });
+        for (node, name, said, form) in departments.chain(units) {
+            let facts = [
+                ("unit", node_title(node, name)),
+                ("reason", said.reason.clone()),
+                ("actor", who(&said.actor)),
+                ("time", time(said.time_ms)),
+            ];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            out.push_str(&format!("  {}\n", say(language, "status-to-do", &facts)));
+            let lines = said.lines.iter().map(|line| line_text(line, form, language));
+            lines.for_each(|line| out.push_str(&format!("    {line}\n")));
+            let more = u64::from(said.line_count).saturating_sub(said.lines.len() as u64);
+            if more > 0 {
+                let facts = [("n", more.to_string()), ("unit", node.clone())];
+                let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+                out.push_str(&format!("    {}\n", say(language, "status-to-do-more", &facts)));
+            }
+        }
+        match out.as_str() {
+            "" => out,
+            list => format!("\n{}\n{list}", strong(label("status-to-do-title", language))),
+        }
+    }
+
     /// Puts changed lines in; says where each stood before, and how it is now.
     pub(super) fn change(&mut self, change: BoardChange) -> Vec<(Option<Standing>, StatusLine)> {
         let mut changed = Vec::with_capacity(change.lines.len());
         for line in change.lines {
-            let lines = &mut self.0.lines;
+            let lines = &mut self.answer.lines;
             let before = match lines.binary_search_by(|known| known.unit.cmp(&line.unit)) {
                 Ok(at) => Some(std::mem::replace(&mut lines[at], line.clone())),
                 Err(at) => {
@@ -60,13 +128,13 @@ impl Board {
             changed.push((before.as_ref().map(standing), line));
         }
         for department in change.departments {
-            let known = self.0.departments.iter_mut().find(|known| known.node == department.node);
+            let known = self.answer.departments.iter_mut().find(|known| known.node == department.node);
             if let Some(known) = known {
                 *known = department;
             }
         }
         if change.counts.is_some() {
-            self.0.counts = change.counts;
+            self.answer.counts = change.counts;
         }
         changed
     }
@@ -84,7 +152,11 @@ pub(super) fn change_text(before: Option<Standing>, line: &StatusLine, language:
     ];
     let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
     let key = if line.version.is_some() { "watch-line-version" } else { "watch-line" };
-    say(language, key, &facts)
+    let what = say(language, key, &facts);
+    match &line.given_back {
+        Some(said) => say(language, "watch-line-said", &[("what", &what), ("reason", &said.reason)]),
+        None => what,
+    }
 }
 
 fn standing(line: &StatusLine) -> Standing {
@@ -163,7 +235,7 @@ fn remarks(line: &StatusLine, language: Language) -> String {
 impl Show for Board {
     fn text(&self, look: &Look) -> String {
         let language = look.language;
-        let board = &self.0;
+        let board = &self.answer;
         let word = |key| label(key, language);
         let counts = board.counts.unwrap_or_default();
         let facts = [
@@ -209,22 +281,12 @@ impl Show for Board {
             out.push_str(&format!("{}\n", departments(&board.departments, look)));
         }
         out.push_str(&grid.draw(look));
+        out.push_str(&self.to_do(language));
         out
     }
 
     fn json(&self) -> Value {
-        let board = &self.0;
-        let lines: Vec<Value> = board.lines.iter().map(line_json).collect();
-        json!({
-            "node": board.node,
-            "name": board.name,
-            "year": board.year,
-            "round": round_code(board.round),
-            "position": board.position,
-            "counts": board.counts.as_ref().map(counts_json),
-            "departments": board.departments.iter().map(department_json).collect::<Vec<_>>(),
-            "lines": lines,
-        })
+        board_json(&self.answer)
     }
 
     fn sheet(&self) -> Sheet {
@@ -240,6 +302,7 @@ impl Show for Board {
             "time",
             "findings",
             "refused",
+            "given_back",
         ];
         let row = |line: &StatusLine| {
             let version = line.version.as_ref();
@@ -256,9 +319,10 @@ impl Show for Board {
                 known(version.map(|version| time_for_programs(version.time_ms))),
                 known(version.map(|version| version.findings.to_string())),
                 line.refused.to_string(),
+                known(line.given_back.as_ref().map(|said| said.reason.clone())),
             ]
         };
-        Sheet { columns, rows: self.0.lines.iter().map(row).collect() }
+        Sheet { columns, rows: self.answer.lines.iter().map(row).collect() }
     }
 }
 
@@ -279,6 +343,20 @@ fn departments(lines: &[DepartmentLine], look: &Look) -> String {
     grid.draw(look)
 }
 
+/// A board for programs.
+pub(super) fn board_json(board: &GetStatusBoardResponse) -> Value {
+    json!({
+        "node": board.node,
+        "name": board.name,
+        "year": board.year,
+        "round": round_code(board.round),
+        "position": board.position,
+        "counts": board.counts.as_ref().map(counts_json),
+        "departments": board.departments.iter().map(department_json).collect::<Vec<_>>(),
+        "lines": board.lines.iter().map(line_json).collect::<Vec<_>>(),
+    })
+}
+
 /// A line for programs.
 pub(super) fn line_json(line: &StatusLine) -> Value {
     json!({
@@ -291,12 +369,25 @@ pub(super) fn line_json(line: &StatusLine) -> Value {
         "version": line.version.as_ref().map(version_json),
         "refused": line.refused,
         "refused_position": line.refused_position,
+        "given_back": line.given_back.as_ref().map(given_back_json),
     })
 }
 
 /// A department for programs.
 pub(super) fn department_json(line: &DepartmentLine) -> Value {
-    json!({ "node": line.node, "name": line.name, "counts": line.counts.as_ref().map(counts_json) })
+    json!({ "node": line.node, "name": line.name, "counts": line.counts.as_ref().map(counts_json),
+        "given_back": line.given_back.as_ref().map(given_back_json) })
+}
+
+fn given_back_json(said: &api::GivenBack) -> Value {
+    json!({
+        "position": said.position,
+        "time": time_for_programs(said.time_ms),
+        "actor": said.actor,
+        "reason": said.reason,
+        "lines": said.lines.iter().map(review_events::line_json).collect::<Vec<_>>(),
+        "line_count": said.line_count,
+    })
 }
 
 /// Counts for programs.
@@ -340,7 +431,7 @@ mod tests {
         };
         let version = api::Version { version: 2, position: 8, time_ms: 1_705_482_904_000, ..api::Version::default() };
         let filed = StatusLine { version: Some(version), refused: 1, ..line("407001", Standing::Submitted) };
-        let board = Board(GetStatusBoardResponse {
+        let answer = GetStatusBoardResponse {
             node: "407".into(),
             name: "人社局".into(),
             year: 2024,
@@ -357,7 +448,8 @@ mod tests {
             }),
             position: 9,
             ..GetStatusBoardResponse::default()
-        });
+        };
+        let board = Board { answer, ..Board::default() };
         let look = Look { language: Language::Chinese, width: None, colour: false };
         insta::assert_snapshot!(super::super::output::finish(&board.text(&look), false), @r#"
         407 人社局 · 2024 年二上 · 报送情况

@@ -114,8 +114,8 @@ impl Follower<'_> {
                 Err(_) => return Ended::Lost(self.silent("watch-silent")),
             };
             self.request.resume_position = message.position;
-            if self.take(message).is_err() {
-                return Ended::Unread;
+            if let Err(ended) = self.take(client, message).await {
+                return ended;
             }
         }
     }
@@ -125,31 +125,28 @@ impl Follower<'_> {
     }
 
     /// Takes a message in and shows what it changes.
-    fn take(&mut self, message: WatchResponse) -> std::io::Result<()> {
+    async fn take(&mut self, client: &Client, message: WatchResponse) -> Result<(), Ended> {
         let position = message.position;
+        let board = self.board.get_or_insert_default();
         if self.settings.format == Format::Json {
-            self.board.get_or_insert_default();
-            return out(&format!("{}\n", message_json(&message)));
+            return out(&format!("{}\n", message_json(&message))).map_err(|_| Ended::Unread);
         }
-        let mut changed = Vec::new();
+        let (mut changed, mut whole) = (Vec::new(), false);
         match message.said {
-            Some(Said::Snapshot(board)) => {
-                self.board = Some(Board(board));
-                if self.screen.is_none() {
-                    return out(&self.board_text());
-                }
+            Some(Said::Snapshot(answer)) => {
+                board.renew(answer);
+                whole = true;
             }
             Some(Said::Change(change)) => {
-                let board = self.board.get_or_insert_default();
                 changed = board.change(change);
-                board.0.position = position;
+                board.answer.position = position;
             }
-            Some(Said::Heartbeat(_)) | None => {
-                self.board.get_or_insert_default().0.position = position;
-            }
+            Some(Said::Heartbeat(_)) | None => board.answer.position = position,
         }
-        match &self.screen {
+        board.learn_names(client).await.map_err(Ended::Lost)?;
+        let shown = match &self.screen {
             Some(_) => self.redraw(None),
+            None if whole => out(&self.board_text()),
             None => changed.iter().try_for_each(|(before, line)| {
                 let what = status::change_text(*before, line, self.settings.language);
                 out(&finish(
@@ -157,7 +154,8 @@ impl Follower<'_> {
                     false,
                 ))
             }),
-        }
+        };
+        shown.map_err(|_| Ended::Unread)
     }
 
     fn board_text(&self) -> String {
@@ -243,8 +241,7 @@ fn message_json(message: &WatchResponse) -> Value {
     let position = message.position;
     match &message.said {
         Some(Said::Snapshot(board)) => {
-            let board = super::output::Show::json(&Board(board.clone()));
-            json!({ "position": position, "snapshot": board })
+            json!({ "position": position, "snapshot": status::board_json(board) })
         }
         Some(Said::Change(change)) => {
             let lines: Vec<Value> = change.lines.iter().map(line_json).collect();

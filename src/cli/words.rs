@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::budget::money::{Denomination, Money, Scale};
+use crate::ledger::actor::Actor;
 use crate::proto::api;
 use crate::wording::{Language, label};
 
@@ -166,6 +167,11 @@ pub(super) fn short_digest(bytes: &[u8]) -> String {
 /// Bytes as hex digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `407004/unit`, as `--as` is said.
+pub(super) fn who(actor: &str) -> String {
+    Actor::parse(actor).map_or_else(|| actor.to_owned(), |actor| format!("{}/{}", actor.node, actor.role.as_str()))
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! The status board as messages. Which line says what is decided in [`crate::ledger::board`].
 
 use super::consolidation::node_name;
-use super::convert;
+use super::{convert, review_out};
 use crate::budget::reason::Remark;
+use crate::consolidator::Snapshot;
 use crate::ledger::board::{self, Board, Counts, DepartmentLine, Standing, StatusLine, Turn};
 use crate::ledger::event::Timestamp;
-use crate::ledger::state::State;
 use crate::ledger::view::{self, Scope};
 use crate::proto::api;
 
 /// The board of a node, at a time.
-pub(super) fn get(state: &State, scope: &Scope, time: Timestamp) -> Result<api::GetStatusBoardResponse, Remark> {
-    out(state, scope, &board::board(state, scope, time)?)
+pub(super) fn get(snapshot: &Snapshot, scope: &Scope, time: Timestamp) -> Result<api::GetStatusBoardResponse, Remark> {
+    out(snapshot, scope, &board::board(&snapshot.state, scope, time)?)
 }
 
 /// A board as a message.
-pub(super) fn out(state: &State, scope: &Scope, board: &Board) -> Result<api::GetStatusBoardResponse, Remark> {
+pub(super) fn out(snapshot: &Snapshot, scope: &Scope, board: &Board) -> Result<api::GetStatusBoardResponse, Remark> {
+    let state = &snapshot.state;
     let tree = view::tree(state, scope)?;
     let counts = counts(&board.counts);
     Ok(api::GetStatusBoardResponse {
@@ -29,10 +30,10 @@ pub(super) fn out(state: &State, scope: &Scope, board: &Board) -> Result<api::Ge
             .fold(counts.submitted, u32::saturating_add),
         refused: counts.refused,
         missing: counts.missing,
-        lines: board.lines.iter().map(line).collect(),
+        lines: lines(snapshot, &board.lines)?,
         position: state.position,
         counts: Some(counts),
-        departments: board.departments.iter().map(department).collect(),
+        departments: departments(snapshot, &board.departments)?,
         time_ms: state.time.0,
     })
 }
@@ -59,14 +60,28 @@ pub(super) fn counts(counts: &Counts) -> api::StandingCounts {
     }
 }
 
-/// A department.
-pub(super) fn department(line: &DepartmentLine) -> api::DepartmentLine {
-    let (node, name) = (line.node.code.to_string(), line.node.name.clone());
-    api::DepartmentLine { node, name, counts: Some(counts(&line.counts)) }
+/// Departments.
+pub(super) fn departments(snapshot: &Snapshot, lines: &[DepartmentLine]) -> Result<Vec<api::DepartmentLine>, Remark> {
+    let department = |line: &DepartmentLine| {
+        Ok(api::DepartmentLine {
+            node: line.node.code.to_string(),
+            name: line.node.name.clone(),
+            counts: Some(counts(&line.counts)),
+            given_back: review_out::given_back(snapshot, line.given_back)?,
+        })
+    };
+    lines.iter().map(department).collect()
 }
 
-/// One line.
-pub(super) fn line(line: &StatusLine) -> api::StatusLine {
+/// Lines, of those that were returned with what is to be done.
+pub(super) fn lines(snapshot: &Snapshot, lines: &[StatusLine]) -> Result<Vec<api::StatusLine>, Remark> {
+    let with_texts = |found: &StatusLine| {
+        Ok(api::StatusLine { given_back: review_out::given_back(snapshot, found.given_back())?, ..line(found) })
+    };
+    lines.iter().map(with_texts).collect()
+}
+
+fn line(line: &StatusLine) -> api::StatusLine {
     let standing = match line.standing {
         Standing::Missing => api::Standing::Missing,
         Standing::Refused => api::Standing::Refused,
@@ -96,5 +111,6 @@ pub(super) fn line(line: &StatusLine) -> api::StatusLine {
         refused_time_ms: refused_time.0,
         late: line.late,
         over_ceiling: line.over_ceiling,
+        given_back: None,
     }
 }

@@ -174,7 +174,7 @@ pub(super) fn wanted(form: &FormSet, ids: &[String]) -> Result<Vec<usize>, Remar
     let index = |id: &String| {
         form.table(id).map(|(index, _)| index).ok_or_else(|| {
             let known: Vec<&str> = form.tables.iter().map(|table| table.id.as_str()).collect();
-            Remark::new(Reason::UnknownTable).with("found", id).with("expected", known.join(", "))
+            Remark::new(Reason::UnknownTable).with("found", id).with_list("expected", known)
         })
     };
     ids.iter().map(index).collect()
@@ -331,6 +331,6 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         let past = snapshot.state.position < snapshot.today.position;
         let time = if past { snapshot.state.time } else { self.consolidator.now() };
-        board::get(&snapshot.state, &scope, time).map(Response::new).map_err(status)
+        board::get(&snapshot, &scope, time).map(Response::new).map_err(status)
     }
 }

@@ -87,6 +87,10 @@ pub const CAUSE_VERSIONS_MAX: usize = 100;
 pub const CAUSE_UNITS_MAX: usize = 200;
 /// Cells of a changed line that an answer to a return names.
 pub const CHANGED_CELLS_MAX: usize = 20;
+/// Lines of a return that a status board names.
+pub const RETURN_LINES_SHOWN: usize = 5;
+/// Characters of a text of a return that a status board shows: of ten thousand units it must fit into one answer.
+pub const RETURN_CHARS_SHOWN: usize = 200;
 /// Nodes of a unit tree.
 pub const NODES_MAX: usize = 200_000;
 /// Bytes of a form set's files together.

@@ -210,7 +210,7 @@ impl api::registry_service_server::RegistryService for Registry {
         };
         let form = form.ok_or_else(|| {
             let known: Vec<&str> = state.form_sets().map(|form| form.id.as_str()).collect();
-            status(Remark::new(Reason::UnknownFormSet).with("found", &request.id).with("expected", known.join(", ")))
+            status(Remark::new(Reason::UnknownFormSet).with("found", &request.id).with_list("expected", known))
         })?;
         let file =
             |(name, content): (&String, &Vec<u8>)| api::FormFile { name: name.clone(), content: content.clone() };

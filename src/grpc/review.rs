@@ -16,6 +16,7 @@ use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::decide::{Action, AggregateStep, FigureSet, Target, VersionStep};
 use crate::ledger::event::{Event, Timestamp};
 use crate::ledger::review::{Move, OpinionView, ReturnedLine};
+use crate::ledger::round::admits;
 use crate::proto::api;
 
 pub(super) struct Review(pub(super) Consolidator);
@@ -204,7 +205,14 @@ impl api::review_service_server::ReviewService for Review {
             }
             None => return Err(status(bad("target", ""))),
         };
-        Ok(answer!(ReturnResponse, done))
+        let round = match &done.envelope.event {
+            Event::VersionMoved(moved) => Some((moved.slot.year, moved.slot.round)),
+            Event::AggregateMoved(moved) => Some((moved.year, moved.round)),
+            _ => None,
+        };
+        let (state, now) = (self.0.snapshot().state, self.0.now());
+        let round_ended = round.is_some_and(|(year, round)| admits(&state, year, round, now).is_err());
+        Ok(answer!(ReturnResponse, done, round_ended: round_ended))
     }
 
     async fn give_opinion(

@@ -61,6 +61,34 @@ fn line_out(line: &ReturnedLine) -> api::ReturnedLine {
     }
 }
 
+/// What was said in the return at a position, as much of it as a board shows.
+pub(super) fn given_back(snapshot: &Snapshot, returned: Option<Position>) -> Result<Option<api::GivenBack>, Remark> {
+    let Some(position) = returned else { return Ok(None) };
+    let envelope = snapshot.event(position)?;
+    let (reason, lines) = match &envelope.event {
+        Event::VersionMoved(moved) => (&moved.reason, moved.lines.as_slice()),
+        Event::AggregateMoved(moved) => (&moved.reason, &[][..]),
+        _ => return Ok(None),
+    };
+    let shown = |line: &ReturnedLine| api::ReturnedLine { text: beginning(&line.text), ..line_out(line) };
+    Ok(Some(api::GivenBack {
+        position,
+        time_ms: envelope.time.0,
+        actor: envelope.actor.to_string(),
+        reason: beginning(reason),
+        lines: lines.iter().take(limits::RETURN_LINES_SHOWN).map(shown).collect(),
+        line_count: u32::try_from(lines.len()).unwrap_or(u32::MAX),
+    }))
+}
+
+/// As much of a text as a board shows.
+fn beginning(text: &str) -> String {
+    match text.char_indices().nth(limits::RETURN_CHARS_SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
 fn member_out(member: &Member) -> api::AggregateMember {
     api::AggregateMember {
         unit: member.unit.to_string(),

@@ -19,7 +19,7 @@ use tonic::Status;
 use super::status::status;
 use super::{board, convert, limits};
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::{AsOf, Consolidator};
+use crate::consolidator::{AsOf, Consolidator, Snapshot};
 use crate::ledger::Position;
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::board::{Change, DepartmentLine, Followed, StatusLine};
@@ -180,8 +180,8 @@ impl Watches {
 impl Watches {
     /// The first message: the whole board, or to a client that knows it as of a position what changed since.
     async fn first(&self, scope: &Scope, known: Position) -> Result<(Followed, api::WatchResponse), Remark> {
-        let (state, now) = (self.consolidator.snapshot().state, self.consolidator.now());
-        let position = state.position;
+        let (snapshot, now) = (self.consolidator.snapshot(), self.consolidator.now());
+        let position = snapshot.state.position;
         // A position that isn't there is of another journal, or of this one before it was restored to less; and one that
         // lies far back costs more to compare with than the whole board.
         if self.consolidator.is_near(known) {
@@ -189,14 +189,14 @@ impl Watches {
             // A board that wasn't there then is told whole.
             let time = then.time;
             if let Ok((mut followed, _)) = Followed::begin(then, scope.clone(), time)
-                && let Change::Lines(lines, departments) = followed.go_on(state.clone(), now)
+                && let Change::Lines(lines, departments) = followed.go_on(snapshot.state.clone(), now)
             {
-                let said = Some(change(&followed, &lines, &departments));
+                let said = Some(change(&snapshot, &followed, &lines, &departments)?);
                 return Ok((followed, api::WatchResponse { position, said }));
             }
         }
-        let (followed, board) = Followed::begin(state.clone(), scope.clone(), now)?;
-        let said = Some(Said::Snapshot(board::out(&state, scope, &board)?));
+        let (followed, board) = Followed::begin(snapshot.state.clone(), scope.clone(), now)?;
+        let said = Some(Said::Snapshot(board::out(&snapshot, scope, &board)?));
         Ok((followed, api::WatchResponse { position, said }))
     }
 }
@@ -269,7 +269,8 @@ impl Watch {
 
     /// What there is to say about the state as it is now; nothing if the board is as it was.
     fn look(&mut self) -> Result<Option<api::WatchResponse>, Remark> {
-        let (state, now) = (self.consolidator.snapshot().state, self.consolidator.now());
+        let (snapshot, now) = (self.consolidator.snapshot(), self.consolidator.now());
+        let state = &snapshot.state;
         let position = state.position;
         let tree = state.tree(self.scope.year).map(AsRef::as_ref);
         // The unit tree may be another one now.
@@ -278,21 +279,26 @@ impl Watch {
         }
         let said = match self.followed.go_on(state.clone(), now) {
             Change::Lines(lines, departments) if lines.is_empty() && departments.is_empty() => return Ok(None),
-            Change::Lines(lines, departments) => change(&self.followed, &lines, &departments),
+            Change::Lines(lines, departments) => change(&snapshot, &self.followed, &lines, &departments)?,
             Change::Everything => {
                 let (followed, board) = Followed::begin(state.clone(), self.scope.clone(), now)?;
                 self.followed = followed;
-                Said::Snapshot(board::out(&state, &self.scope, &board)?)
+                Said::Snapshot(board::out(&snapshot, &self.scope, &board)?)
             }
         };
         Ok(Some(api::WatchResponse { position, said: Some(said) }))
     }
 }
 
-fn change(followed: &Followed, lines: &[StatusLine], departments: &[DepartmentLine]) -> Said {
-    Said::Change(api::BoardChange {
-        lines: lines.iter().map(board::line).collect(),
+fn change(
+    snapshot: &Snapshot,
+    followed: &Followed,
+    lines: &[StatusLine],
+    departments: &[DepartmentLine],
+) -> Result<Said, Remark> {
+    Ok(Said::Change(api::BoardChange {
+        lines: board::lines(snapshot, lines)?,
         counts: Some(board::counts(&followed.counts())),
-        departments: departments.iter().map(board::department).collect(),
-    })
+        departments: board::departments(snapshot, departments)?,
+    }))
 }

@@ -75,6 +75,13 @@ pub struct StatusLine {
     pub over_ceiling: bool,
 }
 
+impl StatusLine {
+    /// Where the last version was returned, if it was.
+    pub fn given_back(&self) -> Option<Position> {
+        self.latest.as_ref().filter(|_| self.standing == Standing::Returned).and_then(Version::returned)
+    }
+}
+
 /// How many of the units expected at or below a node stand where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -133,6 +140,8 @@ pub struct DepartmentLine {
     pub node: Node,
     /// How many of its units stand where.
     pub counts: Counts,
+    /// Where its last aggregate was returned, if it was.
+    pub given_back: Option<Position>,
 }
 
 /// The board of a node.
@@ -160,7 +169,7 @@ pub fn board(state: &State, scope: &Scope, time: Timestamp) -> Result<Board, Rem
             counts.entry(node).or_default().add(line);
         }
     }
-    let departments = departments(tree, &counts, counts.keys());
+    let departments = departments((state, scope, tree), &counts, counts.keys());
     Ok(Board { lines, counts: counts.remove(&scope.node).unwrap_or_default(), departments })
 }
 
@@ -173,13 +182,15 @@ fn counted_at(tree: &UnitTree, scope: &Scope, unit: &str) -> BTreeSet<UnitCode> 
 }
 
 fn departments<'c>(
-    tree: &UnitTree,
+    (state, scope, tree): (&State, &Scope, &UnitTree),
     counts: &BTreeMap<UnitCode, Counts>,
     which: impl Iterator<Item = &'c UnitCode>,
 ) -> Vec<DepartmentLine> {
     let line = |code: &UnitCode| {
         let node = tree.node(code).filter(|node| node.role == NodeRole::Department)?;
-        Some(DepartmentLine { node: node.clone(), counts: counts.get(code)?.clone() })
+        let last = state.aggregate(code, scope.year, scope.round).and_then(|aggregate| aggregate.steps.last());
+        let given_back = last.filter(|step| step.state == AggregateState::Returned).map(|step| step.position);
+        Some(DepartmentLine { node: node.clone(), counts: counts.get(code)?.clone(), given_back })
     };
     which.filter_map(line).collect()
 }
@@ -312,7 +323,7 @@ impl Followed {
             }
             changed.push(is);
         }
-        let departments = departments(tree, &self.counts, counted.iter());
+        let departments = departments((&self.state, &self.scope, tree), &self.counts, counted.iter());
         Change::Lines(changed, departments)
     }
 }

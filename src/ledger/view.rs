@@ -192,7 +192,7 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
                 .iter()
                 .map(|book| format!("{} {} ({})", book.form.id, book.form.layout.short(), filings(&scope.node, book)))
                 .collect();
-            Err(Remark::new(Reason::MixedFormSets).with("node", &scope.node).with("found", names.join(", ")))
+            Err(Remark::new(Reason::MixedFormSets).with("node", &scope.node).with_list("found", names))
         }
     }
 }
@@ -248,7 +248,7 @@ fn default_form(state: &State, tree: &UnitTree, scope: &Scope) -> Result<Arc<For
         _ => {
             let known: Vec<&str> = of_year.iter().map(|form| form.id.as_str()).collect();
             let found = scope.form_set.as_deref().unwrap_or("");
-            Err(Remark::new(Reason::UnknownFormSet).with("found", found).with("expected", known.join(", ")))
+            Err(Remark::new(Reason::UnknownFormSet).with("found", found).with_list("expected", known))
         }
     }
 }

@@ -257,7 +257,7 @@ impl<'t> Reader<'t> {
     }
 
     fn unknown_key(&self, at: usize, key: &str, known: &[&str]) -> FileFault {
-        let remark = Remark::new(Reason::FileUnknownKey).with("found", shown(key)).with("expected", known.join(", "));
+        let remark = Remark::new(Reason::FileUnknownKey).with("found", shown(key)).with_list("expected", known);
         fault(self.text, at, remark)
     }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::budget::cell::RECORD_ROW;
 use crate::budget::finding::{Finding, Place, Strength};
 use crate::budget::form_set::{FormSet, Rows};
-use crate::budget::reason::{Reason, Remark};
+use crate::budget::reason::{LIST_COMMA, LIST_MORE, Reason, Remark};
 
 /// The most characters of one fact that a sentence repeats.
 const FACT_CHARS_MAX: usize = 200;
@@ -249,15 +249,22 @@ pub fn word<'v>(list: &str, value: &'v str, language: Language) -> &'v str {
 
 /// A fact for a sentence: on one line, and of an enumeration only the beginning.
 fn enumeration(fact: &str, language: Language) -> String {
-    let items = fact.split(", ").count();
-    if items <= ITEMS_MAX {
-        return clean(fact);
+    let mut items: Vec<&str> = fact.split(LIST_COMMA).collect();
+    let more = items.last().and_then(|last| last.strip_prefix(LIST_MORE)).and_then(|more| more.parse::<usize>().ok());
+    if more.is_some() {
+        items.pop();
     }
-    let first: Vec<&str> = fact.split(", ").take(ITEMS_MAX).collect();
-    let first = clean(&first.join(", "));
+    // Cut as a text, as what is journalled is: how many there were can't be told.
+    let cut = items.len() > 1 && fact.ends_with('…');
+    let more = more.unwrap_or(0) + items.len().saturating_sub(ITEMS_MAX);
+    items.truncate(ITEMS_MAX);
+    let first = clean(&items.join(LIST_COMMA));
     match language {
-        Language::Chinese => format!("{first} 等 {items} 个"),
-        Language::English => format!("{first} and {} more", items - ITEMS_MAX),
+        _ if more == 0 => first,
+        Language::Chinese if cut => format!("{first} 等"),
+        Language::English if cut => format!("{first} and more"),
+        Language::Chinese => format!("{first} 等 {} 个", items.len() + more),
+        Language::English => format!("{first} and {more} more"),
     }
 }
 

@@ -42,10 +42,10 @@ fn placeholders(template: &str) -> Vec<(String, String)> {
     parts.map(|name| name.split_once(':').unwrap_or((name, ""))).map(|(n, l)| (n.to_owned(), l.to_owned())).collect()
 }
 
-/// The facts given in a chain of `.with("…", …)` that begins at `text`.
+/// The facts given in a chain of `.with("…", …)` and `.with_list("…", …)` that begins at `text`.
 fn chain(mut text: &str) -> Vec<String> {
     let mut facts = Vec::new();
-    while let Some(rest) = text.trim_start().strip_prefix(".with(") {
+    while let Some(rest) = [".with(", ".with_list("].iter().find_map(|link| text.trim_start().strip_prefix(link)) {
         let Some(name) = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"')) else { break };
         facts.push(name.0.to_owned());
         let mut depth = 1;
@@ -93,7 +93,7 @@ fn the_catalogue_knows_the_facts_that_the_sources_give() {
     let by_name: BTreeMap<String, Reason> = Reason::ALL.iter().map(|reason| (format!("{reason:?}"), *reason)).collect();
     let mut given: BTreeSet<String> = BTreeSet::new();
     for (path, text) in sources() {
-        for part in text.split(".with(").skip(1) {
+        for part in text.split(".with(").skip(1).chain(text.split(".with_list(").skip(1)) {
             given.extend(
                 part.trim_start().strip_prefix('"').and_then(|part| part.split_once('"')).map(|(n, _)| n.to_owned()),
             );
@@ -252,4 +252,28 @@ proptest! {
             prop_assert!(!sentence(&remark, language).is_empty());
         }
     }
+}
+
+#[test]
+fn a_long_list_is_cut_and_still_counted() {
+    let units = |n: u32| (0..n).map(|at| format!("407{at:03}"));
+    let says = |remark: &Remark, language| {
+        let text = sentence(remark, language);
+        assert!(!text.contains("…+"), "{text}");
+        text
+    };
+    for n in [1, 12, 13, 49, 50, 51, 52, 1_000, 100_000] {
+        let remark = Remark::new(Reason::DepartmentNotReady).with("department", "407").with("problem", "units");
+        let remark = remark.with_list("missing", units(n));
+        assert!(remark.fact("missing").unwrap().len() <= 400);
+        let (zh, en) = (says(&remark, Language::Chinese), says(&remark, Language::English));
+        assert!(zh.contains("407000") && en.contains("407000"), "{zh} {en}");
+        assert_eq!(zh.contains(&format!("等 {n} 个")), n > 12, "{n}: {zh}");
+        assert_eq!(en.contains(&format!("and {} more", n.saturating_sub(12))), n > 12, "{n}: {en}");
+    }
+    // Of a text that was cut, nobody knows how many there were.
+    let cut = Remark::new(Reason::DepartmentNotReady).with("department", "407").with("problem", "units");
+    let cut = cut.with("missing", units(60).collect::<Vec<_>>().join(", "));
+    let (zh, en) = (says(&cut, Language::Chinese), says(&cut, Language::English));
+    assert!(zh.contains("407011 等。") && en.contains("407011 and more"), "{zh} {en}");
 }

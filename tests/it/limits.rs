@@ -75,6 +75,8 @@ const TRIED: &[(&str, &str, &str)] = &[
     ("JUSTIFICATIONS_MAX", "At most 1,000", "what_is_said_is_as_long_as_it_may_be"),
     ("JUSTIFICATION_CHARS_MAX", "2,000 characters", "what_is_said_is_as_long_as_it_may_be"),
     ("REVIEW_CHARS_MAX", "At most 2,000 characters", "what_is_said_is_as_long_as_it_may_be"),
+    ("RETURN_LINES_SHOWN", "the first 5", "a_board_says_what_is_to_be_done"),
+    ("RETURN_CHARS_SHOWN", "the first 200 characters", "a_board_says_what_is_to_be_done"),
     ("REVIEW_LINES_MAX", "at most 1,000", "what_is_said_is_as_long_as_it_may_be"),
 ];
 

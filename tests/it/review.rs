@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use budget_consolidator::consolidator::verify::verify;
 use budget_consolidator::consolidator::{Clock, Consolidator, embedded_form_sets};
+use budget_consolidator::grpc::limits;
 use budget_consolidator::ledger::event::Timestamp;
 use budget_consolidator::proto::{Message, api, storage};
 use budget_consolidator::store::{Journal, MemoryJournal};
 use budget_consolidator::submission_file::SubmissionFile;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::support::*;
 
@@ -102,14 +103,19 @@ impl Scene {
         review(&self.bureau).open_round(request).await.map(|answer| answer.into_inner().version)
     }
 
-    async fn give_back(&self, version: u32, said: &str, lines: Vec<api::ReturnedLine>) -> Result<(), Status> {
+    async fn give_back(
+        &self,
+        version: u32,
+        said: &str,
+        lines: Vec<api::ReturnedLine>,
+    ) -> Result<api::ReturnResponse, Status> {
         let request = api::ReturnRequest {
             idempotency_key: new_key(),
             target: Some(api::return_request::Target::Submission(target(version))),
             reason: said.into(),
             lines,
         };
-        review(&self.department).r#return(request).await.map(drop)
+        review(&self.department).r#return(request).await.map(Response::into_inner)
     }
 
     async fn accept(&self, by: &Client, version: u32) -> Result<(), Status> {
@@ -278,6 +284,89 @@ async fn a_returned_filing_is_answered_line_by_line_and_accepted_once_all_is_exp
     scene.accept(&scene.department, 2).await.unwrap();
     assert_eq!(refusal(scene.file(None).await), "NOT_IN_STATE");
     assert_eq!(refusal(scene.withdraw(2).await), "NOT_IN_STATE");
+    scene.end().await;
+}
+
+/// Nobody is left with nothing that counts and no way to file it again without being told.
+#[tokio::test]
+async fn what_is_given_back_after_the_round_has_ended_says_how_it_goes_on() {
+    use api::reopen_request::Target;
+    let scene = Scene::open().await;
+    let deadline = NOW + DAY;
+    scene.open_round(deadline, "").await.unwrap();
+    scene.file(None).await.unwrap();
+    assert!(!scene.give_back(1, "请核对", Vec::new()).await.unwrap().round_ended);
+    scene.reopen(&scene.department, Target::Submission(target(1))).await.unwrap();
+    scene.clock.store(deadline + 1, Ordering::SeqCst);
+    assert_eq!(refusal(scene.withdraw(1).await), "DEADLINE_PASSED");
+    assert_eq!(scene.standing().await, (1, true));
+    assert!(scene.give_back(1, "请核对", Vec::new()).await.unwrap().round_ended);
+    let standing = scene.review().await;
+    assert!(standing.legal.contains(&"submit".into()) && !standing.round.unwrap().takes_filings);
+    scene.reopen(&scene.department, Target::Submission(target(1))).await.unwrap();
+    assert_eq!(scene.standing().await, (1, true));
+    scene.give_back(1, "请核对", Vec::new()).await.unwrap();
+    scene.open_round(deadline + DAY, "给退回的单位一天").await.unwrap();
+    assert_eq!(scene.file(None).await.unwrap().version, 2);
+    scene.end().await;
+}
+
+/// What is to be done stands on the board, beside whose turn it is; of very much of it the beginning.
+#[tokio::test]
+async fn a_board_says_what_is_to_be_done() {
+    let scene = Scene::open().await;
+    let watch = api::WatchRequest { scope: Some(scope("407")), resume_position: 0, heartbeat_seconds: 60 };
+    let mut watch = scene.department.consolidation().watch(watch).await.unwrap().into_inner();
+    watch.message().await.unwrap();
+    scene.file(None).await.unwrap();
+    assert_eq!(scene.department.status_board("407").await.lines[0].given_back, None);
+    let long = |chars: usize| "长".repeat(chars);
+    let shown = limits::RETURN_CHARS_SHOWN;
+    let said = |chars: usize| api::ReturnedLine { text: long(chars), ..line("T12", "2024-013", "", "") };
+    for (lines, chars, cut) in
+        [(limits::RETURN_LINES_SHOWN, shown, false), (1 + limits::RETURN_LINES_SHOWN, shown + 1, true)]
+    {
+        let given_back = scene.give_back(1, &long(chars), vec![said(chars); lines]).await.unwrap();
+        let board = scene.department.status_board("407").await;
+        let told = board.lines[0].given_back.clone().unwrap();
+        assert_eq!((told.position, told.time_ms), (given_back.position, given_back.time_ms));
+        assert_eq!((told.actor.as_str(), told.line_count as usize), (DEPARTMENT, lines));
+        assert_eq!(told.lines.len(), limits::RETURN_LINES_SHOWN);
+        for text in std::iter::once(&told.reason).chain(told.lines.iter().map(|line| &line.text)) {
+            assert_eq!((text.chars().count(), text.ends_with('…')), (shown + usize::from(cut), cut));
+        }
+        // Whoever watches is told the same.
+        let changed = loop {
+            let message = watch.message().await.unwrap().unwrap();
+            if let Some(api::watch_response::Said::Change(change)) = message.said
+                && let Some(line) = change.lines.into_iter().find(|line| line.given_back.is_some())
+                && message.position >= given_back.position
+            {
+                break line;
+            }
+        };
+        assert_eq!(changed.given_back, Some(told));
+        scene.reopen(&scene.department, api::reopen_request::Target::Submission(target(1))).await.unwrap();
+        assert_eq!(scene.department.status_board("407").await.lines[0].given_back, None);
+    }
+
+    // And what the bureau gives back to the department.
+    scene.justify().await;
+    scene.accept(&scene.department, 1).await.unwrap();
+    scene.forward().await.unwrap();
+    let request = api::ReturnRequest {
+        idempotency_key: new_key(),
+        target: Some(api::return_request::Target::Aggregate(aggregate(1))),
+        reason: "项目支出偏高".into(),
+        lines: Vec::new(),
+    };
+    assert!(!review(&scene.bureau).r#return(request).await.unwrap().into_inner().round_ended);
+    let told = |board: api::GetStatusBoardResponse| board.departments[0].given_back.clone();
+    let given_back = told(scene.department.status_board("407").await).unwrap();
+    assert_eq!((given_back.reason.as_str(), given_back.actor.as_str()), ("项目支出偏高", BUREAU));
+    scene.forward().await.unwrap();
+    assert_eq!(told(scene.department.status_board("407").await), None);
+    drop(watch);
     scene.end().await;
 }
 

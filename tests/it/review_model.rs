@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use budget_consolidator::budget::reason::Reason;
 
-/// Who stands below whom: a department, two units of it, one below the first; and a unit right below the bureau.
-pub const PARENTS: [(&str, &str); 5] =
-    [("900", "0"), ("90001", "900"), ("9000101", "90001"), ("90002", "900"), ("700", "0")];
-/// Those that file.
-pub const UNITS: [&str; 4] = ["90001", "9000101", "90002", "700"];
+/// What is filed, by whom: four units' budgets; what the department and a unit with one below file beside them.
+pub const FILERS: [&str; 7] =
+    ["90001", "9000101", "90002", "700", "900/department", "900/difference", "90001/department"];
 pub const OFFICES: [(&str, &str); 2] = [("own", "department"), ("budget", "bureau")];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +65,11 @@ impl Version {
     pub fn at(&self) -> At {
         *self.way.last().unwrap()
     }
+
+    /// What was approved of the first figure: a reviewed one stands before the filed.
+    pub fn total(&self) -> i64 {
+        self.reviewed.get(&0).copied().unwrap_or(self.figures[0])
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -96,6 +99,18 @@ impl Slot {
 pub struct Aggregate {
     pub at: Sealed,
     pub members: BTreeMap<&'static str, usize>,
+    /// What was approved since the bureau approved all of it.
+    pub passed_on: BTreeSet<&'static str>,
+}
+
+/// Who files it.
+pub fn node_of(filer: &str) -> &str {
+    filer.split_once('/').map_or(filer, |(node, _)| node)
+}
+
+/// Whether it is a unit's budget, which is expected, added up and capped.
+pub fn is_budget(filer: &str) -> bool {
+    !filer.contains('/')
 }
 
 /// A round: whether it is open, and until when.
@@ -113,22 +128,10 @@ pub struct Model {
     pub slots: BTreeMap<(&'static str, usize), Slot>,
     /// The department's.
     pub aggregates: [Vec<Aggregate>; 2],
-    /// What the department's units may spend of the first figure in the second round.
-    pub ceiling: i64,
-}
-
-pub fn above(node: &str) -> Vec<&'static str> {
-    let mut path = Vec::new();
-    let mut at = node;
-    while let Some((_, parent)) = PARENTS.iter().find(|(node, _)| *node == at) {
-        path.push(*parent);
-        at = parent;
-    }
-    path
-}
-
-pub fn in_department(unit: &str) -> bool {
-    above(unit).contains(&"900")
+    /// What the department's units may spend of the first figure in the second round; none if it was lifted.
+    pub ceiling: Option<i64>,
+    /// Whether the second unit has left the department, and stands right below the bureau.
+    pub moved: bool,
 }
 
 /// Whoever asks: node and role.
@@ -137,24 +140,92 @@ pub type Who = (&'static str, &'static str);
 type Objections = BTreeSet<Reason>;
 
 impl Model {
+    /// Who stands below whom: a department, two units of it, one below the first; and a unit right below the bureau.
+    pub fn parents(&self, moved: bool) -> [(&'static str, &'static str); 5] {
+        [("900", "0"), ("90001", "900"), ("9000101", "90001"), ("90002", if moved { "0" } else { "900" }), ("700", "0")]
+    }
+
+    pub fn above(&self, filer: &str) -> Vec<&'static str> {
+        let mut path = Vec::new();
+        let mut at = node_of(filer);
+        while let Some((_, parent)) = self.parents(self.moved).iter().find(|(node, _)| *node == at) {
+            path.push(*parent);
+            at = parent;
+        }
+        path
+    }
+
+    /// Whether it is the budget of a unit of the department.
+    pub fn in_department(&self, filer: &str) -> bool {
+        is_budget(filer) && self.above(filer).contains(&"900")
+    }
+
+    /// Whether the department's seal is over it.
+    pub fn under_seal(&self, filer: &str) -> bool {
+        node_of(filer) == "900" || self.above(filer).contains(&"900")
+    }
+
+    /// Whether no department stands between it and the bureau.
+    pub fn is_next(&self, filer: &str) -> bool {
+        self.above(filer)[0] == "0"
+    }
+
+    /// What a department files for itself.
+    pub fn is_departments_own(&self, filer: &str) -> bool {
+        !is_budget(filer) && self.is_next(filer)
+    }
+
     pub fn slot(&self, unit: &'static str, round: usize) -> Slot {
         self.slots.get(&(unit, round)).cloned().unwrap_or_default()
     }
 
     /// The department's last aggregate, if it seals.
     pub fn seal(&self, unit: &str, round: usize) -> Option<&Aggregate> {
-        self.aggregates[round].last().filter(|last| last.at.seals() && in_department(unit))
+        self.aggregates[round].last().filter(|last| last.at.seals() && self.under_seal(unit))
     }
 
     /// What counts of the first figure in the department, but for one unit.
     pub fn others(&self, unit: &str, round: usize) -> i64 {
-        let counts = |(of, _): &(&(&'static str, usize), &Slot)| of.1 == round && in_department(of.0) && of.0 != unit;
+        let counts =
+            |(of, _): &(&(&'static str, usize), &Slot)| of.1 == round && self.in_department(of.0) && of.0 != unit;
         let figure = |slot: &Slot| slot.counting().map_or(0, |at| slot.versions[at].figures[0]);
         self.slots.iter().filter(counts).map(|(_, slot)| figure(slot)).sum()
     }
 
-    pub fn fits(&self, unit: &str, round: usize, figure: i64, ceiling: i64) -> bool {
-        round == 0 || !in_department(unit) || self.others(unit, round) + figure <= ceiling
+    /// Nothing never goes beyond a ceiling, however far others are.
+    pub fn fits(&self, unit: &str, round: usize, figure: i64, ceiling: Option<i64>) -> bool {
+        let Some(ceiling) = ceiling else { return true };
+        let free = round == 0 || figure == 0 || !self.in_department(unit);
+        free || self.others(unit, round) + figure <= ceiling
+    }
+
+    /// How far the department's units are above their ceiling.
+    pub fn overshoot(&self, ceiling: Option<i64>) -> i64 {
+        ceiling.map_or(0, |ceiling| (self.others("", 1) - ceiling).max(0))
+    }
+
+    /// Another ceiling for the department in the second round, or none any more.
+    pub fn cap(&self, who: Who, ceiling: Option<i64>, mark: bool, said: bool) -> Objections {
+        let mut found = Objections::new();
+        insert(&mut found, who != ("0", "bureau"), Reason::NotPermitted);
+        let changes = self.ceiling.is_some() && self.ceiling != ceiling;
+        insert(&mut found, changes && !said, Reason::ControlInvalid);
+        insert(&mut found, self.ceiling.is_none() && ceiling.is_none(), Reason::ControlInvalid);
+        let more = self.overshoot(ceiling) > self.overshoot(self.ceiling);
+        insert(&mut found, more && !mark, Reason::CeilingBelowFiled);
+        found
+    }
+
+    /// Another unit tree.
+    pub fn import(&self, who: Who, moved: bool) -> Objections {
+        let mut found = Objections::new();
+        insert(&mut found, who != ("0", "bureau"), Reason::NotPermitted);
+        let sealed = self.aggregates.iter().any(|of_round| of_round.last().is_some_and(|last| last.at.seals()));
+        insert(&mut found, sealed && moved != self.moved, Reason::UnitsSealed);
+        let after = Model { moved, ..self.clone() };
+        let breaks = after.overshoot(self.ceiling) > self.overshoot(self.ceiling);
+        insert(&mut found, breaks, Reason::TreeBreaksCeilings);
+        found
     }
 
     pub fn takes(&self, round: usize) -> Option<Reason> {
@@ -173,11 +244,11 @@ impl Model {
     }
 
     fn reviewer(&self, who: Who, unit: &str) -> bool {
-        who == ("0", "bureau") || who.1 == "department" && above(unit).contains(&who.0)
+        who == ("0", "bureau") || who.1 == "department" && self.above(unit).contains(&who.0)
     }
 
     fn own(&self, who: Who, unit: &str) -> bool {
-        who.0 == unit && matches!(who.1, "unit" | "department")
+        who.0 == node_of(unit) && matches!(who.1, "unit" | "department")
     }
 
     pub fn open(&self, who: Who, round: usize, until: Option<i64>, said: bool) -> Objections {
@@ -205,6 +276,8 @@ impl Model {
         let free =
             |version: &Version| version.adjusts.is_none() && !matches!(version.at(), At::Accepted | At::Approved);
         insert(&mut found, !slot.latest().is_none_or(free), Reason::NotInState);
+        let sealed = self.seal(unit, round).is_some() && slot.latest().is_none_or(|last| last.adjusts.is_none());
+        insert(&mut found, sealed, Reason::SubmissionSealed);
         found
     }
 
@@ -224,7 +297,8 @@ impl Model {
         let mut found = Objections::new();
         insert(&mut found, !self.own(who, unit) && who != ("0", "bureau"), Reason::NotPermitted);
         insert(&mut found, raised.is_some() != (who.1 == "bureau"), Reason::AdjustmentInvalid);
-        let rises = round == 1 && in_department(unit) && raised.is_some_and(|raised| raised > self.ceiling);
+        let above = node_of(unit) == "900" || self.above(unit).contains(&"900");
+        let rises = round == 1 && above && raised.is_some_and(|raised| self.ceiling.is_some_and(|was| raised > was));
         insert(&mut found, raised.is_some() && !rises, Reason::AdjustmentInvalid);
         insert(&mut found, self.base(unit, round).is_none(), Reason::NotInState);
         found
@@ -249,14 +323,14 @@ impl Model {
     pub fn step(&self, who: Who, unit: &'static str, round: usize, meant: i64, step: Do, said: bool) -> Objections {
         let mut found = Objections::new();
         let slot = self.slot(unit, round);
-        let next = above(unit)[0] == "0";
+        let next = self.is_next(unit);
         let may = match step {
             Do::Withdraw => self.own(who, unit),
-            Do::Reopen => self.reviewer(who, unit) || who == (unit, "department"),
+            Do::Reopen => self.reviewer(who, unit) || who == (node_of(unit), "department"),
             _ => self.reviewer(who, unit),
         };
         insert(&mut found, !may, Reason::NotPermitted);
-        insert(&mut found, who.0 == unit && step != Do::Withdraw, Reason::NotYourStep);
+        insert(&mut found, who.0 == node_of(unit) && step != Do::Withdraw, Reason::NotYourStep);
         insert(&mut found, step == Do::Accept && who.1 == "bureau" && !next, Reason::NotYourStep);
         insert(&mut found, matches!(step, Do::Return | Do::Reopen) && !said, Reason::BadReviewText);
         found.extend(looked_at(&slot, meant));
@@ -265,8 +339,15 @@ impl Model {
         insert(&mut found, to.is_none(), Reason::NotInState);
         let seal = self.seal(unit, round);
         let adjusts = version.adjusts.is_some();
-        let touches_sealed = step != Do::Approve && !(step == Do::Reopen && version.at() == At::Approved);
-        insert(&mut found, touches_sealed && seal.is_some() && !adjusts, Reason::SubmissionSealed);
+        let free = match (step, version.at()) {
+            (Do::Approve, _) | (Do::Reopen, At::Approved) => true,
+            (Do::Accept | Do::Reopen, At::Submitted | At::Accepted) => self.is_departments_own(unit),
+            _ => false,
+        };
+        if step == Do::Withdraw && !adjusts {
+            found.extend(self.takes(round));
+        }
+        insert(&mut found, !free && seal.is_some() && !adjusts, Reason::SubmissionSealed);
         if step == Do::Approve {
             let passed_on = seal.is_some_and(|seal| {
                 seal.at == Sealed::Approved && seal.members.get(unit) == Some(&(slot.versions.len() - 1))
@@ -276,7 +357,7 @@ impl Model {
             insert(&mut found, who.1 == "bureau" && !adjusts && !next, Reason::NotYourStep);
         }
         if step == Do::Reopen && version.at() == At::Approved {
-            insert(&mut found, who.1 != "bureau" && adjusts, Reason::NotYourStep);
+            insert(&mut found, who.1 != "bureau" && (adjusts || next), Reason::NotYourStep);
         }
         insert(
             &mut found,
@@ -361,8 +442,13 @@ impl Model {
         let ready = |unit: &'static str| {
             self.slot(unit, round).latest().is_some_and(|last| matches!(last.at(), At::Accepted | At::Approved))
         };
-        let all = UNITS.into_iter().filter(|unit| in_department(unit)).all(ready);
+        let all = FILERS.into_iter().filter(|unit| self.in_department(unit)).all(ready);
         insert(&mut found, !all, Reason::DepartmentNotReady);
+        // What was filed beside the budgets below it need not be there, but is decided upon.
+        let open =
+            |filer: &'static str| self.slot(filer, round).latest().is_some_and(|last| last.at() == At::Submitted);
+        let beside = |filer: &&str| !is_budget(filer) && self.under_seal(filer) && !self.is_departments_own(filer);
+        insert(&mut found, FILERS.into_iter().filter(beside).any(open), Reason::DepartmentNotReady);
         found
     }
 
@@ -391,10 +477,8 @@ impl Model {
         let recalls = step == Do::Reopen && last.at == Sealed::Forwarded;
         insert(&mut found, recalls != department, Reason::NotYourStep);
         if step == Do::Reopen && last.at == Sealed::Approved {
-            let passed_on = |(unit, version): (&&'static str, &usize)| {
-                self.slot(unit, round).versions[*version].at() == At::Approved
-            };
-            insert(&mut found, last.members.iter().any(passed_on), Reason::DepartmentNotReady);
+            let passed_on = last.passed_on.iter().any(|unit| !self.is_next(unit));
+            insert(&mut found, passed_on, Reason::DepartmentNotReady);
         }
         found
     }

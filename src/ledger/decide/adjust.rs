@@ -94,7 +94,8 @@ pub(super) fn raised(state: &State, issued: &ControlIssued, contents: &dyn Conte
     Ok(book)
 }
 
-/// What a reallocation must leave as it was, and doesn't: the totals that the form set names.
+/// What a reallocation must leave as it was, and doesn't: the totals that the form set names, as they were approved,
+/// which is as they were reviewed.
 pub(super) fn out_of_balance(
     state: &State,
     slot: &Slot,
@@ -113,8 +114,12 @@ pub(super) fn out_of_balance(
     let value = |submission: &Submission, form: &FormSet, cell: &CellAddress| {
         submission.cell(form, cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |amount| amount.value)
     };
+    let approved = |cell: &CellAddress| {
+        let reviewed = base.remarks.figures.get(cell).and_then(|figure| figure.amount);
+        reviewed.map_or_else(|| value(&before, before_form, cell), |amount| amount.value)
+    };
     let moved = |cell: &CellAddress| {
-        let (from, to) = (value(&before, before_form, cell), value(after, form, cell));
+        let (from, to) = (approved(cell), value(after, form, cell));
         if from == to {
             return None;
         }

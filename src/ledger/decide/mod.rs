@@ -220,7 +220,7 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
         }
         Action::Step(order) => {
             permit_on(state, actor, action, &order.target.slot)?;
-            review::step(state, actor, order, contents)?
+            review::step(state, actor, order, *time, contents)?
         }
         Action::GiveOpinion { target, office, view, text } => {
             permit_on(state, actor, action, &target.slot)?;
@@ -257,7 +257,7 @@ fn permit_on(state: &State, actor: &Actor, action: &Action, slot: &Slot) -> Resu
 fn current_form<'s>(state: &'s State, id: &str, year: u16) -> Result<&'s Arc<FormSet>, Remark> {
     let form = state.form_set(id).ok_or_else(|| {
         let known: Vec<&str> = state.form_sets().map(|form| form.id.as_str()).collect();
-        Remark::new(Reason::UnknownFormSet).with("found", id).with("expected", known.join(", "))
+        Remark::new(Reason::UnknownFormSet).with("found", id).with_list("expected", known)
     })?;
     if form.year != year {
         return Err(Remark::new(Reason::YearDiffers)

@@ -20,11 +20,11 @@ use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::ledger::actor::{Actor, Role};
 use crate::ledger::event::{
-    AggregateMoved, Event, FiguresReviewed, Forwarded, OpinionGiven, ReviewedItem, VersionMoved,
+    AggregateMoved, Event, FiguresReviewed, Forwarded, OpinionGiven, ReviewedItem, Timestamp, VersionMoved,
 };
-use crate::ledger::review::{AggregateState, Member, Move, OpinionView, ReturnedLine, VersionState};
+use crate::ledger::review::{Aggregate, AggregateState, Member, Move, OpinionView, ReturnedLine, VersionState};
 use crate::ledger::state::{Filings, State, Version};
-use crate::ledger::{Contents, Position};
+use crate::ledger::{Contents, Position, round};
 
 /// The longest reason, opinion or cause, in characters.
 pub const REVIEW_CHARS_MAX: usize = 2_000;
@@ -64,9 +64,16 @@ pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'sta
     let Some(version) = version else { return if sealed.is_some() { vec![] } else { vec!["submit"] } };
     let adjusts = version.adjusts.is_some();
     if let Some(sealed) = sealed.filter(|_| !adjusts && version.state() != VersionState::Approved) {
-        return match sealed {
-            AggregateState::Forwarded => vec!["opinion", "review"],
-            _ if version.state() == VersionState::Accepted => vec!["approve"],
+        let own = is_departments_own(state, slot);
+        return match (sealed, version.state()) {
+            (AggregateState::Forwarded, VersionState::Submitted) if own => vec!["opinion", "review", "accept"],
+            (AggregateState::Forwarded, VersionState::Accepted) if own => {
+                vec!["opinion", "review", "approve", "reopen"]
+            }
+            (AggregateState::Forwarded, VersionState::Accepted) => vec!["opinion", "review"],
+            (_, VersionState::Submitted) if own => vec!["accept"],
+            (_, VersionState::Accepted) if own => vec!["approve", "reopen"],
+            (_, VersionState::Accepted) => vec!["approve"],
             _ => vec![],
         };
     }
@@ -78,7 +85,7 @@ pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'sta
         VersionState::Withdrawn if adjusts => vec!["adjust"],
         VersionState::Withdrawn => vec!["submit"],
         // Adjustments, and what no department stands above, are approved one by one.
-        VersionState::Accepted if adjusts || is_next(state, slot) || slot.kind != Kind::Unit => {
+        VersionState::Accepted if adjusts || is_next(state, slot) => {
             vec!["return", "opinion", "review", "approve", "reopen"]
         }
         VersionState::Accepted => vec!["return", "opinion", "review", "forward", "reopen"],
@@ -174,6 +181,7 @@ pub(super) fn step(
     state: &State,
     actor: &Actor,
     order: &VersionStep,
+    now: Timestamp,
     contents: &dyn Contents,
 ) -> Result<Event, Remark> {
     let slot = &order.target.slot;
@@ -205,12 +213,18 @@ pub(super) fn step(
         (Move::Reopen, VersionState::Approved) if version.approved_at_once() => return Err(illegal()),
         (Move::Reopen, VersionState::Approved) => {
             // Whoever approved it opens it again.
-            let by_department = version.adjusts.is_none() && slot.kind == Kind::Unit;
+            let by_department = version.adjusts.is_none() && !is_next(state, slot);
             if actor.role != Role::Bureau && !by_department {
                 return Err(denied());
             }
         }
+        (Move::Accept | Move::Reopen, VersionState::Submitted | VersionState::Accepted)
+            if is_departments_own(state, slot) => {}
         _ => unsealed(state, slot, Some(version), order.step.as_str())?,
+    }
+    if order.step == Move::Withdraw && version.adjusts.is_none() {
+        // What leads back is to file again: nobody takes the last thing away that counts and can't.
+        round::admits(state, slot.year, slot.round, now)?;
     }
     if matches!(order.step, Move::Accept | Move::Approve) {
         all_justified(filings, slot, version, &order.to_justify)?;
@@ -245,7 +259,7 @@ fn before_last(version: &Version) -> VersionState {
 /// Who may approve a version, and when: its department, once the bureau has approved the aggregate that holds it; the
 /// bureau itself an adjustment, and what no department stands above.
 fn approvable(state: &State, actor: &Actor, slot: &Slot, version: &Version) -> Result<(), Remark> {
-    let by_bureau = version.adjusts.is_some() || is_next(state, slot) || slot.kind != Kind::Unit;
+    let by_bureau = version.adjusts.is_some() || is_next(state, slot);
     let denied =
         || Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", slot).with("step", Move::Approve);
     match actor.role {
@@ -276,6 +290,12 @@ fn is_next(state: &State, slot: &Slot) -> bool {
     state.tree(slot.year).and_then(|tree| tree.node(&slot.unit)).is_some_and(|node| node.parent == BUREAU)
 }
 
+/// Whether it is what a department files for itself, beside its units. The bureau reviews it whatever the department has
+/// sealed: a seal keeps figures as they are, and nobody else could take it further.
+fn is_departments_own(state: &State, slot: &Slot) -> bool {
+    slot.kind != Kind::Unit && is_next(state, slot)
+}
+
 /// The node directly below the bureau that a unit stands under.
 fn top(state: &State, slot: &Slot) -> Option<UnitCode> {
     let tree = state.tree(slot.year)?;
@@ -300,7 +320,7 @@ fn all_justified(
         .with("slot", slot)
         .with("version", version.version)
         .with("found", open.len())
-        .with("findings", open.join(", ")))
+        .with_list("findings", open))
 }
 
 /// What counts again after a step must still be within the ceilings: others may have used what it left free.
@@ -504,17 +524,25 @@ pub(super) fn forward(
     };
     let in_state = |wanted: Option<VersionState>| {
         let found = units.iter().map(|unit| unit.code.as_str()).filter(|unit| standing(unit) == wanted);
-        found.collect::<Vec<_>>().join(", ")
+        found.map(str::to_owned).collect::<Vec<_>>()
     };
+    // What units of it that have units below file beside their own is not expected, but must be decided upon.
+    let inside = |slot: &Slot| slot.unit != *department && tree.is_within(&slot.unit, department);
+    let beside = state.slots().filter(|(slot, filings)| {
+        let of_round = (slot.year, slot.round) == (year, round) && slot.kind != Kind::Unit;
+        let last = filings.latest().map(Version::state);
+        of_round && inside(slot) && last == Some(VersionState::Submitted)
+    });
+    let beside = beside.map(|(slot, _)| format!("{} {}", slot.unit, slot.kind));
     let unready @ [missing, submitted, returned, withdrawn] = &[
         in_state(None),
-        in_state(Some(VersionState::Submitted)),
+        in_state(Some(VersionState::Submitted)).into_iter().chain(beside).collect(),
         in_state(Some(VersionState::Returned)),
         in_state(Some(VersionState::Withdrawn)),
     ];
     if units.is_empty() || unready.iter().any(|units| !units.is_empty()) {
-        let remark = not_ready("units").with("missing", missing).with("submitted", submitted);
-        return Err(remark.with("returned", returned).with("withdrawn", withdrawn));
+        let remark = not_ready("units").with_list("missing", missing).with_list("submitted", submitted);
+        return Err(remark.with_list("returned", returned).with_list("withdrawn", withdrawn));
     }
     let members = members(state, tree, department, (year, round));
     let version = last.map_or(0, |last| last.version) + 1;
@@ -634,10 +662,10 @@ pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep
         _ => return Err(aggregate_not_in_state(department, *version, from, step.as_str())),
     };
     if from == AggregateState::Approved {
-        let approved = approved_in(state, last.members.iter().copied().collect(), (*year, *round));
+        let approved = approved_since(state, last, (*year, *round));
         if !approved.is_empty() {
             let remark = Remark::new(Reason::DepartmentNotReady).with("department", department);
-            return Err(remark.with("problem", "approved").with("found", approved.join(", ")));
+            return Err(remark.with("problem", "approved").with_list("found", approved));
         }
     }
     Ok(Event::AggregateMoved(AggregateMoved {
@@ -652,12 +680,15 @@ pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep
     }))
 }
 
-/// The units of an aggregate that its department has approved already.
-fn approved_in(state: &State, members: BTreeSet<Position>, (year, round): (u16, Round)) -> Vec<String> {
-    let slots = state.slots().filter(|(slot, _)| (slot.year, slot.round) == (year, round));
-    let approved = |filings: &Filings| {
-        let mut sealed = filings.versions.iter().filter(|version| members.contains(&version.position));
-        sealed.any(|version| version.state() == VersionState::Approved)
+/// The units of an approved aggregate that its department has approved since.
+fn approved_since(state: &State, aggregate: &Aggregate, (year, round): (u16, Round)) -> Vec<String> {
+    let since = aggregate.steps.last().map_or(0, |step| step.position);
+    let by_department = |slot: &Slot| (slot.year, slot.round) == (year, round) && !is_next(state, slot);
+    let approved = |version: &Version| {
+        let last = version.steps.last();
+        aggregate.holds(version.position)
+            && last.is_some_and(|step| step.state == VersionState::Approved && step.position > since)
     };
-    slots.filter(|(_, filings)| approved(filings)).map(|(slot, _)| slot.unit.to_string()).collect()
+    let slots = state.slots().filter(|(slot, _)| by_department(slot));
+    slots.filter(|(_, filings)| filings.versions.iter().any(approved)).map(|(slot, _)| slot.unit.to_string()).collect()
 }
