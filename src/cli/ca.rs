@@ -13,7 +13,7 @@ use super::words::{time, time_for_programs};
 use super::{Done, parse_actor};
 use crate::certificate::authority::{Authority, Issued, Validity, file_name};
 use crate::certificate::{Certificate, WARN_DAYS};
-use crate::ledger::actor::Role;
+use crate::ledger::actor::{Role, fits};
 use crate::wording::label;
 
 /// Port of a server where nobody says.
@@ -116,6 +116,11 @@ fn issue(args: &Issue, now: i64, settings: &Settings) -> Result<Answer, Failure>
                 Failure::Usage(settings.say("actor-wrong", &[("actor", &said), ("roles", &roles.join(", "))]))
             };
             let actor = parse_actor(&format!("{unit}/{}", args.ca_role)).ok_or_else(wrong)?;
+            // No service would ever let it do anything.
+            if !fits(&actor, None) {
+                let said = format!("{unit}/{}", args.ca_role);
+                return Err(Failure::Usage(settings.say("ca-no-such", &[("actor", &said)])));
+            }
             let folder = args.ca_out.clone().unwrap_or_else(|| args.ca_dir.join(file_name(&actor)));
             let server = match &settings.named_server {
                 Some(server) => server.clone(),

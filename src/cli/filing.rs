@@ -136,19 +136,18 @@ impl Filed {
 
     /// An adjustment, answered by the server.
     pub(super) fn adjusted(answer: api::AdjustResponse, form: &Arc<FormSet>) -> Filed {
-        let verdict = answer.verdict.unwrap_or_default();
-        let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
         let approved = answer.state == i32::from(api::VersionState::Approved);
-        Filed {
-            fate: if taken { Fate::Submitted } else { Fate::Refused },
-            version: answer.version,
+        let adjusts = (answer.version > 0).then_some((answer.adjusts, approved));
+        let answer = api::SubmitResponse {
+            verdict: answer.verdict,
             position: answer.position,
+            version: answer.version,
             time_ms: answer.time_ms,
             repeated: answer.repeated,
             mirror_position: answer.mirror_position,
-            adjusts: taken.then_some((answer.adjusts, approved)),
-            ..Filed::judged(verdict, form)
-        }
+            answers: answer.answers,
+        };
+        Filed { adjusts, ..Filed::sent(answer, form) }
     }
 
     /// Answered by the server, but only tried.

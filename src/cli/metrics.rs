@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Watched {
     /// Set once the journal is folded.
     pub(super) up: Arc<OnceLock<Consolidator>>,
+    /// Whether it was told to stop, and only finishes what is under way.
+    pub(super) stops: Arc<AtomicBool>,
     /// Where the data are.
     pub(super) data: PathBuf,
     /// The server's certificates, if it has any.
@@ -58,6 +61,7 @@ impl Watched {
     fn ready(&self) -> (StatusCode, &'static str) {
         match self.up.get() {
             None => STARTING,
+            Some(_) if self.stops.load(Ordering::Relaxed) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
             Some(consolidator) if consolidator.is_accepting() => (StatusCode::OK, "ready\n"),
             Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "reads only\n"),
         }
@@ -153,7 +157,7 @@ mod tests {
     async fn who_only_stands_there_takes_few_places_and_not_for_long() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let watched = Watched { up: Arc::default(), data: PathBuf::new(), tls: None };
+        let watched = Watched { up: Arc::default(), stops: Arc::default(), data: PathBuf::new(), tls: None };
         let served = tokio::spawn(serve(listener, watched));
         let mut standing = Vec::new();
         for _ in 0..2 * CONNECTIONS_MAX {
@@ -202,7 +206,7 @@ mod tests {
         let (consolidator, writer) = Consolidator::open(journal, clock, forms, None).unwrap();
         let up = Arc::new(OnceLock::new());
         assert!(up.set(consolidator.clone()).is_ok());
-        let watched = Watched { up, data: PathBuf::new(), tls: None };
+        let watched = Watched { up, stops: Arc::default(), data: PathBuf::new(), tls: None };
         assert_eq!(watched.ready().0, StatusCode::OK);
         let action = Action::Look(Looked { node: "0".into(), method: "x".into() });
         let actor = Actor::parse("budget://0/auditor").unwrap();
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn it_is_not_ready_while_the_journal_is_folded() {
-        let watched = Watched { up: Arc::default(), data: PathBuf::new(), tls: None };
+        let watched = Watched { up: Arc::default(), stops: Arc::default(), data: PathBuf::new(), tls: None };
         assert_eq!(watched.ready().0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(watched.page().status(), StatusCode::SERVICE_UNAVAILABLE);
     }

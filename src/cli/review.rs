@@ -256,7 +256,12 @@ pub async fn withdraw(args: VersionArgs, settings: &Settings) -> Result<Answer, 
     let request =
         |idempotency_key| api::WithdrawRequest { idempotency_key, target: target.clone(), reason: reason.clone() };
     let send = async |request| desk.client.review().withdraw(request).await;
-    desk.take("review-withdrawn", args.about(), request, send).await
+    let answer: api::WithdrawResponse = once(&desk.client, settings, request, send).await?;
+    let said = if answer.counts_on > 0 { "review-withdrawn-counts-on" } else { "review-withdrawn" };
+    let mut done = done(said, args.about(), &answer);
+    done.facts.push(("counts_on", answer.counts_on.to_string()));
+    done.json["counts_on"] = json!(answer.counts_on);
+    Ok(settings.answer(&done))
 }
 
 /// Runs `accept`.

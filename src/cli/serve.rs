@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -242,11 +243,11 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
         Some(tls) => Door::secure(listener, tls.clone()),
         None => Door::insecure(listener)?,
     };
-    let up = Arc::new(OnceLock::new());
+    let (up, stops) = (Arc::new(OnceLock::new()), Arc::new(AtomicBool::new(false)));
     if let Some(address) = options.metrics {
         let listener = bind(address).await?;
         tracing::info!(%address, "metrics");
-        let watched = metrics::Watched { up: up.clone(), data: options.data.clone(), tls };
+        let watched = metrics::Watched { up: up.clone(), stops: stops.clone(), data: options.data.clone(), tls };
         tokio::spawn(metrics::serve(listener, watched));
     }
     let lagging = options.mirror_lagging;
@@ -266,7 +267,11 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     println!("{}", server.address);
     let (scheme, address) = server.address.split_once("://").unwrap_or_default();
     tracing::info!(scheme, address, data = %options.data.display(), "serving");
-    let served = server.run(stop_signal()).await;
+    let stopped = async move {
+        stop_signal().await;
+        stops.store(true, Ordering::Relaxed);
+    };
+    let served = server.run(stopped).await;
     tracing::info!("stopped");
     served
 }

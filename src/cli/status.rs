@@ -277,7 +277,8 @@ impl Show for Board {
             out.push_str(&format!("  {waiting}\n"));
         }
         out.push_str(&format!("  {}\n\n", say(language, "as-of", &facts)));
-        if board.departments.len() > 1 {
+        // Of a department's own board the heading says it.
+        if board.departments.iter().any(|line| line.node != board.node) {
             out.push_str(&format!("{}\n", departments(&board.departments, look)));
         }
         out.push_str(&grid.draw(look));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Consolidator, Done, JudgedFiling, Snapshot};
 use crate::budget::digest::Digest;
-use crate::budget::finding::Strength;
+use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{RuleFinding, Verdict};
@@ -58,8 +58,7 @@ impl Consolidator {
 
 /// The failed rules that must be justified before a version is accepted.
 fn to_justify(judged: &JudgedFiling) -> impl Iterator<Item = &RuleFinding> {
-    let open = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == Strength::Logic;
-    judged.checked.findings.iter().filter(open)
+    judged.checked.findings.iter().filter(|finding| finding.must_be_explained())
 }
 
 impl Snapshot {
@@ -89,16 +88,33 @@ impl Snapshot {
                     && (line.row.is_empty() || place.row == line.row)
                     && (line.column.is_empty() || place.column == line.column)
             };
-            let found = judged.checked.findings.iter().find(is_meant).ok_or_else(|| {
+            // The unit should read where, not only which rule.
+            let put = |line: &mut ReturnedLine, row: &str, column: &str| {
+                if line.row.is_empty() {
+                    (line.row, line.column) = (row.into(), column.into());
+                }
+            };
+            if let Some(found) = judged.checked.findings.iter().find(is_meant) {
+                line.rule = found.rule.clone();
+                line.fingerprint = Some(judged.form.rules.fingerprint(found));
+                put(line, &found.place.row, &found.place.column);
+                continue;
+            }
+            // Or what was found beside rules, by its code: over an advisory ceiling, a capped cell left blank.
+            let is_meant = |finding: &&Finding| {
+                let place = &finding.place;
+                finding.reason().code().eq_ignore_ascii_case(&line.rule)
+                    && place.table == line.table
+                    && (line.row.is_empty() || place.row == line.row)
+                    && (line.column.is_empty() || place.column == line.column)
+            };
+            let findings = judged.envelope.event.attempt().map_or(&[][..], |attempt| &attempt.findings);
+            let found = findings.iter().find(is_meant).ok_or_else(|| {
                 let remark = Remark::new(Reason::UnknownLine).with("line", format!("{} {}", line.rule, line.table));
                 remark.with("problem", "rule")
             })?;
-            line.rule = found.rule.clone();
-            line.fingerprint = Some(judged.form.rules.fingerprint(found));
-            // The unit should read where, not only which rule.
-            if line.row.is_empty() {
-                (line.row, line.column) = (found.place.row.clone(), found.place.column.clone());
-            }
+            line.rule = found.reason().code().into();
+            put(line, &found.place.row, &found.place.column);
         }
         Ok(())
     }
@@ -118,15 +134,15 @@ impl Snapshot {
         Ok(open.map(|finding| format!("{} {}", finding.rule, finding.place)).collect())
     }
 
-    /// What became of the lines that the version before this one was returned for, with what was said about them up to a
+    /// What became of the lines that the version before this one (withdrawn ones left out) was returned for, with what was said about them up to a
     /// position; nothing if it wasn't returned.
     ///
     /// # Errors
     /// A fault.
     pub fn answers(&self, slot: &Slot, version: u32, as_of: Position) -> Result<Vec<LineAnswer>, Remark> {
         let Some(filings) = self.state.filings(slot) else { return Ok(Vec::new()) };
-        let before = version.checked_sub(1).and_then(|before| filings.version(before));
-        let (Some(before), Some(after)) = (before, filings.version(version)) else { return Ok(Vec::new()) };
+        let Some(after) = filings.version(version) else { return Ok(Vec::new()) };
+        let Some(before) = filings.returned_before(after) else { return Ok(Vec::new()) };
         let Some(returned) = before.returned() else { return Ok(Vec::new()) };
         let Event::VersionMoved(moved) = self.event(returned)?.event else { return Ok(Vec::new()) };
         let (from, to) = (self.filed(before)?, self.filed(after)?);

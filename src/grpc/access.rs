@@ -32,7 +32,8 @@ pub struct Method {
     /// Who may.
     pub guard: Guard,
     /// The field of the request that names the node that it is done to, from the outside in: `scope.node`. An empty
-    /// node there is the asker's own. Without a field it is done to the bureau's node: to the service as a whole.
+    /// node there is the asker's own. [`ITS_EVENTS`] stands for whose event it is. Without a field it is done to the bureau's
+    /// node: to the service as a whole.
     pub node: &'static str,
 }
 
@@ -91,12 +92,12 @@ pub const METHODS: &[Method] = &[
     may("AuditService/ListFindings", Operation::Read, "node"),
     may("AuditService/ListEvents", Operation::Read, ""),
     may("AuditService/ExportJournal", Operation::Export, ""),
-    // A hash tells nothing of what is filed; of a receipt the service looks at whose event it is.
+    may("AuditService/GetReceipt", Operation::Read, ITS_EVENTS),
+    // A hash tells nothing of what is filed.
     known("AuditService/GetCheckpoint"),
     known("AuditService/GetInclusionProof"),
     known("AuditService/GetConsistencyProof"),
     known("AuditService/GetPublicKey"),
-    known("AuditService/GetReceipt"),
     // Load balancers and supervisors ask without a name; what the API looks like is no secret.
     open("/grpc.health.v1.Health/Check"),
     open("/grpc.health.v1.Health/List"),
@@ -104,6 +105,9 @@ pub const METHODS: &[Method] = &[
     open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
     open("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
 ];
+
+/// In place of a field: the request names an event, and the node is whose that is. The bureau's, if it is no unit's.
+pub const ITS_EVENTS: &str = "position";
 
 impl Method {
     /// Its path on the wire.
@@ -131,6 +135,7 @@ pub fn table() -> String {
         let node = match (method.guard, method.node) {
             (Guard::Open | Guard::Known, _) => "–".to_owned(),
             (Guard::May(_), "") => "bureau".to_owned(),
+            (Guard::May(_), ITS_EVENTS) => "whose event it is".to_owned(),
             (Guard::May(_), field) => format!("`{field}`"),
         };
         let name = method.name.trim_start_matches('/');

@@ -18,9 +18,6 @@ use crate::ledger::actor::{Operation, may};
 use crate::ledger::event::{Envelope, Event, Justification};
 use crate::proto::api;
 
-/// How many pieces of an archive wait for a slow client.
-const PIECES_WAITING_MAX: usize = 4;
-
 pub(super) struct Audit(pub(super) Consolidator);
 
 /// An event for a reader; `unit` leaves only that unit's figures in an issue of control figures.
@@ -116,7 +113,7 @@ impl api::audit_service_server::AuditService for Audit {
         let patience = quota::bounds(request.extensions()).idle;
         let export = self.0.snapshot().export(request.into_inner().from_position).map_err(status)?;
         tracing::info!(%actor, "the journal is being exported");
-        let (pieces, stream) = tokio::sync::mpsc::channel(PIECES_WAITING_MAX);
+        let (pieces, stream) = tokio::sync::mpsc::channel(limits::PIECES_WAITING_MAX);
         let waiting = tokio::runtime::Handle::current();
         // The journal is read on a thread that may wait: for the disk, and for the client.
         tokio::task::spawn_blocking(move || {
@@ -175,7 +172,11 @@ impl api::audit_service_server::AuditService for Audit {
     ) -> Result<Response<api::GetReceiptResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let position = request.into_inner().position;
-        proof::answer(self.0.snapshot(), move |snapshot| proof::receipt(snapshot, &actor, position)).await
+        let found =
+            proof::answer(self.0.snapshot(), move |snapshot| proof::receipt(snapshot, &actor, position)).await?;
+        let (receipt, node) = found.into_inner();
+        gate::about(&node);
+        Ok(Response::new(receipt))
     }
 
     async fn get_history(

@@ -105,7 +105,7 @@ fn line(line: &StatusLine) -> api::StatusLine {
         standing: standing.into(),
         turn: turn.into(),
         waits_for: line.waits_for.as_ref().map(ToString::to_string).unwrap_or_default(),
-        version: line.latest.as_ref().map(convert::version_out),
+        version: line.version.as_ref().map(convert::version_out),
         refused: u32::try_from(line.refused).unwrap_or(u32::MAX),
         refused_position,
         refused_time_ms: refused_time.0,

@@ -1,4 +1,4 @@
-//! The door: connections come in here, each with who it belongs to (`Caller`), and go on to tonic.
+//! The door: connections come in here, each with who it belongs to ([`Came`]), and go on to tonic.
 //!
 //! With TLS whoever has a certificate gets in; without, it opens on loopback only, and only when asked for by name.
 //! What nobody gets: to stand in the doorway for ever. A handshake and the greeting of HTTP/2 behind it have a deadline, with
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::Connected;
 
-use super::identity::Caller;
+use super::identity::{Caller, Came};
 use super::limits::{self, Bounds};
 use super::tls::{Peer, Tls};
 use crate::budget::reason::{Reason, Remark};
@@ -155,8 +155,9 @@ async fn come_in(guest: Coming, tls: Option<Arc<Tls>>, within: Duration) {
     let Some(tls) = tls else {
         let Ok(Some(said)) = tokio::time::timeout(within, greeting(&mut stream)).await else { return };
         if let Some(place) = room.place(None) {
-            let (stream, caller) = (Plain(stream), Caller::Named);
-            let _ = to.send(Connection { said, stream, caller, shown_out: None, _place: place }).await;
+            let (show_out, shown_out) = mpsc::channel(1);
+            let came = Came { caller: Caller::Named, show_out };
+            let _ = to.send(Connection { said, stream: Plain(stream), came, shown_out, _place: place }).await;
         }
         return;
     };
@@ -171,9 +172,10 @@ async fn come_in(guest: Coming, tls: Option<Arc<Tls>>, within: Duration) {
         tracing::warn!(%from, actor = ?peer.named(), "too many connections");
         return;
     };
-    let shown_out = Some(room.know(&peer));
-    let stream = Secure(Box::new(stream));
-    let _ = to.send(Connection { said, stream, caller: Caller::Certified(peer), shown_out, _place: place }).await;
+    let (show_out, shown_out) = mpsc::channel(1);
+    room.know(&peer, show_out.clone());
+    let (stream, came) = (Secure(Box::new(stream)), Came { caller: Caller::Certified(peer), show_out });
+    let _ = to.send(Connection { said, stream, came, shown_out, _place: place }).await;
 }
 
 /// The first bytes of a connection: as many as tell whether it greets as HTTP/2 does. What doesn't is for tonic to answer.
@@ -223,7 +225,7 @@ struct Guest {
     peer: Weak<Peer>,
     /// Looks since its certificate fell: it is told with its next request before its connection is closed.
     fallen: u32,
-    door: Option<oneshot::Sender<()>>,
+    show_out: mpsc::Sender<()>,
 }
 
 impl Room {
@@ -247,12 +249,10 @@ impl Room {
         Some(Place { room: self.clone(), of, _permit: permit })
     }
 
-    /// Remembers a guest; what is answered ends when they have to go.
-    fn know(&self, peer: &Arc<Peer>) -> oneshot::Receiver<()> {
-        let (door, shown_out) = oneshot::channel();
-        let guest = Guest { peer: Arc::downgrade(peer), fallen: 0, door: Some(door) };
+    /// Remembers a guest, and how to say that they have to go.
+    fn know(&self, peer: &Arc<Peer>, show_out: mpsc::Sender<()>) {
+        let guest = Guest { peer: Arc::downgrade(peer), fallen: 0, show_out };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).push(guest);
-        shown_out
     }
 
     /// Closes the connections of those whose certificates have not stood for a while.
@@ -260,13 +260,12 @@ impl Room {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|guest| {
             let Some(peer) = guest.peer.upgrade() else { return false };
             guest.fallen = if peer.standing().is_ok() { 0 } else { guest.fallen + 1 };
-            if guest.fallen > limits::LOOKS_BEFORE_SHOWN_OUT
-                && let Some(door) = guest.door.take()
-            {
-                tracing::info!(actor = ?peer.named(), "a connection is closed: its certificate does not stand any more");
-                let _ = door.send(());
+            if guest.fallen <= limits::LOOKS_BEFORE_SHOWN_OUT {
+                return true;
             }
-            guest.door.is_some()
+            tracing::info!(actor = ?peer.named(), "a connection is closed: its certificate does not stand any more");
+            let _ = guest.show_out.try_send(());
+            false
         });
     }
 }
@@ -306,17 +305,17 @@ pub(super) struct Connection {
     /// What it has said already, to be read first.
     said: Vec<u8>,
     stream: Bytes,
-    caller: Caller,
-    /// Ends when its owner has to go.
-    shown_out: Option<oneshot::Receiver<()>>,
+    came: Came,
+    /// Hears that its owner has to go.
+    shown_out: mpsc::Receiver<()>,
     _place: Place,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Caller;
+    type ConnectInfo = Came;
 
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
+    fn connect_info(&self) -> Came {
+        self.came.clone()
     }
 }
 
@@ -331,13 +330,9 @@ macro_rules! to_stream {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(shown_out) = &mut self.shown_out
-            && let Poll::Ready(told) = Pin::new(shown_out).poll(context)
-        {
-            self.shown_out = None;
-            if told.is_ok() {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
+        // The connection has a sender of its own, so nothing else ends this.
+        if self.shown_out.poll_recv(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if !self.said.is_empty() && into.remaining() > 0 {
             let bytes = self.said.len().min(into.remaining());

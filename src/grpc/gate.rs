@@ -12,8 +12,11 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tonic::body::Body;
 use tonic::codegen::{Bytes, Service, http};
 use tonic::{Code, Status};
@@ -22,7 +25,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::access::{self, Guard, Method};
-use super::identity;
+use super::identity::{self, Came};
 use super::quota::{Pass, Quotas};
 use super::status::status;
 use crate::budget::reason::{Reason, Remark};
@@ -30,6 +33,7 @@ use crate::budget::submission::UnitCode;
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::Consolidator;
 use crate::ledger::actor::{Actor, Operation, Role, fits, may_somewhere};
+use crate::ledger::state::State;
 
 /// The metadata key of a request's id, on the way in and out.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
@@ -62,21 +66,28 @@ pub(super) struct Gate<S> {
 /// A request that may come in.
 struct Admitted {
     method: &'static Method,
-    /// Absent where nobody has to say who they are.
+    /// Absent where nobody has to say who they are, and nobody did.
     actor: Option<Actor>,
 }
 
-/// Who comes in; or why not.
-fn admit<B>(request: &http::Request<B>) -> Result<Admitted, Remark> {
+/// Who comes in; or why not. Roles are judged by the newest tree where the request names no node.
+fn admit<B>(request: &http::Request<B>, state: &State) -> Result<Admitted, Remark> {
     let path = request.uri().path();
     let method = access::method(path).ok_or_else(|| Remark::new(Reason::UnknownMethod).with("method", path))?;
-    let operation = match method.guard {
-        Guard::Open => return Ok(Admitted { method, actor: None }),
-        Guard::Known => None,
-        Guard::May(operation) => Some(operation),
+    let who = identity::who(request.extensions(), request.headers());
+    let (actor, may) = match method.guard {
+        Guard::Open => return Ok(Admitted { method, actor: who.ok() }),
+        Guard::Known => {
+            let (actor, tree) = (who?, state.latest_year().and_then(|year| state.tree(year)));
+            let fits = fits(&actor, tree.map(Arc::as_ref));
+            (actor, fits)
+        }
+        Guard::May(operation) => {
+            let actor = who?;
+            let may = may_somewhere(&actor, operation);
+            (actor, may)
+        }
     };
-    let actor = identity::who(request.extensions(), request.headers())?;
-    let may = operation.map_or_else(|| fits(&actor, None), |operation| may_somewhere(&actor, operation));
     if !may {
         return Err(Remark::new(Reason::NotPermitted).with("actor", &actor));
     }
@@ -113,45 +124,41 @@ where
         let id = request_id(&request);
         let span = tracing::info_span!("request", %id, method = Empty, actor = Empty, unit = Empty, position = Empty);
         let consolidator = self.consolidator.clone();
-        let admitted = admit(&request).and_then(|admitted| {
+        let admitted = admit(&request, &consolidator.snapshot().state).and_then(|admitted| {
             span.record("method", admitted.method.name.trim_start_matches('/'));
-            let Some(actor) = &admitted.actor else { return Ok((admitted, None)) };
-            span.record("actor", tracing::field::display(actor));
-            let pass = Arc::new(self.quotas.enter(actor)?);
-            Ok((admitted, Some(pass)))
+            if let Some(actor) = &admitted.actor {
+                span.record("actor", tracing::field::display(actor));
+            }
+            let pass = Arc::new(self.quotas.enter(admitted.actor.as_ref())?);
+            Ok((admitted, pass))
         });
         let (admitted, pass) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 span.in_scope(|| tracing::info!(%refusal, "not let in"));
-                let response = out(status(refusal).into_http(), &id, None, &consolidator);
+                let response = out(status(refusal).into_http(), &id, &consolidator, None);
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
         let bounds = self.quotas.bounds;
         let longest = match admitted.method.guard {
-            Guard::May(Operation::Submit) => Some(bounds.stream),
-            Guard::May(_) | Guard::Known => Some(bounds.request),
-            Guard::Open => None,
+            Guard::May(Operation::Submit) => bounds.stream,
+            Guard::May(_) | Guard::Known | Guard::Open => bounds.request,
         };
-        if let Some(pass) = &pass {
-            request.extensions_mut().insert(pass.clone());
-        }
+        request.extensions_mut().insert(pass.clone());
+        let held = request.extensions().get::<Came>().map(|came| Held::new(came.show_out.clone(), bounds.answer, pass));
         // Looks of auditors are recorded if the deployment says so, at the bureau's node if it is no other.
         let name = admitted.method.name;
         let reads = matches!(admitted.method.guard, Guard::May(Operation::Read | Operation::Export));
         let looks = admitted.actor.filter(|actor| reads && actor.role == Role::Auditor);
         let answer = self.inside.call(request);
         let answered = async move {
-            let response = match longest {
-                None => answer.await?,
-                Some(longest) => match tokio::time::timeout(longest, answer).await {
-                    Ok(answer) => answer?,
-                    Err(_) => {
-                        let remark = Remark::new(Reason::RequestTooSlow).with("limit", "total");
-                        status(remark.with("seconds", longest.as_secs())).into_http()
-                    }
-                },
+            let response = match tokio::time::timeout(longest, answer).await {
+                Ok(answer) => answer?,
+                Err(_) => {
+                    let remark = Remark::new(Reason::RequestTooSlow).with("limit", "total");
+                    status(remark.with("seconds", longest.as_secs())).into_http()
+                }
             };
             match Status::from_header_map(response.headers()).filter(|found| found.code() != Code::Ok) {
                 Some(refused) => tracing::info!(code = ?refused.code(), "refused"),
@@ -162,18 +169,18 @@ where
                     }
                 }
             }
-            Ok(out(response, &id, pass, &consolidator))
+            Ok(out(response, &id, &consolidator, held))
         };
         Box::pin(ABOUT.scope(RefCell::new(BUREAU.into()), answered).instrument(span))
     }
 }
 
-/// An answer on its way out: with the request's id, and the pass until it is sent.
+/// An answer on its way out: with the request's id, and what is held until it is sent.
 fn out(
     mut response: http::Response<Body>,
     id: &str,
-    pass: Option<Arc<Pass>>,
     consolidator: &Consolidator,
+    held: Option<Held>,
 ) -> http::Response<Body> {
     if let Ok(id) = http::HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
@@ -181,7 +188,7 @@ fn out(
     if let Some(limit) = over_limit(response.headers()) {
         consolidator.over_limit(limit);
     }
-    response.map(|body| Body::new(Answer { body, _pass: pass, consolidator: consolidator.clone() }))
+    response.map(|body| Body::new(Answer { body, held, consolidator: consolidator.clone() }))
 }
 
 /// The limit that a refusal is about, if it is about one.
@@ -208,8 +215,48 @@ fn over_limit(headers: &http::HeaderMap) -> Option<&'static str> {
 /// ours says what to do.
 struct Answer {
     body: Body,
-    _pass: Option<Arc<Pass>>,
+    held: Option<Held>,
     consolidator: Consolidator,
+}
+
+/// What an answer holds until it is sent: the request's pass, and, while a part of it waits for the client, a watch on how
+/// long that takes. Whoever takes nothing would else keep the server's memory for as long as they like.
+struct Held {
+    show_out: mpsc::Sender<()>,
+    longest: Duration,
+    /// Runs while the client has a part to take.
+    waits: Option<AbortHandle>,
+    _pass: Arc<Pass>,
+}
+
+impl Held {
+    fn new(show_out: mpsc::Sender<()>, longest: Duration, pass: Arc<Pass>) -> Held {
+        Held { show_out, longest, waits: None, _pass: pass }
+    }
+
+    /// A part was handed on: from here it is the client's turn.
+    fn handed_on(&mut self) {
+        let (show_out, longest) = (self.show_out.clone(), self.longest);
+        let waits = tokio::spawn(async move {
+            tokio::time::sleep(longest).await;
+            tracing::info!("a connection is closed: its client takes nothing of an answer");
+            let _ = show_out.try_send(());
+        });
+        self.waits = Some(waits.abort_handle());
+    }
+
+    /// It was taken: more is asked for, or all is sent.
+    fn taken(&mut self) {
+        if let Some(waits) = self.waits.take() {
+            waits.abort();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.taken();
+    }
 }
 
 impl http_body::Body for Answer {
@@ -217,7 +264,13 @@ impl http_body::Body for Answer {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(held) = &mut self.held {
+            held.taken();
+        }
         let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let (Poll::Ready(Some(Ok(_))), Some(held)) = (&polled, &mut self.held) {
+            held.handed_on();
+        }
         polled.map(|frame| {
             frame.map(|frame| {
                 frame.map(|frame| match frame.into_trailers() {

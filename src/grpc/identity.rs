@@ -1,11 +1,12 @@
 //! Who is asking: the one place that turns a request into an [`Actor`].
 //!
-//! The door (`door.rs`) puts a [`Caller`] into the extensions of each request: over TLS the client's certificate, on
+//! The door (`door.rs`) puts [`Came`] into the extensions of each request: over TLS the client's certificate, on
 //! loopback without TLS a promise to name the actor in a header. A request without a caller came in by no door of ours,
 //! and nobody is asking. Knows nothing of what an actor may do.
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tonic::Request;
 use tonic::codegen::http::{Extensions, HeaderMap};
 
@@ -15,6 +16,15 @@ use crate::ledger::actor::Actor;
 
 /// The metadata key that names the actor where there is no certificate: `budget://407002/unit`.
 pub const ACTOR_HEADER: &str = "x-budget-actor";
+
+/// What the door knows of a connection, with each request of it.
+#[derive(Clone, Debug)]
+pub(super) struct Came {
+    /// Who it belongs to.
+    pub(super) caller: Caller,
+    /// Says that it has to go.
+    pub(super) show_out: mpsc::Sender<()>,
+}
 
 /// How the connection of a request came in.
 #[derive(Clone, Debug)]
@@ -38,7 +48,7 @@ pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Remark> {
 /// # Errors
 /// As [`actor`].
 pub(super) fn who(extensions: &Extensions, headers: &HeaderMap) -> Result<Actor, Remark> {
-    match extensions.get::<Caller>() {
+    match extensions.get::<Came>().map(|came| &came.caller) {
         Some(Caller::Named) => named(headers),
         // Whoever sends it expects it to count, and it doesn't: better said than passed over.
         Some(Caller::Certified(_)) if headers.contains_key(ACTOR_HEADER) => {

@@ -33,6 +33,10 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 pub const CONNECTIONS_PER_IDENTITY_MAX: usize = 64;
 /// Bytes of a request's headers together, counted as HTTP/2 does.
 pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// How often a connection that says nothing is asked whether it is there.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Beyond so many identities, those who have nothing open and haven't asked lately are forgotten.
+pub(crate) const IDENTITIES_REMEMBERED_MAX: usize = 4_096;
 /// How often the certificates' files are looked at.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks that a connection stays open after its certificate was revoked or ended: its requests are refused with the
@@ -91,6 +95,8 @@ pub const CHANGED_CELLS_MAX: usize = 20;
 pub const RETURN_LINES_SHOWN: usize = 5;
 /// Characters of a text of a return that a status board shows: of ten thousand units it must fit into one answer.
 pub const RETURN_CHARS_SHOWN: usize = 200;
+/// Pieces of an archive that wait for a slow client.
+pub(crate) const PIECES_WAITING_MAX: usize = 4;
 /// Nodes of a unit tree.
 pub const NODES_MAX: usize = 200_000;
 /// Bytes of a form set's files together.
@@ -117,6 +123,8 @@ pub const STREAM_IDLE_SECONDS_MAX: u64 = 30;
 pub const STREAM_SECONDS_MAX: u64 = 600;
 /// How long any other request may take until its answer begins.
 pub const REQUEST_SECONDS_MAX: u64 = 60;
+/// How long a client may leave a part of an answer untaken, until its connection is closed.
+pub const ANSWER_SECONDS_MAX: u64 = 600;
 
 /// The limits of number and time that hold while a server runs. Only tests have others: nobody waits ten minutes for one.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +147,8 @@ pub struct Bounds {
     pub stream: Duration,
     /// [`REQUEST_SECONDS_MAX`].
     pub request: Duration,
+    /// [`ANSWER_SECONDS_MAX`].
+    pub answer: Duration,
     /// [`ANSWER_BYTES_MAX`].
     pub answer_bytes: usize,
     /// How many costly things are done for one identity at once: half of what the machine can do, the other half is for
@@ -159,6 +169,7 @@ impl Default for Bounds {
             idle: Duration::from_secs(STREAM_IDLE_SECONDS_MAX),
             stream: Duration::from_secs(STREAM_SECONDS_MAX),
             request: Duration::from_secs(REQUEST_SECONDS_MAX),
+            answer: Duration::from_secs(ANSWER_SECONDS_MAX),
             answer_bytes: ANSWER_BYTES_MAX,
             turns: (cores / 2).max(1),
         }

@@ -128,7 +128,7 @@ fn router(
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
         .initial_connection_window_size(limits::WINDOW_BYTES)
         .initial_stream_window_size(limits::WINDOW_BYTES)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_interval(Some(limits::KEEPALIVE))
         .http2_max_header_list_size(limits::HEADER_BYTES_MAX)
         .layer(gate(consolidator.clone(), Arc::new(Quotas::new(bounds))))
         .add_service(health_service);

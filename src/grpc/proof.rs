@@ -8,6 +8,7 @@ use tonic::{Response, Status};
 use super::status::status;
 use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::submission::UnitCode;
 use crate::budget::unit_tree::BUREAU;
 use crate::consolidator::{Proved, Snapshot};
 use crate::ledger::actor::{Actor, Operation, may};
@@ -69,7 +70,12 @@ pub(super) fn public_key(snapshot: &Snapshot) -> Result<api::GetPublicKeyRespons
     Ok(api::GetPublicKeyResponse { public_key: key.to_string(), key_changes })
 }
 
-pub(super) fn receipt(snapshot: &Snapshot, actor: &Actor, position: u64) -> Result<api::GetReceiptResponse, Remark> {
+/// A receipt, and whose it is.
+pub(super) fn receipt(
+    snapshot: &Snapshot,
+    actor: &Actor,
+    position: u64,
+) -> Result<(api::GetReceiptResponse, UnitCode), Remark> {
     let envelope = snapshot.event(position)?;
     let slot = match &envelope.event {
         Event::Justified(justified) => Some(&justified.slot),
@@ -83,14 +89,15 @@ pub(super) fn receipt(snapshot: &Snapshot, actor: &Actor, position: u64) -> Resu
     }
     let Proved { leaf, path, checkpoint } = snapshot.proved(position)?;
     let (key, key_changes) = snapshot.keys()?;
-    Ok(api::GetReceiptResponse {
+    let receipt = api::GetReceiptResponse {
         position,
         leaf,
         path: hashes(&path),
         checkpoint: checkpoint.note.clone(),
         public_key: key.to_string(),
         key_changes,
-    })
+    };
+    Ok((receipt, node.into()))
 }
 
 fn hashes(path: &[Digest]) -> Vec<Vec<u8>> {

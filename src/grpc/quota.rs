@@ -12,17 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::codegen::http::Extensions;
 
-use super::limits::Bounds;
+use super::limits::{Bounds, IDENTITIES_REMEMBERED_MAX};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::actor::Actor;
 
-/// Beyond so many identities, those who have nothing open and haven't asked lately are forgotten.
-const REMEMBERED_MAX: usize = 4_096;
-
-/// All identities that ask.
+/// All identities that ask. Those who needn't say who they are, and don't, share one.
 pub(super) struct Quotas {
     pub(super) bounds: Bounds,
-    shares: Mutex<BTreeMap<Actor, Share>>,
+    shares: Mutex<BTreeMap<Option<Actor>, Share>>,
 }
 
 /// What one identity takes.
@@ -37,7 +34,7 @@ struct Share {
 /// A request that is let in, until it is dropped.
 pub(super) struct Pass {
     quotas: Arc<Quotas>,
-    actor: Actor,
+    actor: Option<Actor>,
     turns: Arc<Semaphore>,
 }
 
@@ -53,18 +50,20 @@ impl Quotas {
     ///
     /// # Errors
     /// `TOO_MANY_REQUESTS` with the limit.
-    pub(super) fn enter(self: &Arc<Quotas>, actor: &Actor) -> Result<Pass, Remark> {
+    pub(super) fn enter(self: &Arc<Quotas>, actor: Option<&Actor>) -> Result<Pass, Remark> {
         self.enter_at(actor, Instant::now())
     }
 
-    fn enter_at(self: &Arc<Quotas>, actor: &Actor, now: Instant) -> Result<Pass, Remark> {
+    fn enter_at(self: &Arc<Quotas>, actor: Option<&Actor>, now: Instant) -> Result<Pass, Remark> {
         let bounds = &self.bounds;
+        let actor = actor.cloned();
         let refused = |limit: &str, allowed: String| {
-            let remark = Remark::new(Reason::TooManyRequests).with("actor", actor);
+            let who = actor.as_ref().map(ToString::to_string).unwrap_or_default();
+            let remark = Remark::new(Reason::TooManyRequests).with("actor", who);
             Err(remark.with("limit", limit).with("allowed", allowed))
         };
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if shares.len() >= REMEMBERED_MAX && !shares.contains_key(actor) {
+        if shares.len() >= IDENTITIES_REMEMBERED_MAX && !shares.contains_key(&actor) {
             shares.retain(|_, share| share.open > 0 || share.evenly > now);
         }
         let share = shares.entry(actor.clone()).or_insert_with(|| Share {
@@ -82,7 +81,8 @@ impl Quotas {
         }
         share.evenly = evenly;
         share.open += 1;
-        Ok(Pass { quotas: self.clone(), actor: actor.clone(), turns: share.turns.clone() })
+        let turns = share.turns.clone();
+        Ok(Pass { quotas: self.clone(), actor, turns })
     }
 }
 
@@ -125,6 +125,10 @@ mod tests {
         Actor { node: code.into(), role: crate::ledger::actor::Role::Unit }
     }
 
+    fn enter(quotas: &Arc<Quotas>, code: &str) -> Result<Pass, Remark> {
+        quotas.enter(Some(&actor(code)))
+    }
+
     fn quotas(open: usize, per_second: u32) -> Arc<Quotas> {
         Arc::new(Quotas::new(Bounds { open, per_second, ..Bounds::default() }))
     }
@@ -132,20 +136,22 @@ mod tests {
     #[test]
     fn so_many_may_be_open_and_one_more_when_one_has_ended() {
         let quotas = quotas(3, 1_000);
-        let mut passes: Vec<Pass> = (0..3).map(|_| quotas.enter(&actor("407001")).unwrap()).collect();
-        let refused = quotas.enter(&actor("407001")).err().unwrap();
+        let mut passes: Vec<Pass> = (0..3).map(|_| enter(&quotas, "407001").unwrap()).collect();
+        let refused = enter(&quotas, "407001").err().unwrap();
         assert_eq!((refused.fact("limit"), refused.fact("allowed")), (Some("open"), Some("3")));
-        // Another identity doesn't notice.
-        let _other = quotas.enter(&actor("407002")).unwrap();
+        // Another identity doesn't notice, nor do those who don't say who they are.
+        let _other = enter(&quotas, "407002").unwrap();
+        let _nobody = quotas.enter(None).unwrap();
         passes.pop();
-        assert!(quotas.enter(&actor("407001")).is_ok());
+        assert!(enter(&quotas, "407001").is_ok());
     }
 
     #[test]
     fn so_many_come_in_a_second_and_more_as_time_goes_on() {
         let quotas = quotas(1_000, 10);
         let begin = Instant::now();
-        let enter = |code: &str, ms: u64| quotas.enter_at(&actor(code), begin + Duration::from_millis(ms)).map(drop);
+        let enter =
+            |code: &str, ms: u64| quotas.enter_at(Some(&actor(code)), begin + Duration::from_millis(ms)).map(drop);
         assert!((0..10).all(|_| enter("407001", 0).is_ok()));
         let refused = enter("407001", 0).unwrap_err();
         assert_eq!((refused.fact("limit"), refused.fact("allowed")), (Some("per_second"), Some("10")));
@@ -159,15 +165,15 @@ mod tests {
     fn who_has_something_open_is_not_forgotten_among_many() {
         let quotas = quotas(1, 1_000);
         let begin = Instant::now();
-        let _open = quotas.enter_at(&actor("407001"), begin).unwrap();
-        for at in 0..REMEMBERED_MAX {
-            drop(quotas.enter_at(&actor(&format!("5{at}")), begin).unwrap());
+        let _open = quotas.enter_at(Some(&actor("407001")), begin).unwrap();
+        for at in 0..IDENTITIES_REMEMBERED_MAX {
+            drop(quotas.enter_at(Some(&actor(&format!("5{at}"))), begin).unwrap());
         }
         // Long after: all the others are forgotten.
         let later = begin + Duration::from_secs(60);
-        drop(quotas.enter_at(&actor("6"), later).unwrap());
+        drop(quotas.enter_at(Some(&actor("6")), later).unwrap());
         assert!(quotas.shares.lock().unwrap().len() <= 2);
-        assert!(quotas.enter_at(&actor("407001"), later).is_err(), "it has one open still");
+        assert!(quotas.enter_at(Some(&actor("407001")), later).is_err(), "it has one open still");
     }
 
     #[tokio::test]
@@ -175,7 +181,7 @@ mod tests {
         let quotas = Arc::new(Quotas::new(Bounds { turns: 1, ..Bounds::default() }));
         let of = |code: &str| {
             let mut extensions = Extensions::new();
-            extensions.insert(Arc::new(quotas.enter(&actor(code)).unwrap()));
+            extensions.insert(Arc::new(enter(&quotas, code).unwrap()));
             extensions
         };
         let (first, second, other) = (of("407001"), of("407001"), of("407002"));

@@ -183,7 +183,10 @@ impl api::review_service_server::ReviewService for Review {
         let fingerprint = convert::fingerprint(&request);
         let order = step(target(request.target).map_err(status)?, Move::Withdraw, request.reason);
         let done = self.step(actor, request.idempotency_key, fingerprint, order).await?;
-        Ok(answer!(WithdrawResponse, done, state: state_of(&done)))
+        let Event::VersionMoved(moved) = &done.envelope.event else { return Err(status(bad("event", ""))) };
+        let filings = self.0.snapshot().state.filings(&moved.slot).cloned().unwrap_or_default();
+        let counts_on = filings.counting_at(done.envelope.position).map_or(0, |version| version.version);
+        Ok(answer!(WithdrawResponse, done, state: state_of(&done), counts_on: counts_on))
     }
 
     async fn r#return(&self, request: Request<api::ReturnRequest>) -> Result<Response<api::ReturnResponse>, Status> {

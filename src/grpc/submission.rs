@@ -348,6 +348,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
             mirror_position: answer.mirror_position,
             state: state.into(),
             adjusts: adjusts.map_or(0, |(base, _)| base),
+            answers: answer.answers,
         }))
     }
 

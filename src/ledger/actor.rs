@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::review::Move;
+use super::review::{AggregateState, Move};
 use crate::budget::submission::UnitCode;
 use crate::budget::unit_tree::{BUREAU, CODE_BYTES_MAX, Node, NodeRole, UnitTree};
 
@@ -303,6 +303,43 @@ pub fn may(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTr
 /// Whether there is any node that this actor may do it to: asked before a request is read.
 pub fn may_somewhere(actor: &Actor, operation: Operation) -> bool {
     fits(actor, None) && reach(actor.role, operation) != Reach::Nowhere
+}
+
+/// A submission that a step of review is about, as far as that says whose step it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Reviewed<'r> {
+    /// Who filed it.
+    pub unit: &'r str,
+    /// Whether no department stands between who filed it and the bureau, which then does what a department would.
+    pub next: bool,
+    /// Whether it changes an approved version.
+    pub adjusts: bool,
+    /// Whether it is approved.
+    pub approved: bool,
+}
+
+/// Whose step of review it is, of those whom [`may`] lets take it: nobody judges what their own node filed; a department
+/// accepts and, once the bureau has approved the whole, approves its units; the bureau approves adjustments, and does both
+/// where no department stands between. Who approved opens again.
+pub fn is_theirs(actor: &Actor, step: Move, of: Reviewed<'_>) -> bool {
+    let (bureau, own) = (actor.role == Role::Bureau, actor.node == of.unit);
+    match step {
+        Move::Withdraw => true,
+        _ if own => false,
+        Move::Return => true,
+        Move::Accept => !bureau || of.next,
+        Move::Approve => bureau == (of.adjusts || of.next),
+        Move::Reopen => bureau || !of.approved || !(of.adjusts || of.next),
+    }
+}
+
+/// Whose step on an aggregate it is: the bureau decides upon it and opens again what it approved; until then the
+/// department takes back what it sealed.
+pub fn is_theirs_whole(actor: &Actor, step: Move, department: &str, from: AggregateState) -> bool {
+    match (step, from) {
+        (Move::Reopen, AggregateState::Forwarded) => actor.node == department,
+        _ => actor.role == Role::Bureau,
+    }
 }
 
 #[cfg(test)]

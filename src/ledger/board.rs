@@ -12,6 +12,8 @@ use imbl::ordmap::DiffItem;
 use super::Position;
 use super::event::Timestamp;
 use super::review::{Aggregate, AggregateState, VersionState};
+#[cfg(doc)]
+use super::state::Filings;
 use super::state::{State, Version};
 use super::view::{Scope, tree};
 use crate::budget::reason::Remark;
@@ -63,8 +65,8 @@ pub struct StatusLine {
     pub turn: Turn,
     /// The node whose turn it is; none if it is nobody's.
     pub waits_for: Option<UnitCode>,
-    /// The last version, whether it counts or not.
-    pub latest: Option<Version>,
+    /// The version that says so ([`Filings::standing`]), whether it counts or not.
+    pub version: Option<Version>,
     /// How many attempts were refused.
     pub refused: usize,
     /// Position and time of the last refused attempt, if it came after the version that counts.
@@ -78,7 +80,7 @@ pub struct StatusLine {
 impl StatusLine {
     /// Where the last version was returned, if it was.
     pub fn given_back(&self) -> Option<Position> {
-        self.latest.as_ref().filter(|_| self.standing == Standing::Returned).and_then(Version::returned)
+        self.version.as_ref().filter(|_| self.standing == Standing::Returned).and_then(Version::returned)
     }
 }
 
@@ -202,12 +204,12 @@ fn ended(state: &State, scope: &Scope, time: Timestamp) -> bool {
 
 fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node, ended: bool) -> StatusLine {
     let filings = state.filings(&scope.slot(&unit.code, Kind::Unit)).cloned().unwrap_or_default();
-    let latest = filings.latest().cloned();
+    let version = filings.standing().cloned();
     // Nobody reviews what their own node filed.
     let department = tree.path(&unit.code).into_iter().skip(1).find(|node| *node != BUREAU).map(UnitCode::from);
     let seal = state.seal(&unit.code, scope.year, scope.round).map(|(_, aggregate)| aggregate);
-    let seal = seal.filter(|aggregate| latest.as_ref().is_some_and(|latest| aggregate.holds(latest.position)));
-    let standing = match (latest.as_ref().map(Version::state), filings.refused.last()) {
+    let seal = seal.filter(|aggregate| version.as_ref().is_some_and(|version| aggregate.holds(version.position)));
+    let standing = match (version.as_ref().map(Version::state), filings.refused.last()) {
         (Some(VersionState::Withdrawn), _) => Standing::Withdrawn,
         (Some(VersionState::Returned), _) => Standing::Returned,
         (Some(VersionState::Submitted), _) => Standing::Submitted,
@@ -217,7 +219,7 @@ fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node, ended: bool)
         (None, Some(_)) => Standing::Refused,
         (None, None) => Standing::Missing,
     };
-    let adjusts = latest.as_ref().is_some_and(|latest| latest.adjusts.is_some());
+    let adjusts = version.as_ref().is_some_and(|version| version.adjusts.is_some());
     let turn = match standing {
         Standing::Missing | Standing::Refused | Standing::Withdrawn | Standing::Returned => Turn::Unit,
         Standing::Approved => Turn::Nobody,
@@ -246,7 +248,7 @@ fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node, ended: bool)
         waits_for,
         refused: filings.refused.len(),
         refused_since: filings.refused_since(Position::MAX),
-        latest,
+        version,
     }
 }
 

@@ -116,6 +116,23 @@ impl Filings {
         self.versions.last()
     }
 
+    /// The version that says where all of it stands: the last one. What was withdrawn leaves what it had followed: a return
+    /// that is still to be answered, or the approved version that it was to change.
+    pub fn standing(&self) -> Option<&Version> {
+        let latest = self.latest()?;
+        if latest.state() != VersionState::Withdrawn {
+            return Some(latest);
+        }
+        self.returned_before(latest).or_else(|| self.counting()).or(Some(latest))
+    }
+
+    /// The version whose return a later one answers: the one before it, those left out that had been withdrawn.
+    pub fn returned_before(&self, version: &Version) -> Option<&Version> {
+        let state = |before: &&Version| before.state_at(version.position);
+        let mut before = self.versions.iter().rev().filter(|before| before.version < version.version);
+        before.find(|before| state(before) != VersionState::Withdrawn).filter(|b| state(b) == VersionState::Returned)
+    }
+
     /// The version that counts, if one does. A returned or withdrawn one doesn't, and nothing older takes its place;
     /// only behind an adjustment the approved version that it would have changed stays in force.
     pub fn counting(&self) -> Option<&Version> {

@@ -12,6 +12,7 @@ mod control_cli;
 mod control_laws;
 mod control_model;
 mod control_pool;
+mod demo;
 mod drills;
 mod fixture;
 mod form_laws;

@@ -21,6 +21,7 @@ use budget_consolidator::budget::reason::{Reason, Remark};
 use budget_consolidator::budget::submission::{Kind, Round, Slot, Submission};
 use budget_consolidator::budget::unit_tree::{Node, NodeRole};
 use budget_consolidator::ledger::actor::{Actor, Role};
+use budget_consolidator::ledger::board::{Standing, board};
 use budget_consolidator::ledger::decide::{
     Action, AdjustmentOrder, AggregateStep, Command, ControlOrders, Decision, FigureOrder, FigureSet, Filing, Target,
     VersionStep, decide, legal,
@@ -28,6 +29,7 @@ use budget_consolidator::ledger::decide::{
 use budget_consolidator::ledger::event::{Envelope, Event, Justification, Timestamp};
 use budget_consolidator::ledger::review::{AggregateState, Move, OpinionView, VersionState};
 use budget_consolidator::ledger::state::State;
+use budget_consolidator::ledger::view::{Scope, view};
 use budget_consolidator::ledger::{Contents, Position, image};
 use budget_consolidator::submission_file::SubmissionFile;
 use proptest::prelude::*;
@@ -183,6 +185,10 @@ struct World {
     model: Model,
     /// How far the department is above its ceiling.
     over: i64,
+}
+
+fn scope(node: &str, round: Round) -> Scope {
+    Scope { node: node.into(), year: YEAR, round, form_set: None }
 }
 
 /// How a filer is called here.
@@ -671,6 +677,19 @@ impl World {
                 let found = self.state.reported(YEAR, name, self.form.layout, "900", &cell(at));
                 assert_eq!(found, Money::from_fen(sum), "the sum is that of what counts");
             }
+            // What is adjusted stands beside it, and the view is both.
+            let difference = self.model.slot("900/difference", round);
+            let adjusted = difference.counting().map_or([0; 2], |at| difference.versions[at].figures);
+            if let Ok(view) = view(&self.state, &scope("900", name), &self.past) {
+                let row = view.row(0, "total");
+                for (at, (reported, adjusted)) in sums.into_iter().zip(adjusted).enumerate() {
+                    let found = row.get(at).map(|posted| [posted.reported, posted.adjusted, posted.consolidated()]);
+                    let fen = [reported, adjusted, reported + adjusted];
+                    assert_eq!(found.map(|sums| sums.map(|sum| sum.value.money())), Some(fen.map(Money::from_fen)));
+                }
+            } else {
+                assert_eq!((sums, adjusted), ([0; 2], [0; 2]), "nothing counts");
+            }
             if round == 1 {
                 let left = self.state.control(YEAR, name).unwrap().line("900", &cell(0)).and_then(|line| line.left());
                 assert_eq!(left, self.model.ceiling.map(|ceiling| Money::from_fen(ceiling - sums[0])));
@@ -804,6 +823,19 @@ impl World {
                     let set = last.remarks.figures.iter().filter_map(|(cell, set)| Some((cell, set.amount?)));
                     said.extend(set.map(|(cell, amount)| format!("{cell} {amount:?}")));
                 }
+            }
+            for node in ["900", "0"] {
+                let board = board(&self.state, &scope(node, name), Timestamp(self.now)).unwrap();
+                said.extend(board.lines.iter().map(|line| {
+                    let given_back = line.given_back().is_some();
+                    let (unit, late, over) = (&line.unit.code, line.late, line.over_ceiling);
+                    // That something was there and was taken back, or refused, belongs to the track.
+                    let standing = match line.standing {
+                        Standing::Withdrawn | Standing::Refused => Standing::Missing,
+                        standing => standing,
+                    };
+                    format!("{unit} {standing:?} {:?} {:?} {given_back} {late} {over}", line.turn, line.waits_for)
+                }));
             }
             for at in 0..CELLS.len() {
                 said.push(self.state.reported(YEAR, name, self.form.layout, "900", &cell(at)).to_string());

@@ -332,13 +332,15 @@ impl Model {
         insert(&mut found, !may, Reason::NotPermitted);
         insert(&mut found, who.0 == node_of(unit) && step != Do::Withdraw, Reason::NotYourStep);
         insert(&mut found, step == Do::Accept && who.1 == "bureau" && !next, Reason::NotYourStep);
+        let adjusts = slot.latest().is_some_and(|last| last.adjusts.is_some());
+        let theirs = if adjusts || next { "bureau" } else { "department" };
+        insert(&mut found, step == Do::Approve && who.1 != theirs, Reason::NotYourStep);
         insert(&mut found, matches!(step, Do::Return | Do::Reopen) && !said, Reason::BadReviewText);
         found.extend(looked_at(&slot, meant));
         let Some(version) = slot.latest() else { return found };
         let to = self.leads(step, version);
         insert(&mut found, to.is_none(), Reason::NotInState);
         let seal = self.seal(unit, round);
-        let adjusts = version.adjusts.is_some();
         let free = match (step, version.at()) {
             (Do::Approve, _) | (Do::Reopen, At::Approved) => true,
             (Do::Accept | Do::Reopen, At::Submitted | At::Accepted) => self.is_departments_own(unit),
@@ -352,9 +354,10 @@ impl Model {
             let passed_on = seal.is_some_and(|seal| {
                 seal.at == Sealed::Approved && seal.members.get(unit) == Some(&(slot.versions.len() - 1))
             });
-            insert(&mut found, who.1 == "department" && adjusts, Reason::NotYourStep);
             insert(&mut found, who.1 == "department" && !adjusts && !passed_on, Reason::AggregateNotInState);
-            insert(&mut found, who.1 == "bureau" && !adjusts && !next, Reason::NotYourStep);
+        }
+        if let (Do::Approve, Some(base)) = (step, version.adjusts) {
+            insert(&mut found, version.total() != slot.versions[base].total(), Reason::AdjustmentMoved);
         }
         if step == Do::Reopen && version.at() == At::Approved {
             insert(&mut found, who.1 != "bureau" && (adjusts || next), Reason::NotYourStep);
@@ -418,6 +421,9 @@ impl Model {
         let sealed = self.seal(unit, round).is_some() && version.adjusts.is_none();
         insert(&mut found, sealed && who.1 == "department", Reason::SubmissionSealed);
         insert(&mut found, amount.is_none() && !version.reviewed.contains_key(&cell), Reason::BadReviewedFigure);
+        let more = amount.filter(|amount| cell == 0 && *amount > version.figures[0]);
+        let beyond = more.is_some_and(|more| !self.fits(unit, round, more, self.ceiling));
+        insert(&mut found, beyond, Reason::OverCeiling);
         found
     }
 

@@ -216,6 +216,11 @@ pub struct RuleFinding {
 pub type Fingerprint = Digest;
 
 impl RuleFinding {
+    /// Whether its unit has to explain it before it can be accepted: a logic rule that failed.
+    pub fn must_be_explained(&self) -> bool {
+        self.verdict == Verdict::Fail && self.strength == Strength::Logic
+    }
+
     /// The name of this finding with these figures. A re-filing in which they are unchanged finds the same name again;
     /// one changed figure, or a rule that says something else, makes it another.
     pub fn fingerprint(&self, formula: &str) -> Fingerprint {

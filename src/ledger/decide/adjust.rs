@@ -4,6 +4,8 @@
 //! follows. A reallocation is filed by the unit and goes through review again; meanwhile the filed figures count, and if
 //! it is withdrawn or returned the approved version counts on. An addition is the bureau's and approved as it is made.
 
+use std::sync::Arc;
+
 use super::control::{ControlOrders, issue};
 use super::review::{may_file, text};
 use crate::budget::cell::CellAddress;
@@ -11,14 +13,15 @@ use crate::budget::finding::{Finding, Place};
 use crate::budget::form_set::FormSet;
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::{Checked, RuleFinding};
 use crate::budget::submission::{Slot, Submission};
 use crate::budget::unit_tree::BUREAU;
-use crate::ledger::Contents;
 use crate::ledger::actor::{Actor, Role};
 use crate::ledger::control::{Ceiling, ControlBook};
 use crate::ledger::decide::filing::AdjustmentOrder;
 use crate::ledger::event::{Adjustment, ControlIssued, Event};
-use crate::ledger::state::State;
+use crate::ledger::state::{Filings, State, Version};
+use crate::ledger::{Contents, Position};
 
 /// Whether an approved budget can be changed this way by this actor.
 pub(super) fn admit(state: &State, actor: &Actor, slot: &Slot, order: &AdjustmentOrder) -> Result<(), Remark> {
@@ -109,22 +112,74 @@ pub(super) fn out_of_balance(
     }
     let damaged = || Remark::new(Reason::JournalDamaged).with("position", state.position).with("what", "version");
     let base = state.filings(slot).and_then(|filings| filings.version(adjustment.base)).ok_or_else(damaged)?;
-    let before_form = state.form_set_version(&base.form_set).ok_or_else(damaged)?;
-    let before = contents.submission(base.position)?;
-    let value = |submission: &Submission, form: &FormSet, cell: &CellAddress| {
-        submission.cell(form, cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |amount| amount.value)
-    };
-    let approved = |cell: &CellAddress| {
-        let reviewed = base.remarks.figures.get(cell).and_then(|figure| figure.amount);
-        reviewed.map_or_else(|| value(&before, before_form, cell), |amount| amount.value)
-    };
-    let moved = |cell: &CellAddress| {
-        let (from, to) = (approved(cell), value(after, form, cell));
-        if from == to {
-            return None;
-        }
-        let remark = Remark::new(Reason::AdjustmentMoved).with("cell", cell).with("from", from).with("to", to);
-        Some(Finding::refusing(Place::address(cell), remark.with("difference", to - from)))
-    };
+    let approved = Figures::of(state, base, contents)?;
+    let moved = |cell: &CellAddress| moved(cell, approved.get(cell), filed(after, form, cell));
     Ok(form.adjust_totals.iter().filter_map(moved).collect())
+}
+
+/// Whether a reallocation that is to be approved still leaves the totals as they were: what reviewers set counts too.
+pub(super) fn stays_in_balance(
+    state: &State,
+    filings: &Filings,
+    version: &Version,
+    contents: &dyn Contents,
+) -> Result<(), Remark> {
+    let Some(base) = version.adjusts.and_then(|base| filings.version(base)) else { return Ok(()) };
+    let (before, after) = (Figures::of(state, base, contents)?, Figures::of(state, version, contents)?);
+    let mut moved = after.form.adjust_totals.iter().filter_map(|cell| moved(cell, before.get(cell), after.get(cell)));
+    moved.next().map_or(Ok(()), |finding| Err(finding.remark))
+}
+
+fn filed(submission: &Submission, form: &FormSet, cell: &CellAddress) -> Money {
+    submission.cell(form, cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |amount| amount.value)
+}
+
+fn moved(cell: &CellAddress, from: Money, to: Money) -> Option<Finding> {
+    if from == to {
+        return None;
+    }
+    let remark = Remark::new(Reason::AdjustmentMoved).with("cell", cell).with("from", from).with("to", to);
+    Some(Finding::refusing(Place::address(cell), remark.with("difference", to - from)))
+}
+
+/// The figures of a version as they are approved: a reviewed one stands before the filed.
+struct Figures<'s> {
+    version: &'s Version,
+    form: &'s FormSet,
+    submission: Arc<Submission>,
+}
+
+impl<'s> Figures<'s> {
+    fn of(state: &'s State, version: &'s Version, contents: &dyn Contents) -> Result<Figures<'s>, Remark> {
+        let damaged =
+            || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
+        let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
+        Ok(Figures { version, form, submission: contents.submission(version.position)? })
+    }
+
+    fn get(&self, cell: &CellAddress) -> Money {
+        let reviewed = self.version.remarks.figures.get(cell).and_then(|figure| figure.amount);
+        reviewed.map_or_else(|| filed(&self.submission, self.form, cell), |amount| amount.value)
+    }
+}
+
+/// An addition is approved as it is made, so what is to be explained must be explained before.
+pub(super) fn unexplained(
+    state: &State,
+    slot: &Slot,
+    version: u32,
+    form: &FormSet,
+    checked: &Checked,
+) -> Option<Finding> {
+    let said = |finding: &&RuleFinding| {
+        let fingerprint = form.rules.fingerprint(finding);
+        state.filings(slot).is_some_and(|filings| filings.justified_at(&fingerprint, Position::MAX).is_some())
+    };
+    let to_explain = checked.findings.iter().filter(|finding| finding.must_be_explained());
+    let open: Vec<&RuleFinding> = to_explain.filter(|finding| !said(finding)).collect();
+    let first = open.first()?;
+    let remark = Remark::new(Reason::FindingsUnjustified).with("slot", slot).with("version", version);
+    let remark = remark.with("found", open.len());
+    let list = open.iter().map(|finding| format!("{} {}", finding.rule, finding.place));
+    Some(Finding::refusing(Place::address(&first.place), remark.with_list("findings", list)))
 }

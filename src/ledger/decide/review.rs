@@ -9,16 +9,19 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::control::fits;
+use super::adjust;
+use super::control::{fits, over_ceiling};
 use crate::budget::cell::CellAddress;
+use crate::budget::control_figure::ControlFigure;
 use crate::budget::digest::Digest;
+use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
 use crate::budget::money::Amount;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Fingerprint;
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
-use crate::ledger::actor::{Actor, Role};
+use crate::ledger::actor::{Actor, Reviewed, Role, is_theirs, is_theirs_whole};
 use crate::ledger::event::{
     AggregateMoved, Event, FiguresReviewed, Forwarded, OpinionGiven, ReviewedItem, Timestamp, VersionMoved,
 };
@@ -185,13 +188,16 @@ pub(super) fn step(
     contents: &dyn Contents,
 ) -> Result<Event, Remark> {
     let slot = &order.target.slot;
-    let denied = || Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", slot).with("step", order.step);
-    if actor.node == slot.unit && order.step != Move::Withdraw {
-        return Err(denied());
-    }
-    if order.step == Move::Accept && actor.role == Role::Bureau && !is_next(state, slot) {
-        // There is a department to do that.
-        return Err(denied());
+    let last = state.filings(slot).and_then(Filings::latest);
+    let of = Reviewed {
+        unit: &slot.unit,
+        next: is_next(state, slot),
+        adjusts: last.is_some_and(|last| last.adjusts.is_some()),
+        approved: last.is_some_and(|last| last.state() == VersionState::Approved),
+    };
+    if !is_theirs(actor, order.step, of) {
+        let remark = Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", slot);
+        return Err(remark.with("step", order.step));
     }
     let (filings, version) = looked_at(state, &order.target)?;
     let from = version.state();
@@ -208,16 +214,12 @@ pub(super) fn step(
         _ => return Err(illegal()),
     };
     match (order.step, from) {
-        (Move::Approve, _) => approvable(state, actor, slot, version)?,
+        // The bureau approved it as a whole before its department passes it on.
+        (Move::Approve, _) if actor.role == Role::Department => passed_on(state, slot, version)?,
+        (Move::Approve, _) => {}
         // What was approved at once was never accepted; another adjustment leads back.
         (Move::Reopen, VersionState::Approved) if version.approved_at_once() => return Err(illegal()),
-        (Move::Reopen, VersionState::Approved) => {
-            // Whoever approved it opens it again.
-            let by_department = version.adjusts.is_none() && !is_next(state, slot);
-            if actor.role != Role::Bureau && !by_department {
-                return Err(denied());
-            }
-        }
+        (Move::Reopen, VersionState::Approved) => {}
         (Move::Accept | Move::Reopen, VersionState::Submitted | VersionState::Accepted)
             if is_departments_own(state, slot) => {}
         _ => unsealed(state, slot, Some(version), order.step.as_str())?,
@@ -228,6 +230,9 @@ pub(super) fn step(
     }
     if matches!(order.step, Move::Accept | Move::Approve) {
         all_justified(filings, slot, version, &order.to_justify)?;
+    }
+    if order.step == Move::Approve {
+        adjust::stays_in_balance(state, filings, version, contents)?;
     }
     let reviewed = version.remarks.figures_position();
     if let Some(seen) = order.reviewed.filter(|seen| *seen != reviewed) {
@@ -256,33 +261,19 @@ fn before_last(version: &Version) -> VersionState {
     version.steps.iter().rev().nth(1).map_or(VersionState::Submitted, |step| step.state)
 }
 
-/// Who may approve a version, and when: its department, once the bureau has approved the aggregate that holds it; the
-/// bureau itself an adjustment, and what no department stands above.
-fn approvable(state: &State, actor: &Actor, slot: &Slot, version: &Version) -> Result<(), Remark> {
-    let by_bureau = version.adjusts.is_some() || is_next(state, slot);
-    let denied =
-        || Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", slot).with("step", Move::Approve);
-    match actor.role {
-        Role::Bureau if by_bureau => Ok(()),
-        Role::Department if version.adjusts.is_none() => {
-            let seal = state.seal(&slot.unit, slot.year, slot.round);
-            let approved = |found: &AggregateState| *found == AggregateState::Approved;
-            match seal {
-                Some((_, aggregate)) if approved(&aggregate.state()) && aggregate.holds(version.position) => Ok(()),
-                _ => {
-                    let department = top(state, slot).unwrap_or_else(|| slot.unit.clone());
-                    let standing = seal.map_or("not_forwarded", |(_, aggregate)| aggregate.state().as_str());
-                    Err(Remark::new(Reason::AggregateNotInState)
-                        .with("department", department)
-                        .with("version", state.seal(&slot.unit, slot.year, slot.round).map_or(0, |(_, a)| a.version))
-                        .with("state", standing)
-                        .with("step", "approve")
-                        .with("expected", AggregateState::Approved))
-                }
-            }
-        }
-        _ => Err(denied()),
+/// A department approves what is in an aggregate once the bureau has approved that.
+fn passed_on(state: &State, slot: &Slot, version: &Version) -> Result<(), Remark> {
+    let seal = state.seal(&slot.unit, slot.year, slot.round).map(|(_, aggregate)| aggregate);
+    let standing = seal.map(Aggregate::state);
+    if standing == Some(AggregateState::Approved) && seal.is_some_and(|seal| seal.holds(version.position)) {
+        return Ok(());
     }
+    Err(Remark::new(Reason::AggregateNotInState)
+        .with("department", top(state, slot).unwrap_or_else(|| slot.unit.clone()))
+        .with("version", seal.map_or(0, |seal| seal.version))
+        .with("state", standing.map_or("not_forwarded", AggregateState::as_str))
+        .with("step", "approve")
+        .with("expected", AggregateState::Approved))
 }
 
 /// Whether no department stands between a unit and the bureau, which then does what a department would.
@@ -492,8 +483,37 @@ pub(super) fn review_figures(
         items.push(ReviewedItem { cell: figure.cell.clone(), amount: figure.amount, reason });
     }
     items.sort_by(|a, b| a.cell.cmp(&b.cell));
+    reviewed_fits(state, slot, &submission, form, &items)?;
     let (version, position) = (version.version, version.position);
     Ok(Event::FiguresReviewed(FiguresReviewed { slot: slot.clone(), version, position, items }))
+}
+
+/// Whether reviewed figures that are above what was filed are within the ceilings: what is approved is what was reviewed.
+fn reviewed_fits(
+    state: &State,
+    slot: &Slot,
+    submission: &Submission,
+    form: &FormSet,
+    items: &[ReviewedItem],
+) -> Result<(), Remark> {
+    let (Some(book), Some(tree), Kind::Unit) = (state.control(slot.year, slot.round), state.tree(slot.year), slot.kind)
+    else {
+        return Ok(());
+    };
+    let reviewed = |cell: &CellAddress| {
+        let filed = ControlFigure::filed(submission, form, cell);
+        let item = items.iter().find(|item| item.cell == *cell).and_then(|item| item.amount);
+        (filed, item.map_or(filed, |amount| amount.value))
+    };
+    for judgement in book.judge(tree, &slot.unit, |cell| reviewed(cell).1) {
+        let (filed, set) = reviewed(&judgement.figure.cell);
+        if set > filed
+            && let Some(finding) = over_ceiling(&judgement, &slot.unit).filter(Finding::refuses)
+        {
+            return Err(finding.remark);
+        }
+    }
+    Ok(())
 }
 
 // ── aggregates ───────────────────────────────────────────────────────────────────────────
@@ -638,29 +658,30 @@ pub struct AggregateStep {
 
 pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep) -> Result<Event, Remark> {
     let AggregateStep { department, year, round, version, step, reason } = order;
-    let unknown = || {
+    let last = state.aggregate(department, *year, *round).ok_or_else(|| {
         let remark = Remark::new(Reason::AggregateNotInState).with("department", department).with("version", version);
         remark.with("state", "not_forwarded").with("step", step).with("expected", "forward")
-    };
-    let last = state.aggregate(department, *year, *round).ok_or_else(unknown)?;
+    })?;
     if last.version != *version {
         if *version == 0 || *version > last.version {
-            return Err(unknown());
+            // There is none of that number: what can be done is what can be done with the last one.
+            return Err(aggregate_not_in_state(department, last.version, last.state(), step.as_str()));
         }
         let remark = Remark::new(Reason::VersionMoved).with("slot", department).with("found", version);
         return Err(remark.with("expected", last.version).with("state", last.state()).with("what", "aggregate"));
     }
-    let (by_bureau, from) = (actor.role == Role::Bureau, last.state());
-    let denied = || Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", department).with("step", step);
+    let from = last.state();
     let to = match (step, from) {
-        (Move::Return, AggregateState::Forwarded) if by_bureau => AggregateState::Returned,
-        (Move::Approve, AggregateState::Forwarded) if by_bureau => AggregateState::Approved,
-        (Move::Reopen, AggregateState::Forwarded) if actor.node == *department => AggregateState::Recalled,
-        (Move::Reopen, AggregateState::Approved) if by_bureau => AggregateState::Forwarded,
-        (Move::Return | Move::Approve | Move::Reopen, AggregateState::Forwarded)
-        | (Move::Reopen, AggregateState::Approved) => return Err(denied()),
+        (Move::Return, AggregateState::Forwarded) => AggregateState::Returned,
+        (Move::Approve, AggregateState::Forwarded) => AggregateState::Approved,
+        (Move::Reopen, AggregateState::Forwarded) => AggregateState::Recalled,
+        (Move::Reopen, AggregateState::Approved) => AggregateState::Forwarded,
         _ => return Err(aggregate_not_in_state(department, *version, from, step.as_str())),
     };
+    if !is_theirs_whole(actor, *step, department, from) {
+        let remark = Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", department);
+        return Err(remark.with("step", step));
+    }
     if from == AggregateState::Approved {
         let approved = approved_since(state, last, (*year, *round));
         if !approved.is_empty() {
