@@ -1,8 +1,8 @@
 //! What control figures cost: `cargo bench --bench control`.
 //!
-//! The same filing goes to two consolidators that know 10,000 units, in turns: one without control figures, one with
-//! 10,000 ceilings that came in one call, the filer's and its department's among them. In this process and on memory, so
-//! that the difference is not lost between network and disk.
+//! The same filing goes to three consolidators that know 10,000 units, in turns: one without control figures, one with the
+//! five that bind this filing, one with 10,000 that came in one call, those five among them. In this process and on
+//! memory, so that the difference is not lost between network and disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::path::Path;
@@ -30,6 +30,8 @@ const YEAR: u16 = 2024;
 const DEPARTMENT: &str = "407";
 const UNIT: &str = "407002";
 const CEILINGS: usize = 10_000;
+/// Those of them that this filing is judged against: its own two, and three of its department's.
+const BINDING: usize = 5;
 const UNITS_PER_DEPARTMENT: usize = 20;
 const ROUNDS: usize = 300;
 
@@ -40,10 +42,11 @@ async fn main() {
         embedded_form_sets().into_iter().filter_map(|files| FormSet::load(files).ok()).find(|f| f.id == FORM_SET);
     let (form, file) = (form.unwrap(), SubmissionFile::read(&text).unwrap());
     let without = start().await;
-    let (with, issued) = start_with_ceilings().await;
-    let (mut plain, mut judged) = (Vec::new(), Vec::new());
+    let (few, _) = start_with_ceilings(BINDING).await;
+    let (with, issued) = start_with_ceilings(CEILINGS).await;
+    let (mut plain, mut bound, mut judged) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        for (server, times) in [(&without.0, &mut plain), (&with.0, &mut judged)] {
+        for (server, times) in [(&without.0, &mut plain), (&few.0, &mut bound), (&with.0, &mut judged)] {
             let from = Instant::now();
             let prepared = server.prepare(file.read_on(&form), None, &form, (None, None)).unwrap();
             let actor = Actor { node: UNIT.into(), role: Role::Unit };
@@ -62,21 +65,28 @@ async fn main() {
             (judged, from.elapsed()).1
         }))
     };
-    let (plain, judged) = (median(plain.into_iter()), median(judged.into_iter()));
+    let [plain, bound, judged] = [plain, bound, judged].map(|times| median(times.into_iter()));
     let ratio = |a: Duration, b: Duration| {
         let per_mille = a.as_nanos() * 1_000 / b.as_nanos();
         format!("{}.{:03}", per_mille / 1_000, per_mille % 1_000)
     };
-    println!("| | without ceilings | with {CEILINGS} | ratio |");
-    println!("| --- | --- | --- | --- |");
     println!(
-        "| a filing, from its text to durable in memory, p50 | {plain:?} | {judged:?} | **{}** |",
+        "| | without ceilings | with the {BINDING} that bind it | with {CEILINGS} | against {BINDING} | against none |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| a filing, from its text to durable in memory, p50 | {plain:?} | {bound:?} | {judged:?} | **{}** | {} |",
+        ratio(judged, bound),
         ratio(judged, plain)
     );
-    let (plain, judged) = (alone(&without.0), alone(&with.0));
-    println!("| its judgement alone, rules included, p50 | {plain:?} | {judged:?} | {} |", ratio(judged, plain));
-    println!("| {CEILINGS} ceilings issued in one call | | {issued:?} | |");
-    for (server, writer) in [without, with] {
+    let [plain, bound, judged] = [&without.0, &few.0, &with.0].map(alone);
+    println!(
+        "| its judgement alone, rules included, p50 | {plain:?} | {bound:?} | {judged:?} | {} | {} |",
+        ratio(judged, bound),
+        ratio(judged, plain)
+    );
+    println!("| {CEILINGS} ceilings issued in one call | | | {issued:?} | | |");
+    for (server, writer) in [without, few, with] {
         server.close().await;
         drop(server);
         writer.join();
@@ -120,7 +130,7 @@ async fn start() -> (Consolidator, WriterThread) {
     (server, writer)
 }
 
-async fn start_with_ceilings() -> ((Consolidator, WriterThread), Duration) {
+async fn start_with_ceilings(count: usize) -> ((Consolidator, WriterThread), Duration) {
     let server = start().await;
     // The department's on three cells, the filer's on two of them and the rest one each: the third is drawn on.
     let order = |(line, (unit, cell)): (u32, (String, &str))| FigureOrder {
@@ -141,11 +151,13 @@ async fn start_with_ceilings() -> ((Consolidator, WriterThread), Duration) {
     let mut figures: Vec<FigureOrder> = (1..).zip(figures).map(order).collect();
     let extra = (1..)
         .take(CEILINGS - figures.len())
-        .map(|at| (format!("407{:03}", at % 20 + 1), format!("T12/2024-9{at:02}/total")));
+        .map(|at| (format!("407{:03}", at % 10 + 11), format!("T12/2024-9{at:02}/total")));
     let from = u32::try_from(figures.len()).unwrap() + 1;
     let extra: Vec<(String, String)> = extra.collect();
     figures.extend((from..).zip(extra.iter().map(|(unit, cell)| (unit.clone(), cell.as_str()))).map(order));
     assert_eq!(figures.len(), CEILINGS);
+    // The binding ones come first.
+    figures.truncate(count);
     let orders = ControlOrders {
         by: BUREAU.into(),
         year: YEAR,

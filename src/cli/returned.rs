@@ -35,7 +35,11 @@ pub(super) fn fates(answers: &[LineAnswer], form: Option<&FormSet>, language: La
                     let which = if line.column.is_empty() { format!("{} ", cell.cell) } else { String::new() };
                     format!("{which}{} → {}", shown(&cell.from), shown(&cell.to))
                 };
-                let cells: Vec<String> = answer.cells.iter().map(cell).collect();
+                let mut cells: Vec<String> = answer.cells.iter().map(cell).collect();
+                let more = u64::from(answer.changed).saturating_sub(answer.cells.len() as u64);
+                if more > 0 {
+                    cells.push(say(language, "answer-more", &[("n", &more.to_string())]));
+                }
                 format!("{}  {here}  {}", label("answer-changed", language), cells.join("; "))
             }
             LineFate::Justified => {
@@ -67,6 +71,7 @@ pub(super) fn fates_json(answers: &[LineAnswer]) -> Value {
             "line": line_json(&answer.line.clone().unwrap_or_default()),
             "fate": fate,
             "cells": answer.cells.iter().map(cell).collect::<Vec<_>>(),
+            "changed": answer.changed,
             "justification": answer.justification,
         })
     };

@@ -100,7 +100,6 @@ pub const METHODS: &[Method] = &[
     known("AuditService/GetPublicKey"),
     // Load balancers and supervisors ask without a name; what the API looks like is no secret.
     open("/grpc.health.v1.Health/Check"),
-    open("/grpc.health.v1.Health/List"),
     open("/grpc.health.v1.Health/Watch"),
     open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
     open("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),

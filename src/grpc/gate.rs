@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body::{Frame, SizeHint};
@@ -26,6 +26,7 @@ use tracing::field::Empty;
 
 use super::access::{self, Guard, Method};
 use super::identity::{self, Came};
+use super::limits::ANSWER_PART_BYTES;
 use super::quota::{Pass, Quotas};
 use super::status::status;
 use crate::budget::reason::{Reason, Remark};
@@ -188,7 +189,7 @@ fn out(
     if let Some(limit) = over_limit(response.headers()) {
         consolidator.over_limit(limit);
     }
-    response.map(|body| Body::new(Answer { body, held, consolidator: consolidator.clone() }))
+    response.map(|body| Body::new(Answer { body, rest: Bytes::new(), held, consolidator: consolidator.clone() }))
 }
 
 /// The limit that a refusal is about, if it is about one.
@@ -212,9 +213,12 @@ fn over_limit(headers: &http::HeaderMap) -> Option<&'static str> {
 }
 
 /// The body of an answer. If it turns out larger than any answer may be, tonic ends it with a status that says little:
-/// ours says what to do.
+/// ours says what to do. It is handed on in parts: a large one at once would be out of our hands, and its pass given back,
+/// with all of it still waiting for the client in HTTP/2's buffers.
 struct Answer {
     body: Body,
+    /// What was made of it and is not handed on yet.
+    rest: Bytes,
     held: Option<Held>,
     consolidator: Consolidator,
 }
@@ -267,30 +271,49 @@ impl http_body::Body for Answer {
         if let Some(held) = &mut self.held {
             held.taken();
         }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let (Poll::Ready(Some(Ok(_))), Some(held)) = (&polled, &mut self.held) {
+        let frame = match self.part() {
+            Some(part) => part,
+            None => match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => self.handed(frame),
+                ended => return Poll::Ready(ended),
+            },
+        };
+        if let Some(held) = &mut self.held {
             held.handed_on();
         }
-        polled.map(|frame| {
-            frame.map(|frame| {
-                frame.map(|frame| match frame.into_trailers() {
-                    Ok(trailers) => Frame::trailers(self.explained(trailers)),
-                    Err(data) => data,
-                })
-            })
-        })
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 }
 
 impl Answer {
+    /// The next part of what there is.
+    fn part(&mut self) -> Option<Frame<Bytes>> {
+        let length = self.rest.len().min(ANSWER_PART_BYTES);
+        (length > 0).then(|| Frame::data(self.rest.split_to(length)))
+    }
+
+    /// A frame as it is handed on: of much data the first part, of a status that says little ours.
+    fn handed(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(data) => {
+                self.rest = data;
+                self.part().unwrap_or_else(|| Frame::data(Bytes::new()))
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Frame::trailers(self.explained(trailers)),
+                Err(frame) => frame,
+            },
+        }
+    }
+
     fn explained(&self, trailers: http::HeaderMap) -> http::HeaderMap {
         let found = Status::from_header_map(&trailers);
         let too_large = |found: &Status| found.code() == Code::OutOfRange && found.details().is_empty();

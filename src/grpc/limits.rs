@@ -95,6 +95,8 @@ pub const CHANGED_CELLS_MAX: usize = 20;
 pub const RETURN_LINES_SHOWN: usize = 5;
 /// Characters of a text of a return that a status board shows: of ten thousand units it must fit into one answer.
 pub const RETURN_CHARS_SHOWN: usize = 200;
+/// Bytes of an answer that are handed on at once.
+pub(crate) const ANSWER_PART_BYTES: usize = 16 * 1024;
 /// Pieces of an archive that wait for a slow client.
 pub(crate) const PIECES_WAITING_MAX: usize = 4;
 /// Nodes of a unit tree.

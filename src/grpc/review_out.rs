@@ -149,6 +149,7 @@ pub(super) fn answers(
                     from: cell.from,
                     to: cell.to,
                 };
+                out.changed = u32::try_from(cells.len()).unwrap_or(u32::MAX);
                 out.cells = cells.into_iter().take(limits::CHANGED_CELLS_MAX).map(cell).collect();
                 api::LineFate::Changed
             }

@@ -12,6 +12,7 @@ use budget_consolidator::proto::{Message, api, storage};
 use budget_consolidator::store::{Journal, MemoryJournal};
 use budget_consolidator::submission_file::SubmissionFile;
 use tonic::{Response, Status};
+use tonic_types::StatusExt;
 
 use crate::support::*;
 
@@ -311,6 +312,68 @@ async fn what_is_given_back_after_the_round_has_ended_says_how_it_goes_on() {
     scene.end().await;
 }
 
+/// A unit doesn't lose what it has to do by filing something and taking it back.
+#[tokio::test]
+async fn a_return_is_answered_whatever_was_withdrawn_meanwhile() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    let given_back = scene.give_back(1, "请核对", vec![line("ASSET", "-", "equipment_year", "")]).await.unwrap();
+    for (version, year) in [(2, None), (3, None), (4, Some("2021"))] {
+        let answer = scene.file(year).await.unwrap();
+        let fate = if year.is_some() { api::LineFate::Changed } else { api::LineFate::Unchanged };
+        assert_eq!(answer.answers.iter().map(api::LineAnswer::fate).collect::<Vec<_>>(), [fate], "{version}");
+        scene.withdraw(version).await.unwrap();
+        let board = scene.department.status_board("407").await;
+        assert_eq!(board.lines[0].standing(), api::Standing::Returned);
+        assert_eq!(board.lines[0].given_back.as_ref().unwrap().position, given_back.position);
+        assert_eq!(scene.counted().await.0, 0);
+    }
+    scene.file(None).await.unwrap();
+    assert_eq!(scene.on_board().await, (api::Standing::Submitted, "407".to_owned()));
+    scene.end().await;
+}
+
+/// Of a whole table that was given back, an answer names so many of the cells that changed.
+#[tokio::test]
+async fn of_a_table_that_was_given_back_so_many_cells_are_named() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    let most = limits::CHANGED_CELLS_MAX;
+    for (version, changed) in [(1, most), (2, most + 1)] {
+        scene.give_back(version, "请核对", vec![line("PI", "", "", "")]).await.unwrap();
+        let mut file = filing(None);
+        let table = file.tables.iter_mut().find(|table| table.header.id == "PI").unwrap();
+        // Another text in so many rows, of which each version has its own.
+        let at = table.header.columns.iter().position(|column| column == "annual_name").unwrap();
+        table.rows.iter_mut().take(changed).for_each(|(_, cells)| cells[at].push_str(&format!("（{version}）")));
+        if version == 2 {
+            table.rows.iter_mut().take(most).for_each(|(_, cells)| cells[at].push('改'));
+        }
+        let answer = scene.unit.submit(&file, &scene.form).await.unwrap();
+        let told = &answer.answers[0];
+        assert_eq!((told.cells.len(), told.changed as usize), (most, changed));
+    }
+    scene.end().await;
+}
+
+/// What was found beside rules can be what a return is about too.
+#[tokio::test]
+async fn a_return_names_any_finding_by_its_code() {
+    let scene = Scene::open().await;
+    let ceiling = "node,table,row,column,amount_unit,ceiling,strength\n407002,T03,合计,total,万元,1.00,advisory\n";
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(path.path(), ceiling).unwrap();
+    scene.bureau.issue_control(path.path().to_str().unwrap(), "shanxi-2024", 2024).await.unwrap();
+    scene.file(None).await.unwrap();
+    let wrong = line("T03", "合计", "basic", "OVER_ADVISORY_CEILING");
+    assert_eq!(refusal(scene.give_back(1, "超", vec![wrong]).await), "UNKNOWN_LINE");
+    scene.give_back(1, "超", vec![line("T03", "", "", "over_advisory_ceiling")]).await.unwrap();
+    let told = scene.department.status_board("407").await.lines[0].given_back.clone().unwrap();
+    let said = &told.lines[0];
+    assert_eq!([&said.rule, &said.row, &said.column], ["OVER_ADVISORY_CEILING", "合计", "total"]);
+    scene.end().await;
+}
+
 /// What is to be done stands on the board, beside whose turn it is; of very much of it the beginning.
 #[tokio::test]
 async fn a_board_says_what_is_to_be_done() {
@@ -390,6 +453,11 @@ async fn what_is_accepted_is_sealed_approved_and_opened_again_step_by_step() {
     assert_eq!(refusal(scene.give_back(1, "请修改", Vec::new()).await), "SUBMISSION_SEALED");
     assert_eq!(refusal(scene.approve(&scene.department, unit()).await), "AGGREGATE_NOT_IN_STATE");
     let whole = || approve_request::Target::Aggregate(aggregate(1));
+    // Of one that isn't there: what can be done with the last.
+    let none = scene.approve(&scene.bureau, approve_request::Target::Aggregate(aggregate(9))).await.unwrap_err();
+    assert_eq!(reason(&none), "AGGREGATE_NOT_IN_STATE");
+    let facts = none.get_error_details().error_info().unwrap().metadata.clone();
+    assert_eq!((facts["version"].as_str(), facts["expected"].as_str()), ("1", "return, approve, reopen"));
     assert_eq!(refusal(scene.approve(&scene.department, whole()).await), "NOT_PERMITTED");
     scene.approve(&scene.bureau, whole()).await.unwrap();
     assert_eq!(scene.on_board().await, stands(api::Standing::Forwarded, "407"));

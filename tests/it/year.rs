@@ -567,6 +567,12 @@ async fn adjusted(year: &Year) {
     assert_eq!(refusal(year.adjust(&year.bureau, "407004-over", "追加", elsewhere).await), "ADJUSTMENT_INVALID");
     let lower = vec![ceiling("407004", PROJECT, "39.00")];
     assert_eq!(refusal(year.adjust(&year.bureau, "407004-over", "追加", lower).await), "ADJUSTMENT_INVALID");
+    // It is approved at once, so nothing of it may be left unexplained.
+    let more = vec![ceiling("407005", "T03/合计/total", "87.00")];
+    let open = year.adjust(&year.bureau, "407005-shares", "追加", more).await.unwrap();
+    assert_eq!((open.version, open.state()), (0, VersionState::Unspecified));
+    assert_eq!(reasons(open.verdict.as_ref().unwrap()), ["FINDINGS_UNJUSTIFIED"]);
+    assert_eq!(year.stands("407005").await, (Standing::Approved, String::new()));
     let added = year.adjust(&year.bureau, "407004-over", "上级追加设备经费", raised).await.unwrap();
     assert_eq!((added.version, added.state(), added.adjusts), (3, VersionState::Approved, 2), "{added:?}");
     assert_eq!(judged(added.verdict.as_ref().unwrap(), PROJECT).headroom, "0.00");

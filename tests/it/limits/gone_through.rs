@@ -113,3 +113,69 @@ async fn so_many_events_are_gone_through_for_causes() {
     assert!(left_out("407004", version(1), version(most + 1)).await.0);
     server.stop().await;
 }
+
+/// Between two rounds a diff says what changed a cell, and puts units' lists side by side, for so many units.
+#[tokio::test]
+async fn so_many_units_are_gone_through_and_put_side_by_side() {
+    let files = FormFiles::from([(
+        "forms.toml".to_owned(),
+        b"id = \"many\"\ntitle = \"many\"\nyear = 2024\namount = \"\xe5\x85\x83.2\"\nkinds = [\"unit\"]\n\
+          [axis]\nP = \"\"\n\
+          [A]\nname = \"A\"\nrows = [\"total T\"]\nrollup = \"sum\"\ncolumns = { x = \"X\" }\n\
+          [L]\nname = \"L\"\nrows = \"P\"\nrollup = \"list\"\ncolumns = { y = \"Y\" }\n"
+            .to_vec(),
+    )]);
+    let form = FormSet::load(files.clone()).unwrap();
+    let server = TestServer::start().await;
+    let bureau = server.client(BUREAU).await;
+    let files = files.into_iter().map(|(name, content)| api::FormFile { name, content }).collect();
+    let publish = api::PublishFormSetRequest { idempotency_key: new_key(), files };
+    bureau.registry().publish_form_set(publish).await.unwrap();
+    let code = |at: usize| format!("9{at:04}");
+    let node = |code: String, parent: &str| api::UnitNode {
+        name: code.clone(),
+        role: if parent == "0" { "department" } else { "unit" }.into(),
+        budgeted: parent != "0",
+        parent: parent.into(),
+        code,
+        ..Default::default()
+    };
+    let units = (1..=limits::LIST_UNITS_MAX + 1).map(|at| node(code(at), "90"));
+    let nodes = std::iter::once(node("90".into(), "0")).chain(units).collect();
+    let import = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes };
+    bureau.registry().import_units(import).await.unwrap();
+    let channel = Endpoint::from_shared(server.address.clone()).unwrap().connect().await.unwrap();
+    let file = async |from: usize, to: usize| {
+        for at in from..=to {
+            let filed = serde_json::json!({
+                "unit": code(at), "year": 2024, "round": "second", "kind": "unit", "form_set": "many",
+                "tables": { "A": { "rows": [{ "row": "total", "x": "1.00" }] }, "L": { "rows": [{ "row": "1", "y": "2.00" }] } },
+            });
+            let filed = SubmissionFile::read(&filed.to_string()).unwrap();
+            Client::on(channel.clone(), &unit(&code(at))).submit(&filed, &form).await.unwrap();
+        }
+    };
+    let diff = async || {
+        let side =
+            |round: api::Round| api::DiffSide { round: round.into(), form_set: "many".into(), ..Default::default() };
+        let request = api::DiffRequest {
+            node: "90".into(),
+            from: Some(side(api::Round::First)),
+            to: Some(side(api::Round::Second)),
+            ..Default::default()
+        };
+        let answer = bureau.consolidation().diff(request).await.unwrap().into_inner();
+        let lists = answer.tables.iter().find(|table| table.table == "L").map(|table| table.not_compared.clone());
+        (answer.causes_left_out, lists.unwrap_or_default())
+    };
+    let (causes, lists) = (limits::CAUSE_UNITS_MAX, limits::LIST_UNITS_MAX);
+    file(1, causes).await;
+    assert_eq!(diff().await, (false, String::new()));
+    file(causes + 1, causes + 1).await;
+    assert_eq!(diff().await, (true, String::new()));
+    file(causes + 2, lists).await;
+    assert_eq!(diff().await, (true, String::new()));
+    file(lists + 1, lists + 1).await;
+    assert_eq!(diff().await, (true, "units".to_owned()));
+    server.stop().await;
+}

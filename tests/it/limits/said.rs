@@ -1,8 +1,5 @@
 //! What is said in a filing, a tree, a form set or a step of review, and how much of it may be.
 
-use budget_consolidator::budget::form_set::FormFiles;
-use budget_consolidator::submission_file::SubmissionFile;
-
 use super::*;
 
 type Review = api::review_service_client::ReviewServiceClient<Connection>;
@@ -134,6 +131,26 @@ async fn a_form_set_is_as_large_as_it_may_be() {
             text + &(known..count).map(|at| format!("\n[Z-{at}]\n")).collect::<String>()
         })
     };
+    // A form set of two tables, and rules that are each about so many columns of them.
+    let lines = |rules: usize, columns: usize| {
+        let table = |id: &str, name: &str, columns: usize| {
+            let columns: String = (0..columns).map(|at| format!("c{at} = \"列{at}\", ")).collect();
+            format!("[{id}]\nname = \"{name}\"\nrows = [\"total 合计\"]\nrollup = \"sum\"\ncolumns = {{ {columns} }}\n")
+        };
+        let forms = format!(
+            "id = \"wide\"\ntitle = \"宽\"\nyear = 2024\namount = \"元.2\"\nkinds = [\"unit\"]\n{}{}",
+            table("V", "甲", columns / 2),
+            table("W", "乙", columns - columns / 2)
+        );
+        let rule = |at: usize| {
+            format!(
+                "[X-{at:02}]\ntitle = \"试\"\ntitle_en = \"t\"\nreason = \"试\"\nreason_en = \"t\"\nstrength = \"verify\"\n\
+                 applies = [\"unit\"]\ncheck = '甲, 乙: * >= 0'\nexample = \"试\"\nexample_en = \"t\"\ntodo = \"试\"\ntodo_en = \"t\"\n"
+            )
+        };
+        let rules: String = (0..rules).map(rule).collect();
+        FormFiles::from([("forms.toml".to_owned(), forms.into_bytes()), ("rules.toml".to_owned(), rules.into_bytes())])
+    };
     let rows = |count: usize| {
         changed("forms.toml", &|text| {
             let (before, after) = text.split_once("\"carry 上年结转\",").unwrap();
@@ -146,6 +163,8 @@ async fn a_form_set_is_as_large_as_it_may_be() {
         ("nesting", ruled(&nested(limits::FORMULA_DEPTH_MAX - 1)), ruled(&nested(limits::FORMULA_DEPTH_MAX)), "≤ 24"),
         ("rules", rules(limits::RULES_MAX), rules(limits::RULES_MAX + 1), "≤ 1000"),
         ("rows", rows(limits::PARTS_MAX), rows(limits::PARTS_MAX + 1), "≤ 2000"),
+        ("lines of a formula", lines(1, limits::FORMULA_LINES_MAX), lines(1, limits::FORMULA_LINES_MAX + 1), "≤ 2000"),
+        ("lines of all rules", lines(10, 2_000), lines(11, 2_000), "≤ 20000"),
     ] {
         let (fine, refused) = (faults(at_most).await, faults(beyond).await);
         let names = |faults: &[String]| faults.iter().any(|fault| fault.contains(said));
