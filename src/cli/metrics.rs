@@ -208,6 +208,9 @@ mod tests {
         assert!(up.set(consolidator.clone()).is_ok());
         let watched = Watched { up, stops: Arc::default(), data: PathBuf::new(), tls: None };
         assert_eq!(watched.ready().0, StatusCode::OK);
+        let stopping = Watched { stops: Arc::new(AtomicBool::new(true)), ..watched.clone() };
+        assert_eq!(stopping.ready(), (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"));
+        drop(stopping);
         let action = Action::Look(Looked { node: "0".into(), method: "x".into() });
         let actor = Actor::parse("budget://0/auditor").unwrap();
         assert!(consolidator.carry_out(actor, "look".into(), Digest::default(), action).await.is_err());

@@ -238,10 +238,13 @@ fn judge_again(
         control_total: Money::ZERO,
         row_count: 0,
     };
-    // On the same grounds no rule is run here: that is for the threads beside.
+    let adjustment = adjustment(&envelope.event);
+    // On the same grounds no rule is run here: that is for the threads beside. But an addition is refused for what its rules
+    // found and nobody had explained by then.
+    let adds = adjustment.is_some_and(|adjustment| adjustment.raised.is_some());
     let grounds = Grounds::of(state, &submission.header, form);
-    let ahead = Some(Ahead { grounds, checked: Arc::new(Checked::default()) });
-    let adjustment = adjustment(&envelope.event).map(AdjustmentOrder::of);
+    let ahead = (!adds).then(|| Ahead { grounds, checked: Arc::new(Checked::default()) });
+    let adjustment = adjustment.map(AdjustmentOrder::of);
     let filing = Filing { reading: Arc::new(reading), version: None, ahead, adjustment };
     judge(state, &envelope.actor, &filing, envelope.time, past)
 }

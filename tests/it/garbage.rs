@@ -194,6 +194,10 @@ fn damaged_form_sets_load_or_are_refused_with_a_place() {
 /// included.
 #[tokio::test]
 async fn damaged_filings_that_are_sealed_can_be_worked_out_again() {
+    if !alone("damaged_filings_that_are_sealed_can_be_worked_out_again") {
+        return;
+    }
+    count_panics();
     let journal = Arc::new(MemoryJournal::new());
     let server = TestServer::on(journal.clone()).await;
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
@@ -212,6 +216,9 @@ async fn damaged_filings_that_are_sealed_can_be_worked_out_again() {
     }
     println!("{taken} damaged filings taken, {refused} refused with findings, {answered} answered otherwise");
     assert!(refused > 5, "{taken} {refused} {answered}");
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0);
+    println!("{} MiB at most", peak());
+    assert!(peak() < PEAK_MIB_MAX, "{} MiB", peak());
     let state = server.consolidator.snapshot().state;
     server.stop().await;
     let verified = verify(journal.as_ref(), &|_| {}).unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use budget_consolidator::consolidator::Signing;
 use budget_consolidator::proto::api::journal_event::Event;
 use budget_consolidator::store::{Journal, JournalError, MemoryJournal, Records};
 use tonic::Code;
@@ -64,6 +65,24 @@ async fn what_an_auditor_looks_at_is_in_its_history_if_the_deployment_says_so() 
     until_the_writer_is_idle(&server, before + 4).await;
     let state = server.consolidator.snapshot().state;
     assert_eq!((state.history("0").len(), state.history("999").len(), state.position), (1, 0, before + 4));
+    server.stop().await;
+}
+
+/// A receipt is looked at too, and stands in the history of whose event it is.
+#[tokio::test]
+async fn a_receipt_that_an_auditor_looks_at_is_a_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let signing = Signing::open(&folder.path().join("signing"), Some("looks.example")).unwrap();
+    let server = TestServer::signing(Arc::new(MemoryJournal::new()), None, Some(signing)).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let file = example("fenyang-2024/submissions/407004.json");
+    let filed = server.client(&unit("407004")).await.submit(&file, &form("shanxi-2024")).await.unwrap();
+    server.consolidator.record_looks();
+    let auditor = server.client(AUDITOR).await;
+    let request = budget_consolidator::proto::api::GetReceiptRequest { position: filed.position };
+    auditor.audit().get_receipt(request).await.unwrap();
+    until_the_writer_is_idle(&server, filed.position + 1).await;
+    assert_eq!(looks(&server, "407004").await, [(AUDITOR.to_owned(), "AuditService/GetReceipt".to_owned())]);
     server.stop().await;
 }
 

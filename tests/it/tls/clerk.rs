@@ -53,6 +53,11 @@ async fn from_an_authority_to_a_filing_by_the_commands_of_the_readme() {
     for who in ["--unit 407003 --role unit", "--unit 0 --role administrator", "--unit 407 --role department"] {
         ok(&format!("ca issue {who} --out .config/consolidator --server {}", program.address)).await;
     }
+    for nobody in ["--unit 407 --role auditor", "--unit 0 --role unit"] {
+        let line = format!("ca issue {nobody} --out nobody");
+        let (code, said) = desk.run(&line.split_whitespace().collect::<Vec<_>>()).await;
+        assert!(code == Some(2) && said.contains("There can be no") && !home.join("nobody").exists(), "{said}");
+    }
     let units = project("examples/fenyang-2024/units.csv");
     ok(&format!("--as 0/administrator unit import {} --year 2024", text(&units))).await;
     let filing = project("examples/fenyang-2024/submissions/407003.json");
