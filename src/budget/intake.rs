@@ -252,6 +252,11 @@ impl<'f> Intake<'f> {
         true
     }
 
+    /// How many rows and cells there are so far.
+    pub fn size(&self) -> (u64, usize) {
+        (self.row_count, self.tables.iter().map(|open| open.rows.cells().0.len()).sum())
+    }
+
     /// Ends the reading: sorts rows, checks keys, codes and names, and computes digest and control total.
     pub fn finish(mut self) -> Reading {
         if self.tables.is_empty() {

@@ -11,6 +11,8 @@ use super::submission::UnitCode;
 /// The finance bureau's node, the root of every tree.
 pub const BUREAU: &str = "0";
 
+/// The longest name, type, funding and division of a node, in characters.
+pub const NODE_TEXT_CHARS_MAX: usize = 200;
 /// Bytes of the code of a node.
 pub const CODE_BYTES_MAX: usize = 24;
 /// The deepest tree that is taken.
@@ -77,7 +79,7 @@ impl UnitTree {
     ///
     /// # Errors
     /// `UNIT_TREE_INVALID` with the first node that is wrong: a code that is empty, too long, doubled or [`BUREAU`],
-    /// a parent that is not there, a circle, or more than [`DEPTH_MAX`] levels.
+    /// a text that is missing, too long or has control characters, a parent that is not there, a circle, or more than [`DEPTH_MAX`] levels.
     pub fn new(version: u32, list: Vec<Node>) -> Result<UnitTree, Remark> {
         let invalid = |code: &str, problem: &str| {
             Remark::new(Reason::UnitTreeInvalid).with("code", code).with("problem", problem)
@@ -96,6 +98,11 @@ impl UnitTree {
             }
             if node.name.trim().is_empty() {
                 return Err(invalid(&node.code, "name"));
+            }
+            for text in [&node.name, &node.unit_type, &node.funding, &node.division] {
+                if text.chars().count() > NODE_TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+                    return Err(invalid(&node.code, "text"));
+                }
             }
             children.entry(node.parent.clone()).or_default().push(node.code.clone());
             let code = node.code.clone();

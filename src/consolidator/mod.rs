@@ -229,9 +229,14 @@ impl Consolidator {
         (self.shared.clock)().max(self.shared.published.load().state.time)
     }
 
-    /// Whether the writer still accepts commands.
+    /// Whether commands are taken: the writer has not stopped, and the disk is not down to its reserve.
     pub fn is_accepting(&self) -> bool {
-        self.shared.accepting.load(Ordering::Acquire)
+        !self.has_stopped() && self.shared.journal.has_room()
+    }
+
+    /// Whether the writer has stopped for good.
+    pub fn has_stopped(&self) -> bool {
+        !self.shared.accepting.load(Ordering::Acquire)
     }
 
     /// What is counted, in the text format of Prometheus. `free` is how many bytes are left where the store is,
@@ -356,7 +361,7 @@ impl Consolidator {
         // Its time is the writer's to say.
         let command = Command { actor, key, fingerprint, time: Timestamp::default(), action };
         let stopped = || Remark::new(Reason::StoreStopped).with("what", "writer");
-        if !self.is_accepting() {
+        if self.has_stopped() {
             return Err(stopped());
         }
         let (reply, answer) = oneshot::channel();

@@ -72,10 +72,8 @@ struct Admitted {
 }
 
 /// Who comes in; or why not. Roles are judged by the newest tree where the request names no node.
-fn admit<B>(request: &http::Request<B>, state: &State) -> Result<Admitted, Remark> {
-    let path = request.uri().path();
+fn admit(path: &str, who: Result<Actor, Remark>, state: &State) -> Result<Admitted, Remark> {
     let method = access::method(path).ok_or_else(|| Remark::new(Reason::UnknownMethod).with("method", path))?;
-    let who = identity::who(request.extensions(), request.headers());
     let (actor, may) = match method.guard {
         Guard::Open => return Ok(Admitted { method, actor: who.ok() }),
         Guard::Known => {
@@ -125,18 +123,23 @@ where
         let id = request_id(&request);
         let span = tracing::info_span!("request", %id, method = Empty, actor = Empty, unit = Empty, position = Empty);
         let consolidator = self.consolidator.clone();
-        let admitted = admit(&request, &consolidator.snapshot().state).and_then(|admitted| {
+        let who = identity::who(request.extensions(), request.headers());
+        if let Ok(actor) = &who {
+            span.record("actor", tracing::field::display(actor));
+        }
+        // First, so that what is refused is counted too.
+        let admitted = self.quotas.enter(who.as_ref().ok()).and_then(|pass| {
+            let admitted = admit(request.uri().path(), who, &consolidator.snapshot().state)?;
             span.record("method", admitted.method.name.trim_start_matches('/'));
-            if let Some(actor) = &admitted.actor {
-                span.record("actor", tracing::field::display(actor));
-            }
-            let pass = Arc::new(self.quotas.enter(admitted.actor.as_ref())?);
-            Ok((admitted, pass))
+            Ok((admitted, Arc::new(pass)))
         });
         let (admitted, pass) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                span.in_scope(|| tracing::info!(%refusal, "not let in"));
+                // Who asks too often is counted, and doesn't fill the log as well.
+                if refusal.reason != Reason::TooManyRequests {
+                    span.in_scope(|| tracing::info!(%refusal, "not let in"));
+                }
                 let response = out(status(refusal).into_http(), &id, &consolidator, None);
                 return Box::pin(std::future::ready(Ok(response)));
             }
@@ -200,6 +203,7 @@ fn over_limit(headers: &http::HeaderMap) -> Option<&'static str> {
     Reason::from_code(&info.reason).and_then(|reason| match reason {
         Reason::TooManyRequests => Some(match info.metadata.get("limit").map(String::as_str) {
             Some("open") => "requests_open",
+            Some("under_way") => "under_way",
             _ => "requests_per_second",
         }),
         Reason::TooManyWatches => Some("watches"),

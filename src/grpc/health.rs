@@ -1,7 +1,8 @@
 //! The health that load balancers and supervisors ask for: whether filings are taken.
 //!
-//! When the writer has stopped, the services that write, and the server as a whole, are NOT_SERVING, while those that
-//! only read stay as they are: they still answer. Knows nothing of why the writer stopped; the log and the answers say.
+//! While nothing is taken (the writer has stopped, or the disk is down to its reserve), the services that write, and the
+//! server as a whole, are NOT_SERVING, while those that only read stay as they are: they still answer. Knows nothing of
+//! why; the log and the answers say.
 
 use std::time::Duration;
 
@@ -14,20 +15,27 @@ use crate::consolidator::Consolidator;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The server as a whole, and the services that write.
-const WRITING: [&str; 4] = [
+const WRITING: [&str; 5] = [
     "",
     "budget.consolidation.v1.SubmissionService",
     "budget.consolidation.v1.ControlFigureService",
     "budget.consolidation.v1.RegistryService",
+    "budget.consolidation.v1.ReviewService",
 ];
 const READING: [&str; 2] = ["budget.consolidation.v1.ConsolidationService", "budget.consolidation.v1.AuditService"];
 
-/// Says serving, and says otherwise once the writer has stopped. A stopped writer never goes on, so then it ends.
+/// Says whether it serves, as long as it runs. A stopped writer never goes on, so then it ends.
 pub(super) async fn follow(health: HealthReporter, consolidator: Consolidator) {
     for service in WRITING.into_iter().chain(READING) {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
-    while consolidator.is_accepting() {
+    let mut serves = true;
+    while !consolidator.has_stopped() {
+        let accepts = consolidator.is_accepting();
+        if accepts != serves {
+            serves = accepts;
+            say(&health, if serves { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     not_serving(&health).await;
@@ -35,7 +43,11 @@ pub(super) async fn follow(health: HealthReporter, consolidator: Consolidator) {
 
 /// No filings are taken any more.
 pub(super) async fn not_serving(health: &HealthReporter) {
+    say(health, ServingStatus::NotServing).await;
+}
+
+async fn say(health: &HealthReporter, status: ServingStatus) {
     for service in WRITING {
-        health.set_service_status(service, ServingStatus::NotServing).await;
+        health.set_service_status(service, status).await;
     }
 }

@@ -15,6 +15,7 @@ pub use crate::budget::rule::RULE_LINES_MAX;
 pub use crate::budget::rule::RULES_MAX;
 pub use crate::budget::unit_tree::CODE_BYTES_MAX;
 pub use crate::budget::unit_tree::DEPTH_MAX;
+pub use crate::budget::unit_tree::NODE_TEXT_CHARS_MAX;
 pub use crate::ledger::compare::LIST_UNITS_MAX;
 pub use crate::ledger::decide::CONTROL_REASON_CHARS_MAX;
 pub use crate::ledger::decide::JUSTIFICATION_CHARS_MAX;
@@ -76,7 +77,7 @@ pub const WATCHES_PER_ACTOR_MAX: usize = 16;
 /// Seconds between the heartbeats of a watch, if the client doesn't say, and at most.
 pub const HEARTBEAT_SECONDS: (u32, u32) = (15, 60);
 /// Control figures of one issue.
-pub const FIGURES_MAX: usize = 100_000;
+pub const FIGURES_MAX: usize = 50_000;
 /// Changes of a page of the change track, unless said otherwise.
 pub const CHANGES_PAGE: usize = 1_000;
 /// Changes of a page of the change track at most; one event's stay together.
@@ -100,7 +101,7 @@ pub(crate) const ANSWER_PART_BYTES: usize = 16 * 1024;
 /// Pieces of an archive that wait for a slow client.
 pub(crate) const PIECES_WAITING_MAX: usize = 4;
 /// Nodes of a unit tree.
-pub const NODES_MAX: usize = 200_000;
+pub const NODES_MAX: usize = 50_000;
 /// Bytes of a form set's files together.
 pub const FORM_SET_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Items of a page if the client doesn't say.
@@ -115,6 +116,10 @@ pub const FINDING_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;
 /// Bytes of memory of the commands that wait for the writer, of all identities together; beyond it the last of whoever
 /// has the most waiting is refused.
 pub const WAITING_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Bytes of memory of one identity's filings while they come in: the largest filing there can be, or many usual ones.
+pub const UNDER_WAY_BYTES_PER_ACTOR_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of memory of all filings while they come in; beyond it whoever holds the most is refused.
+pub const UNDER_WAY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Requests that one identity may have open, streams included.
 pub const OPEN_PER_ACTOR_MAX: usize = 64;
 /// Requests of one identity in a second; so many may also come at once.
@@ -139,6 +144,10 @@ pub struct Bounds {
     pub finding_cells: usize,
     /// [`WAITING_BYTES_MAX`].
     pub waiting_bytes: usize,
+    /// [`UNDER_WAY_BYTES_PER_ACTOR_MAX`].
+    pub under_way_per_actor: usize,
+    /// [`UNDER_WAY_BYTES_MAX`].
+    pub under_way: usize,
     /// [`OPEN_PER_ACTOR_MAX`].
     pub open: usize,
     /// [`PER_SECOND_PER_ACTOR_MAX`].
@@ -166,6 +175,8 @@ impl Default for Bounds {
             connections: CONNECTIONS_MAX,
             finding_cells: FINDING_CELLS_MAX,
             waiting_bytes: WAITING_BYTES_MAX,
+            under_way_per_actor: UNDER_WAY_BYTES_PER_ACTOR_MAX,
+            under_way: UNDER_WAY_BYTES_MAX,
             open: OPEN_PER_ACTOR_MAX,
             per_second: PER_SECOND_PER_ACTOR_MAX,
             idle: Duration::from_secs(STREAM_IDLE_SECONDS_MAX),

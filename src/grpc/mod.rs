@@ -90,13 +90,15 @@ pub async fn serve_within(
     let (stopping, stopped) = watch::stopping();
     let (health, health_service) = tonic_health::server::health_reporter();
     let told = health.clone();
+    let following = tokio::spawn(health::follow(health, consolidator.clone()));
+    let follows = following.abort_handle();
     let shutdown = async move {
         shutdown.await;
+        follows.abort();
         // Whoever balances load looks elsewhere while what is under way is finished.
         health::not_serving(&told).await;
         stopping.now();
     };
-    let following = tokio::spawn(health::follow(health, consolidator.clone()));
     let serving = router(bounds, consolidator, health_service, stopped.clone());
     let serving = serving.serve_with_incoming_shutdown(door.open(bounds), shutdown);
     // Graceful shutdown waits for open streams. Watches end by themselves; a filing may stay open for ever: hence the

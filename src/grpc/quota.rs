@@ -2,9 +2,11 @@
 //!
 //! The gate asks for a [`Pass`] for each request; it is given back when the answer is on its way. Who has too many open, or
 //! asks too often, is refused; what is costly (rules, packing, a look through many filings) waits for a turn among the
-//! same identity's own. How much: `limits.rs`. Knows nothing of what is asked.
+//! same identity's own; what filings hold of memory while they come in is bounded, of one identity and of all. How much:
+//! `limits.rs`. Knows nothing of what is asked.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ use crate::ledger::actor::Actor;
 pub(super) struct Quotas {
     pub(super) bounds: Bounds,
     shares: Mutex<BTreeMap<Option<Actor>, Share>>,
+    /// Bytes that the filings of all take while they come in.
+    held: AtomicUsize,
 }
 
 /// What one identity takes.
@@ -29,6 +33,8 @@ struct Share {
     /// When the requests so far would have come, had they come evenly at the rate that is allowed.
     evenly: Instant,
     turns: Arc<Semaphore>,
+    /// Bytes that its filings take while they come in.
+    held: usize,
 }
 
 /// A request that is let in, until it is dropped.
@@ -36,6 +42,8 @@ pub(super) struct Pass {
     quotas: Arc<Quotas>,
     actor: Option<Actor>,
     turns: Arc<Semaphore>,
+    /// Bytes that it holds.
+    held: AtomicUsize,
 }
 
 /// What costs the server much is done with one of these in hand.
@@ -43,7 +51,7 @@ pub(super) type Turn = OwnedSemaphorePermit;
 
 impl Quotas {
     pub(super) fn new(bounds: Bounds) -> Quotas {
-        Quotas { bounds, shares: Mutex::default() }
+        Quotas { bounds, shares: Mutex::default(), held: AtomicUsize::new(0) }
     }
 
     /// Lets a request in.
@@ -70,6 +78,7 @@ impl Quotas {
             open: 0,
             evenly: now,
             turns: Arc::new(Semaphore::new(bounds.turns)),
+            held: 0,
         });
         if share.open >= bounds.open {
             return refused("open", bounds.open.to_string());
@@ -82,7 +91,7 @@ impl Quotas {
         share.evenly = evenly;
         share.open += 1;
         let turns = share.turns.clone();
-        Ok(Pass { quotas: self.clone(), actor, turns })
+        Ok(Pass { quotas: self.clone(), actor, turns, held: AtomicUsize::new(0) })
     }
 }
 
@@ -90,13 +99,42 @@ impl Pass {
     pub(super) fn bounds(&self) -> &Bounds {
         &self.quotas.bounds
     }
+
+    /// From here on it holds so many bytes, until it is dropped.
+    ///
+    /// # Errors
+    /// `TOO_MANY_REQUESTS` if its identity holds more than it may; `BUSY` if all together do, and nobody more than this one.
+    fn hold(&self, bytes: usize) -> Result<(), Remark> {
+        let bounds = &self.quotas.bounds;
+        let mut shares = self.quotas.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(share) = shares.get_mut(&self.actor) else { return Ok(()) };
+        // Under the lock: nobody else changes either.
+        let before = self.held.swap(bytes, Ordering::Relaxed);
+        share.held = share.held.saturating_sub(before).saturating_add(bytes);
+        let all = self.quotas.held.load(Ordering::Relaxed).saturating_sub(before).saturating_add(bytes);
+        self.quotas.held.store(all, Ordering::Relaxed);
+        let own = share.held;
+        if own > bounds.under_way_per_actor {
+            let who = self.actor.as_ref().map(ToString::to_string).unwrap_or_default();
+            let remark = Remark::new(Reason::TooManyRequests).with("actor", who).with("limit", "under_way");
+            return Err(remark.with("allowed", bounds.under_way_per_actor));
+        }
+        if all > bounds.under_way && shares.values().all(|share| share.held <= own) {
+            return Err(Remark::new(Reason::Busy).with("waiting", all));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut shares = self.quotas.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = shares.get_mut(&self.actor) {
+            let held = self.held.load(Ordering::Relaxed);
             share.open = share.open.saturating_sub(1);
+            share.held = share.held.saturating_sub(held);
+            let all = self.quotas.held.load(Ordering::Relaxed);
+            self.quotas.held.store(all.saturating_sub(held), Ordering::Relaxed);
         }
     }
 }
@@ -105,6 +143,14 @@ impl Drop for Pass {
 pub(super) async fn turn(extensions: &Extensions) -> Option<Turn> {
     let turns = extensions.get::<Arc<Pass>>()?.turns.clone();
     turns.acquire_owned().await.ok()
+}
+
+/// From here on a request holds so many bytes of memory.
+///
+/// # Errors
+/// `TOO_MANY_REQUESTS` or `BUSY`, if that is more than there may be.
+pub(super) fn hold(extensions: &Extensions, bytes: usize) -> Result<(), Remark> {
+    extensions.get::<Arc<Pass>>().map_or(Ok(()), |pass| pass.hold(bytes))
 }
 
 /// The bounds that a request came in under.

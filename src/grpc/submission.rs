@@ -11,6 +11,7 @@ use super::limits::{self, Bounds};
 use super::rule_finding::Wording;
 use super::status::status;
 use super::{gate, identity, look, quota};
+use crate::budget::cell::{Cell, RowKey};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::intake::{Intake, Reading, TableHeader};
@@ -90,8 +91,9 @@ impl Submissions {
         &self,
         actor: &Actor,
         stream: &mut Streaming<M>,
-        idle: Duration,
+        extensions: &Extensions,
     ) -> Result<Received, Status> {
+        let idle = quota::bounds(extensions).idle;
         let order = |found: &str, expected: &str| {
             status(Remark::new(Reason::StreamOrder).with("found", found).with("expected", expected))
         };
@@ -145,7 +147,10 @@ impl Submissions {
                         let remark = remark.with("allowed_rows", limits::ROWS_MAX);
                         return Err(status(remark.with("allowed_bytes", limits::SUBMISSION_BYTES_MAX)));
                     }
+                    // One identity's filings are read in turn, so that a flood of them leaves the others their half.
+                    let _turn = quota::turn(extensions).await;
                     take_rows(&mut intake, &chunk).map_err(|Unreadable(remark)| status(remark))?;
+                    quota::hold(extensions, weight(&intake, bytes)).map_err(status)?;
                 }
                 Some(Part::Seal(seal)) => break seal,
                 Some(Part::Header(_)) => return Err(order("header", "chunk, seal")),
@@ -209,6 +214,13 @@ fn take_rows(intake: &mut Intake<'_>, chunk: &RowChunk) -> Result<(), Unreadable
         }
         Ok(())
     })
+}
+
+/// The memory that a filing takes while it comes in, about: its texts, rows and cells, with room to grow.
+fn weight(intake: &Intake<'_>, bytes: usize) -> usize {
+    let (rows, cells) = intake.size();
+    let rows = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(size_of::<RowKey>());
+    bytes.saturating_add(rows).saturating_add(cells.saturating_mul(size_of::<Cell>() * 3 / 2))
 }
 
 /// Refuses table headers that no form set can mean: what they state comes back in findings, and those are kept.
@@ -318,7 +330,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::SubmitResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let (_, extensions, mut stream) = request.into_parts();
-        let received = self.receive(&actor, &mut stream, quota::bounds(&extensions).idle).await?;
+        let received = self.receive(&actor, &mut stream, &extensions).await?;
         if received.adjustment.is_some() {
             return Err(status(bad("adjustment", "Submit").with("expected", "Adjust")));
         }
@@ -332,7 +344,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::AdjustResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let (_, extensions, mut stream) = request.into_parts();
-        let received = self.receive(&actor, &mut stream, quota::bounds(&extensions).idle).await?;
+        let received = self.receive(&actor, &mut stream, &extensions).await?;
         let (answer, adjusts) = self.file(actor, received, &extensions).await?;
         let state = match adjusts {
             None => api::VersionState::Unspecified,
@@ -360,7 +372,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
         let (_, extensions, mut stream) = request.into_parts();
         let bounds = quota::bounds(&extensions);
         let Received { version, adjustment, sentences, form, reading, .. } =
-            self.receive(&actor, &mut stream, bounds.idle).await?;
+            self.receive(&actor, &mut stream, &extensions).await?;
         let _turn = quota::turn(&extensions).await;
         let filing = Filing { reading: Arc::new(reading), version, ahead: None, adjustment };
         let snapshot = self.0.snapshot();

@@ -86,6 +86,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Ends after the first error.
     fn scan(&self, from: u64) -> Records<'_>;
 
+    /// Whether there is room for more: whether an append now would not be refused with [`JournalError::Full`].
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// The position through which a second copy has everything durably; none if
     /// there is no second copy. At most the head, but for a moment.
     fn mirrored(&self) -> Option<u64> {
@@ -119,6 +124,10 @@ impl<J: Journal + ?Sized> Journal for Arc<J> {
 
     fn scan(&self, from: u64) -> Records<'_> {
         (**self).scan(from)
+    }
+
+    fn has_room(&self) -> bool {
+        (**self).has_room()
     }
 
     fn mirrored(&self) -> Option<u64> {

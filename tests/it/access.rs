@@ -371,6 +371,51 @@ async fn a_step_of_review_tells_a_stranger_nothing() {
     server.stop().await;
 }
 
+/// Nor does a list that names nodes: whoever splits hears the same of a foreign node and of one that isn't there.
+#[tokio::test]
+async fn a_list_of_control_figures_tells_a_stranger_nothing() {
+    let server = TestServer::start().await;
+    both_trees(&async |actor: &str| server.client(actor).await).await;
+    let asker = server.client("budget://508/department").await;
+    let mut said = BTreeSet::new();
+    // Units of another department, budgeted and not, that department, the asker's own node, and nobody.
+    for node in ["407002", "407006", "407", "508", "0", "407999", "508999", "x"] {
+        let figure = api::ControlFigure {
+            unit: node.into(),
+            cell: "T01/总计/total".into(),
+            amount_unit: "元".into(),
+            ceiling: "1".into(),
+            strength: String::new(),
+        };
+        let request = api::CheckControlFiguresRequest {
+            year: 2024,
+            round: api::Round::Second.into(),
+            form_set: "linjiang-2024".into(),
+            figures: vec![figure.clone()],
+            node: "508".into(),
+            ..Default::default()
+        };
+        let answer = asker.control().check_control_figures(request).await.unwrap().into_inner();
+        let hidden =
+            |text: &str| text.replace(&format!("（单位 {node}）"), "（…）").replace(&format!("(unit {node})"), "(…)");
+        let fault = &answer.faults[0];
+        said.insert((fault.reason.clone(), hidden(&fault.sentence_zh), hidden(&fault.sentence_en)));
+        let request = api::SplitControlFiguresRequest {
+            idempotency_key: new_key(),
+            year: 2024,
+            round: api::Round::Second.into(),
+            form_set: "linjiang-2024".into(),
+            figures: vec![figure],
+            node: "508".into(),
+            ..Default::default()
+        };
+        let status = asker.control().split_control_figures(request).await.unwrap_err();
+        assert_eq!(reason(&status), "CONTROL_INVALID", "{node}: {status:?}");
+    }
+    assert_eq!(said.len(), 1, "{said:#?}");
+    server.stop().await;
+}
+
 /// Of a receipt the service looks at whose event it is, and says nothing of it to whom it doesn't concern.
 #[tokio::test]
 async fn a_receipt_tells_a_stranger_nothing() {

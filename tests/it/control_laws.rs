@@ -174,11 +174,11 @@ impl World {
         let owner = self.owners.get(&(*cell, node.to_owned()));
         if seen {
             Some("duplicate")
+        } else if node == by || by != BUREAU && !within(node, by) {
+            Some("outside")
         } else if model.parents[node] == BUREAU && !model.parents.values().any(|parent| parent == node) {
             // UNIT_NOT_BUDGETED, which is about no problem of the list.
             Some("")
-        } else if node == by || !within(node, by) {
-            Some("outside")
         } else if owner.is_some_and(|owner| by != BUREAU && !within(owner, by)) {
             Some("above")
         } else if ceiling.is_none() {

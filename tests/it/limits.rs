@@ -1,9 +1,11 @@
 //! Each limit of `src/grpc/limits.rs` at its edge, over a real socket: at the limit it is taken, one beyond it is refused
 //! and the limit is named. And that none is left out, here or in the comments of `proto/`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use budget_consolidator::budget::cell::{Cell, RowKey};
 use budget_consolidator::budget::form_set::{FormFiles, FormSet};
 use budget_consolidator::grpc::limits::{self, Bounds};
 use budget_consolidator::proto::api;
@@ -47,8 +49,8 @@ const TRIED: &[(&str, &str, &str)] = &[
     ("FINDING_BYTES_MAX", "32 MiB", "findings_are_as_many_as_an_answer_holds"),
     ("WATCHES_PER_ACTOR_MAX", "16", "who_takes_nothing_is_let_go_and_told_where_to_resume"),
     ("HEARTBEAT_SECONDS", "1 to 60", "a_watch_begins_with_the_board_and_then_tells_what_changes"),
-    ("FIGURES_MAX", "100,000", "lists_are_as_long_as_they_may_be"),
-    ("NODES_MAX", "200,000", "lists_are_as_long_as_they_may_be"),
+    ("FIGURES_MAX", "at most 50,000", "lists_are_as_long_as_they_may_be"),
+    ("NODES_MAX", "at most 50,000, on 16", "lists_are_as_long_as_they_may_be"),
     ("FORM_SET_BYTES_MAX", "3 MiB", "lists_are_as_long_as_they_may_be"),
     ("PAGE_DEFAULT", "0 means 100", "a_page_is_as_long_as_it_may_be"),
     ("PAGE_MAX", "more than 1,000 means 1,000", "a_page_is_as_long_as_it_may_be"),
@@ -73,6 +75,9 @@ const TRIED: &[(&str, &str, &str)] = &[
     ("TEXT_BYTES_MAX", "8,192 bytes", "what_stands_in_a_cell_is_as_much_as_it_may_be"),
     ("CELL_FEN_MAX", "9,999,999,999,999.99", "what_stands_in_a_cell_is_as_much_as_it_may_be"),
     ("FINDINGS_MAX", "1,000 that refuse", "what_stands_in_a_cell_is_as_much_as_it_may_be"),
+    ("NODE_TEXT_CHARS_MAX", "at most 200 characters each", "a_tree_is_as_deep_as_it_may_be"),
+    ("UNDER_WAY_BYTES_PER_ACTOR_MAX", "128 MiB of memory", "filings_that_come_in_take_no_more_memory_than_they_may"),
+    ("UNDER_WAY_BYTES_MAX", "1 GiB for all", "filings_that_come_in_take_no_more_memory_than_they_may"),
     ("CODE_BYTES_MAX", "at most 24", "a_tree_is_as_deep_as_it_may_be"),
     ("DEPTH_MAX", "16 levels", "a_tree_is_as_deep_as_it_may_be"),
     ("REQUEST_KEY_BYTES_MAX", "1–64 bytes", "a_tree_is_as_deep_as_it_may_be"),
@@ -87,6 +92,19 @@ const TRIED: &[(&str, &str, &str)] = &[
     ("RETURN_LINES_SHOWN", "the first 5", "a_board_says_what_is_to_be_done"),
     ("RETURN_CHARS_SHOWN", "the first 200 characters", "a_board_says_what_is_to_be_done"),
     ("REVIEW_LINES_MAX", "at most 1,000", "what_is_said_is_as_long_as_it_may_be"),
+];
+
+/// What else bounds something and is no promise to a client; each with the test that tries it, or why none does.
+const INTERNAL: &[(&str, &str)] = &[
+    ("KEEPALIVE", "how often hyper asks whether a client is there: its own business"),
+    ("IDENTITIES_REMEMBERED_MAX", "who_has_something_open_is_not_forgotten_among_many"),
+    ("LOOK_EVERY", "how soon files are read again, which files_that_change… waits for"),
+    ("LOOKS_BEFORE_SHOWN_OUT", "a_certificate_that_falls_while_connected_is_refused_and_then_shown_out"),
+    ("LINGER_MAX", "who_goes_on_talking_is_listened_to_for_a_moment"),
+    ("LINGER_BYTES_MAX", "a second bound of the same, for who talks fast"),
+    ("ACCEPT_PAUSE", "a pause, not a bound"),
+    ("PIECES_WAITING_MAX", "memory of an export for a slow client: 4 MiB"),
+    ("ANSWER_PART_BYTES", "an_answer_waits_for_its_client_no_longer_than_it_may"),
 ];
 
 #[test]
@@ -114,6 +132,16 @@ fn each_limit_is_stated_and_tried() {
     for name in &known {
         assert!(names.contains(name), "{name} of src/grpc/limits.rs is tried by no test");
     }
+    let inside = source.lines().filter_map(|line| line.strip_prefix("pub(crate) const ")?.split_once(':'));
+    let inside: Vec<&str> = inside.map(|(name, _)| name).collect();
+    assert_eq!(inside.iter().collect::<BTreeSet<_>>(), INTERNAL.iter().map(|(name, _)| name).collect(), "INTERNAL");
+    // Each bound that a test can have otherwise is one of those limits, or `turns`.
+    let fields = source.split_once("pub struct Bounds {").unwrap().1.split_once("\n}").unwrap().0;
+    let fields = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    let fields: Vec<&str> = fields.map(|(name, _)| name).filter(|name| *name != "turns").collect();
+    let links = source.matches("    /// [`").count();
+    assert_eq!(fields.len(), links, "{fields:?}");
+    assert!(tests.contains("fn what_is_costly_waits_for_a_turn("));
     for (name, said, test) in TRIED {
         assert!(known.contains(name), "{name} is no limit");
         assert!(proto.contains(said), "{name}: no comment of proto/ says {said:?}");
@@ -127,6 +155,8 @@ fn each_limit_is_stated_and_tried() {
     assert_eq!((bounds.answer_bytes, bounds.waiting_bytes), (limits::ANSWER_BYTES_MAX, limits::WAITING_BYTES_MAX));
     assert_eq!((bounds.handshake, bounds.connections), (limits::HANDSHAKE_MAX, limits::CONNECTIONS_MAX));
     assert_eq!(bounds.finding_cells, limits::FINDING_CELLS_MAX);
+    let under_way = [bounds.under_way_per_actor, bounds.under_way];
+    assert_eq!(under_way, [limits::UNDER_WAY_BYTES_PER_ACTOR_MAX, limits::UNDER_WAY_BYTES_MAX]);
     assert_eq!(bounds.answer.as_secs(), limits::ANSWER_SECONDS_MAX);
     // What the answer's bounds are cut from.
     assert_eq!([limits::FINDING_BYTES_MAX * 2, limits::PAGE_BYTES_MAX * 4], [limits::ANSWER_BYTES_MAX; 2]);
@@ -350,7 +380,7 @@ async fn lists_are_as_long_as_they_may_be() {
         bureau.registry().import_units(request).await.map(drop)
     };
     refused(import(limits::NODES_MAX).await, BAD, "UNIT_TREE_INVALID", "code");
-    refused(import(limits::NODES_MAX + 1).await, BAD, "BAD_REQUEST", "200001");
+    refused(import(limits::NODES_MAX + 1).await, BAD, "BAD_REQUEST", "50001");
     let check = async |bytes: usize| {
         let files = vec![api::FormFile { name: "forms.toml".into(), content: vec![b'#'; bytes] }];
         bureau.registry().check_form_set(api::CheckFormSetRequest { files }).await.map(drop)
@@ -470,12 +500,13 @@ async fn a_page_of_long_filings_ends_early() {
 
 #[tokio::test]
 async fn findings_are_as_many_as_an_answer_holds() {
-    let (file, form) = (example("fenyang-2024/submissions/407004-slip.json"), form("shanxi-2024"));
+    // What failed stands among what passed by rounding.
+    let (file, form) = (example("fenyang-2024/submissions/407002.json"), form("shanxi-2024"));
     // Whatever is asked: an answer to a filing, and to a dry run.
     let told = async |bounds: Bounds| {
         let server = TestServer::within(bounds).await;
         server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
-        let client = server.client(&unit("407004")).await;
+        let client = server.client(&unit("407002")).await;
         let filed = client.submit(&file, &form).await.unwrap().verdict.unwrap();
         let dry = client.dry_run(&file, &form).await.unwrap().verdict.unwrap();
         server.stop().await;
@@ -593,6 +624,97 @@ async fn an_identity_has_as_many_requests_open_as_it_may() {
     read(&server.client(&unit("407003")).await).await.unwrap();
     assert!(server.consolidator.metrics(None, &[]).contains("limit=\"requests_open\"}"));
     drop(open);
+    server.stop().await;
+}
+
+/// What is refused is counted too: else whoever may do nothing could ask as often as they like.
+#[tokio::test]
+async fn what_is_refused_is_counted_too() {
+    let server = TestServer::within(Bounds { per_second: 3, ..Bounds::default() }).await;
+    let auditor = server.client(AUDITOR).await;
+    let open_round = async || {
+        let request = api::OpenRoundRequest { idempotency_key: new_key(), year: 2024, ..Default::default() };
+        let mut review = api::review_service_client::ReviewServiceClient::new(auditor.connection());
+        reason(&review.open_round(request).await.unwrap_err())
+    };
+    let mut said = Vec::new();
+    for _ in 0..60 {
+        said.push(open_round().await);
+    }
+    assert_eq!(said[0], "NOT_PERMITTED");
+    assert!(said.contains(&"TOO_MANY_REQUESTS".to_owned()), "{said:?}");
+    server.stop().await;
+}
+
+/// Rules, packing and the reading of rows take a turn among the same identity's own; with none to give, they wait.
+#[tokio::test]
+async fn what_is_costly_waits_for_a_turn() {
+    let server = TestServer::within(Bounds { turns: 0, request: Duration::from_secs(1), ..Bounds::default() }).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let client = server.client(&unit("407004")).await;
+    let (file, form) = (example("fenyang-2024/submissions/407004.json"), form("shanxi-2024"));
+    let filed = tokio::time::timeout(Duration::from_millis(500), client.submit(&file, &form)).await;
+    assert!(filed.is_err(), "filed without a turn: {filed:?}");
+    let view = server.client(DEPARTMENT).await.view("407", &[], true).await;
+    refused(view, EXHAUSTED, "REQUEST_TOO_SLOW", "1");
+    // What costs little needs none.
+    client.registry().list_form_sets(api::ListFormSetsRequest {}).await.unwrap();
+    server.stop().await;
+}
+
+/// Of one identity, and of all together, beyond which whoever holds the most is refused.
+#[tokio::test]
+async fn filings_that_come_in_take_no_more_memory_than_they_may() {
+    // What a row takes, about.
+    let form = form("shanxi-2024");
+    let columns = form.table("PF").unwrap().1.columns.len();
+    let row = size_of::<RowKey>() + columns * size_of::<Cell>() * 3 / 2 + 16;
+    let bounds = Bounds { under_way_per_actor: 500 * row, under_way: 700 * row, ..Bounds::default() };
+    let server = TestServer::within(bounds).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let begun = async |code: &str| {
+        let client = server.client(&unit(code)).await;
+        let file = example(&format!("fenyang-2024/submissions/{code}.json"));
+        let mut parts = parts(&file, &form, &new_key());
+        let Part::Header(mut header) = parts.swap_remove(0) else { panic!("no header") };
+        header.tables = vec![api::TableHeader { id: "PF".into(), ..Default::default() }];
+        let (sender, receiver) = mpsc::channel(1);
+        let mut submissions = client.submissions();
+        let stream = ReceiverStream::new(receiver);
+        let task = tokio::spawn(async move { submissions.submit(stream).await.map(drop) });
+        sender.send(api::SubmitRequest { part: Some(Part::Header(header)) }).await.unwrap();
+        (sender, task)
+    };
+    let rows = |count: usize| {
+        let row = |at: usize| api::Row { table: 0, key: format!("2024-{at:03}"), values: vec![] };
+        api::SubmitRequest { part: Some(Part::Chunk((0..count).map(row).collect())) }
+    };
+    // One identity, by several streams.
+    let (first, second) = (begun("407004").await, begun("407004").await);
+    first.0.send(rows(250)).await.unwrap();
+    second.0.send(rows(250)).await.unwrap();
+    for (sender, _) in [&first, &second] {
+        let _ = sender.send(rows(250)).await;
+    }
+    let mut answers = Vec::new();
+    for (sender, task) in [first, second] {
+        drop(sender);
+        answers.push(reason(&task.await.unwrap().unwrap_err()));
+    }
+    answers.sort();
+    assert!(answers.contains(&"TOO_MANY_REQUESTS".to_owned()), "{answers:?}");
+    // All together: whoever holds less is not refused.
+    let (large, small) = (begun("407004").await, begun("407003").await);
+    large.0.send(rows(256)).await.unwrap();
+    large.0.send(rows(150)).await.unwrap();
+    small.0.send(rows(256)).await.unwrap();
+    small.0.send(rows(20)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!small.1.is_finished(), "{:?}", small.1.await);
+    large.0.send(rows(30)).await.unwrap();
+    assert_eq!(reason(&large.1.await.unwrap().unwrap_err()), "BUSY");
+    drop(small.0);
+    assert_eq!(reason(&small.1.await.unwrap().unwrap_err()), "STREAM_UNSEALED");
     server.stop().await;
 }
 

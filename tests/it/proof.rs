@@ -10,7 +10,7 @@ use budget_consolidator::ledger::checkpoint::{self, Checkpoint, PublicKey};
 use budget_consolidator::ledger::event::Event;
 use budget_consolidator::ledger::tree::{Tree, is_consistent, leaf_hash, root_of_inclusion};
 use budget_consolidator::proto::api;
-use budget_consolidator::store::{Journal, MemoryJournal, ReplacedFile};
+use budget_consolidator::store::{Journal, KEY_FILE, MemoryJournal, ReplacedFile};
 use tonic::Code;
 
 use crate::support::{AUDITOR, Client, TestServer, example, form, reason, test_clock, unit};
@@ -216,6 +216,26 @@ async fn a_store_that_was_changed_is_not_served() {
     }
     let refused = start(changed, signing(folder.path())).err().unwrap();
     assert_eq!(refused.reason, Reason::StoreNotAsSigned, "{refused}");
+}
+
+/// A key of the same name that has not signed the last checkpoint is somebody else's, or an old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_has_not_signed_the_last_checkpoint_is_refused() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let journal = Arc::new(MemoryJournal::new());
+    let server = served(&journal, folder.path()).await;
+    server.client(AUDITOR).await.audit().get_checkpoint(api::GetCheckpointRequest {}).await.unwrap();
+    server.stop().await;
+    drop(signing(other.path()));
+    let key = |folder: &Path| folder.join("signing").join(KEY_FILE);
+    std::fs::copy(key(other.path()), key(folder.path())).unwrap();
+    let refused = Signing::open(&folder.path().join("signing"), None).err().unwrap();
+    assert_eq!(refused.reason, Reason::SigningKeyUnusable, "{refused}");
+    assert!(refused.fact("what").unwrap().contains("last checkpoint"), "{refused}");
+    // Nor is one of another name than is asked for.
+    let refused = Signing::open(&other.path().join("signing"), Some("another.example")).err().unwrap();
+    assert_eq!(refused.reason, Reason::SigningKeyUnusable, "{refused}");
+    assert!(refused.fact("what").unwrap().contains(ORIGIN), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -218,15 +218,16 @@ fn change(
     book: &ControlBook,
 ) -> Result<ControlChange, Remark> {
     let FigureOrder { unit, cell, .. } = order;
+    let by = &orders.by;
+    // Whoever splits learns nothing of what is not below them, not even whether it is there.
+    if unit == by || by != BUREAU && !(tree.contains(unit) && tree.is_within(unit, by)) {
+        return Err(about(invalid("outside").with("by", by), order));
+    }
     let node =
         tree.node(unit).ok_or_else(|| Remark::new(Reason::UnknownUnit).with("unit", unit).with("year", orders.year))?;
     let is_leaf = tree.children(unit).is_empty();
     if !node.budgeted && is_leaf {
         return Err(Remark::new(Reason::UnitNotBudgeted).with("unit", unit));
-    }
-    let by = &orders.by;
-    if unit == by || !tree.is_within(unit, by) {
-        return Err(about(invalid("outside").with("by", by), order));
     }
     if form.cell(cell).is_none() {
         return Err(Remark::new(Reason::UnknownCell).with("cell", cell).with("form_set", &form.id));

@@ -222,6 +222,12 @@ impl Journal for MirroredJournal {
         Ok(through)
     }
 
+    fn has_room(&self) -> bool {
+        // A mirror that may lag is waited for by nobody.
+        let room = || refuse_full(&self.directory, self.options.disk.as_ref(), self.options.reserve_bytes).is_ok();
+        self.engine.has_room() && (self.options.lagging || room())
+    }
+
     fn read(&self, position: u64) -> Result<Option<Vec<u8>>, JournalError> {
         if position > self.head()? { Ok(None) } else { self.engine.read(position) }
     }

@@ -178,6 +178,10 @@ impl Journal for SledJournal {
         Ok(through)
     }
 
+    fn has_room(&self) -> bool {
+        refuse_full(&self.directory, self.options.disk.as_ref(), self.options.reserve_bytes).is_ok()
+    }
+
     fn read(&self, position: u64) -> Result<Option<Vec<u8>>, JournalError> {
         if position == 0 || position > self.head()? {
             return Ok(None);

@@ -150,7 +150,13 @@ async fn on_a_full_disk_nothing_is_taken_and_reads_go_on_until_there_is_space_ag
     assert_refused("issue", issued, Code::ResourceExhausted, "STORE_FULL", &["1234"]);
     let dry_run = unit.dry_run(&scene.file(), &scene.form).await.unwrap();
     assert_eq!(dry_run.version, 2, "a dry run writes nothing");
+    // Whoever balances load is told, and told when there is space again, without anybody filing.
+    until("the health says so", async || !health(&scene.server, "").await).await;
+    assert!(!health(&scene.server, SUBMISSIONS).await && !scene.server.consolidator.is_accepting());
+    assert!(health(&scene.server, "budget.consolidation.v1.ConsolidationService").await);
     disk.full.store(false, Ordering::SeqCst);
+    until("and that it is over", async || health(&scene.server, "").await).await;
+    assert!(health(&scene.server, SUBMISSIONS).await && scene.server.consolidator.is_accepting());
     let answer = unit.submit_parts(parts).await.unwrap();
     assert_eq!((answer.version, answer.repeated), (2, false));
     scene.stop().await;

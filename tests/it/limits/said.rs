@@ -80,6 +80,20 @@ async fn a_tree_is_as_deep_as_it_may_be() {
         assert_eq!(answer.is_ok(), fits, "{bytes}: {answer:?}");
         assert!(fits || beyond(&answer, "code"), "{answer:?}");
     }
+    for (chars, fits) in [(limits::NODE_TEXT_CHARS_MAX, true), (limits::NODE_TEXT_CHARS_MAX + 1, false)] {
+        for field in 0..4 {
+            let mut texts: [String; 4] = Default::default();
+            texts[0] = "某单位".into();
+            texts[field] = "长".repeat(chars);
+            let [name, unit_type, funding, division] = texts;
+            let node = api::UnitNode { name, unit_type, funding, division, ..node("407", "0") };
+            let answer = import(vec![node], new_key()).await;
+            assert_eq!(answer.is_ok(), fits, "{field} {chars}: {answer:?}");
+            assert!(fits || beyond(&answer, "text"), "{answer:?}");
+        }
+    }
+    let steering = api::UnitNode { name: "单位\u{1b}[31m".into(), ..node("407", "0") };
+    assert!(beyond(&import(vec![steering], new_key()).await, "text"));
     // Levels, the bureau's included.
     for (levels, fits) in [(limits::DEPTH_MAX, true), (limits::DEPTH_MAX + 1, false)] {
         let code = |level: usize| if level == 0 { "0".to_owned() } else { format!("4{level:02}") };
