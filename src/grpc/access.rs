@@ -8,7 +8,8 @@
 
 use std::fmt::Write as _;
 
-use crate::ledger::actor::{Operation, Reach, Role, reach};
+use crate::ledger::actor::{Operation, Reach, Role, reach, reach_whole};
+use crate::ledger::review::Move;
 
 /// The package that all our services are in.
 const PACKAGE: &str = "/budget.consolidation.v1.";
@@ -105,6 +106,15 @@ pub const METHODS: &[Method] = &[
     open("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
 ];
 
+/// Steps of review whose request may be about a department's aggregate instead: to that, another row of the table.
+pub const OF_AGGREGATES: &[(&str, Move)] = &[
+    ("ReviewService/Return", Move::Return),
+    ("ReviewService/Approve", Move::Approve),
+    ("ReviewService/Reopen", Move::Reopen),
+];
+/// The field of such a request that names the department.
+pub const AGGREGATE_NODE: &str = "aggregate.department";
+
 /// In place of a field: the request names an event, and the node is whose that is. The bureau's, if it is no unit's.
 pub const ITS_EVENTS: &str = "position";
 
@@ -144,20 +154,32 @@ pub fn table() -> String {
                 Guard::Open => "open",
                 Guard::Known => "all",
                 Guard::May(operation) => match reach(role, operation) {
-                    Reach::Nowhere => "–",
-                    Reach::Own if method.node.is_empty() => "–",
-                    Reach::Own => "own",
-                    Reach::Below => "child",
-                    Reach::Subtree if method.node.is_empty() => "–",
-                    Reach::Subtree => "own, child",
-                    Reach::Everywhere => "all",
+                    Reach::Own | Reach::Subtree if method.node.is_empty() => "–",
+                    reach => reaches(reach),
                 },
             };
             let _ = write!(text, " {reaches} |");
         }
         text.push('\n');
+        for (_, step) in OF_AGGREGATES.iter().filter(|(of, _)| *of == method.name) {
+            let _ = write!(text, "| `{name}/aggregate` | `{AGGREGATE_NODE}` |");
+            for role in Role::ALL {
+                let _ = write!(text, " {} |", reaches(reach_whole(role, *step)));
+            }
+            text.push('\n');
+        }
     }
     text
+}
+
+fn reaches(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Nowhere => "–",
+        Reach::Own => "own",
+        Reach::Below => "child",
+        Reach::Subtree => "own, child",
+        Reach::Everywhere => "all",
+    }
 }
 
 #[cfg(test)]

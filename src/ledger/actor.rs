@@ -333,6 +333,21 @@ pub fn is_theirs(actor: &Actor, step: Move, of: Reviewed<'_>) -> bool {
     }
 }
 
+/// How far a role reaches with a step of review on an aggregate (a whole department): the bureau decides upon all of
+/// them, a department takes back its own.
+pub fn reach_whole(role: Role, step: Move) -> Reach {
+    match (step, role) {
+        (Move::Return | Move::Approve | Move::Reopen, Role::Bureau) => Reach::Everywhere,
+        (Move::Reopen, Role::Department) => Reach::Own,
+        _ => Reach::Nowhere,
+    }
+}
+
+/// [`may`], for a step on the aggregate of a department.
+pub fn may_whole(actor: &Actor, step: Move, department: &str, tree: Option<&UnitTree>) -> bool {
+    fits(actor, tree) && reach_whole(actor.role, step).covers(Relation::of(&actor.node, department, tree))
+}
+
 /// Whose step on an aggregate it is: the bureau decides upon it and opens again what it approved; until then the
 /// department takes back what it sealed.
 pub fn is_theirs_whole(actor: &Actor, step: Move, department: &str, from: AggregateState) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use budget_consolidator::budget::submission::Kind;
-use budget_consolidator::grpc::access::{Guard, ITS_EVENTS, METHODS, Method, table};
+use budget_consolidator::grpc::access::{AGGREGATE_NODE, Guard, ITS_EVENTS, METHODS, Method, OF_AGGREGATES, table};
 use budget_consolidator::ledger::actor::{Reach, Relation, Role};
 use budget_consolidator::proto::{DESCRIPTORS, api};
 use prost::Message;
@@ -267,7 +267,9 @@ async fn each_cell(connect: impl AsyncFn(&str) -> Client) -> usize {
         let actor = format!("budget://{own}/{}", role.as_str());
         let client = connect(&actor).await;
         let genuine = matches!(role, Role::Unit | Role::Department) != (own == "0");
-        for method in METHODS {
+        let wholes = METHODS.iter().filter(|method| OF_AGGREGATES.iter().any(|(of, _)| *of == method.name));
+        let wholes = wholes.map(|method| (Method { node: AGGREGATE_NODE, ..*method }, "/aggregate"));
+        for (method, part) in METHODS.iter().map(|method| (*method, "")).chain(wholes) {
             let mut refusals = BTreeSet::new();
             // Without a field for it, it is about the bureau's node whatever is asked.
             let at_bureau = [("0", if own == "0" { Relation::Own } else { Relation::Parent })];
@@ -277,10 +279,10 @@ async fn each_cell(connect: impl AsyncFn(&str) -> Client) -> usize {
                 if method.node == ITS_EVENTS && *node == "508999" {
                     continue;
                 }
-                let name = method.name.trim_start_matches('/').to_owned();
+                let name = method.name.trim_start_matches('/').to_owned() + part;
                 let open = method.guard == Guard::Open;
                 let may = (genuine || open) && printed[&(name, role)].contains(relation);
-                let answer = api.call(&client, method, node).await;
+                let answer = api.call(&client, &method, node).await;
                 tried += 1;
                 let denied = match &answer {
                     Err(status) => match status.code() {

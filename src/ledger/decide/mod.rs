@@ -13,7 +13,7 @@ mod round;
 
 use std::sync::Arc;
 
-use super::actor::{Actor, Operation, may};
+use super::actor::{Actor, Operation, may, may_whole};
 use super::event::{Event, FormSetPublished, IdempotencyKey, Justification, Looked, Timestamp};
 use super::review::OpinionView;
 use super::state::State;
@@ -236,7 +236,9 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
         }
         Action::StepAggregate(order) => {
             let tree = state.tree(order.year).map(Arc::as_ref);
-            permit(actor, action.operation(), &order.department, tree)?;
+            if !may_whole(actor, order.step, &order.department, tree) {
+                return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", &order.department));
+            }
             review::step_aggregate(state, actor, order)?
         }
     };
