@@ -1,6 +1,7 @@
 //! `status`: who was expected to file, and where each stands. Kept current (`--watch`): `watch.rs`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -69,9 +70,9 @@ impl Board {
         let named = |line: &&StatusLine| line.given_back.as_ref().is_some_and(|said| !said.lines.is_empty());
         for line in self.answer.lines.iter().filter(named) {
             let digest = line.version.as_ref().map(|version| version.form_set_digest.clone()).unwrap_or_default();
-            if !self.forms.contains_key(&digest) {
-                let form = client.form_set_in_force(&digest).await?;
-                self.forms.insert(digest, form);
+            if let Entry::Vacant(unknown) = self.forms.entry(digest) {
+                let form = client.form_set_in_force(unknown.key()).await?;
+                unknown.insert(form);
             }
         }
         Ok(())
