@@ -33,6 +33,15 @@ pub async fn take(consolidator: &Consolidator, form: &FormSet, step: &Step) {
             let action = Action::ImportUnits { year: YEAR, nodes: laws::nodes(*parents) };
             return act(consolidator, Actor::service(), action).await;
         }
+        Step::Review(unit, step) => {
+            let order = laws::review(&consolidator.snapshot().state, UNITS[*unit], *step);
+            if let Some((actor, order)) = order {
+                let key = new_key();
+                let fingerprint = Digest::of(key.as_bytes());
+                consolidator.step(actor, key.as_str().into(), fingerprint, order).await.unwrap();
+            }
+            return;
+        }
     };
     let prepared = consolidator.prepare(laws::read(form, unit, kind, said), None, form, (None, None)).unwrap();
     let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };

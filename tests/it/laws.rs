@@ -1,5 +1,5 @@
-//! Laws, by random commands on the pure ledger: whatever the order of filings, re-filings, moves of units and
-//! difference forms, the sums are what a model counts in whole 分, and the journal alone gives the same again.
+//! Laws, by random commands on the pure ledger: whatever the order of filings, re-filings, moves of units,
+//! difference forms, and of what is withdrawn, returned and opened again, the sums, eliminations with them, are what a model counts in whole 分, and the journal alone gives the same again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use budget_consolidator::budget::submission::{Kind, Round, Slot, Submission};
 use budget_consolidator::budget::unit_tree::{BUREAU, Node, NodeRole};
 use budget_consolidator::consolidator::record::{self, Packed, Record};
 use budget_consolidator::ledger::actor::{Actor, Role};
-use budget_consolidator::ledger::decide::{Action, Command, Decision, Filing, decide};
+use budget_consolidator::ledger::decide::{Action, Command, Decision, Filing, Target, VersionStep, decide};
 use budget_consolidator::ledger::event::{Envelope, Event, Timestamp};
+use budget_consolidator::ledger::review::{Move, VersionState};
 use budget_consolidator::ledger::state::State;
 use budget_consolidator::ledger::view::{Scope, view};
 use budget_consolidator::ledger::{Contents, Position};
@@ -64,6 +65,8 @@ pub struct Said {
 pub enum Step {
     File(usize, Said),
     Differ(Said),
+    /// A unit takes back what it filed last, it is given back to it, or that is undone; nothing happens where it can't.
+    Review(usize, Move),
     /// For each unit, which of the others it stands below; itself for none.
     Move([usize; 5]),
 }
@@ -79,6 +82,8 @@ pub fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..UNITS.len(), said()).prop_map(|(unit, said)| Step::File(unit, said)),
         1 => said().prop_map(|said| Step::Differ(Said { transfers: BTreeMap::new(), ..said })),
+        2 => (0..UNITS.len(), prop_oneof![1 => Just(Move::Withdraw), 2 => Just(Move::Return), 2 => Just(Move::Reopen)])
+            .prop_map(|(unit, step)| Step::Review(unit, step)),
         1 => prop::array::uniform5(0..UNITS.len()).prop_map(Step::Move),
     ]
 }
@@ -182,6 +187,11 @@ impl Ledger {
         match step {
             Step::File(unit, said) => self.file(UNITS[*unit], Kind::Unit, said),
             Step::Differ(said) => self.file("1", Kind::Difference, said),
+            Step::Review(unit, step) => {
+                if let Some((actor, order)) = review(&self.state, UNITS[*unit], *step) {
+                    self.act(actor, Action::Step(order), None);
+                }
+            }
             Step::Move(parents) => self.put(*parents),
         }
     }
@@ -203,6 +213,20 @@ impl Ledger {
         }
         sums
     }
+}
+
+/// Who takes that step on a unit's last version, if it can be taken.
+pub fn review(state: &State, unit: &str, step: Move) -> Option<(Actor, VersionStep)> {
+    let slot = Slot { unit: unit.into(), year: YEAR, round: Round::Second, kind: Kind::Unit };
+    let last = state.filings(&slot)?.latest()?;
+    let from = if step == Move::Reopen { VersionState::Returned } else { VersionState::Submitted };
+    let actor = match step {
+        Move::Withdraw => Actor { node: unit.into(), role: Role::Unit },
+        _ => Actor { node: BUREAU.into(), role: Role::Bureau },
+    };
+    let (version, reason) = (last.version, "请核对".to_owned());
+    let (target, lines, to_justify) = (Target { version, slot }, Vec::new(), Vec::new());
+    (last.state() == from).then_some((actor, VersionStep { target, step, reason, lines, to_justify, reviewed: None }))
 }
 
 /// The unit tree with each unit below another, or below a department.
@@ -237,11 +261,18 @@ fn above(at: usize, parent: usize) -> &'static str {
 fn model(steps: &[Step]) -> BTreeMap<(String, String, usize), i128> {
     let mut parents = [0, 1, 2, 3, 4];
     let mut filed: BTreeMap<usize, &Said> = BTreeMap::new();
+    let mut returned: BTreeMap<usize, &Said> = BTreeMap::new();
     let mut delta: Option<&Said> = None;
     for step in steps {
         match step {
-            Step::File(unit, said) => drop(filed.insert(*unit, said)),
+            Step::File(unit, said) => {
+                filed.insert(*unit, said);
+                returned.remove(unit);
+            }
             Step::Differ(said) => delta = Some(said),
+            Step::Review(unit, Move::Return) => returned.extend(filed.remove(unit).map(|said| (*unit, said))),
+            Step::Review(unit, Move::Reopen) => filed.extend(returned.remove(unit).map(|said| (*unit, said))),
+            Step::Review(unit, _) => drop(filed.remove(unit)),
             Step::Move(to) => parents = *to,
         }
     }
