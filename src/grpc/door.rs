@@ -1,4 +1,4 @@
-//! The door: connections come in here, each with who it belongs to ([`Came`]), and go on to tonic.
+//! The door: connections come in here, each with who it belongs to (`Came`), and go on to tonic.
 //!
 //! With TLS whoever has a certificate gets in; without, it opens on loopback only, and only when asked for by name.
 //! What nobody gets: to stand in the doorway for ever. A handshake and the greeting of HTTP/2 behind it have a deadline, with

@@ -131,7 +131,7 @@ fn steps() -> impl Strategy<Value = Vec<(Option<usize>, Step)>> {
         6 => (unit(), round()).prop_map(|(unit, round)| Step::Justify(unit, round)),
         3 => (unit(), round(), behind(), 0..OFFICES.len(), view)
             .prop_map(|(unit, round, behind, office, view)| Step::Opine(unit, round, behind, office, view)),
-        3 => (unit(), round(), behind(), 0..CELLS.len(), prop::option::of(0_i64..9_000))
+        3 => (unit(), round(), behind(), 0..CELLS.len(), prop::option::of(prop_oneof![3 => 0_i64..9_000, 1 => 0_i64..250_000]))
             .prop_map(|(unit, round, behind, cell, amount)| Step::Set(unit, round, behind, cell, amount)),
         30 => (unit(), round(), behind(), moves(), said())
             .prop_map(|(unit, round, behind, step, said)| Step::Move(unit, round, behind, step, said)),
@@ -1144,6 +1144,18 @@ fn a_reallocation_starts_from_what_was_approved() {
         let event = world.act(who, world.submit("90002", 1, [total, 6], order)).unwrap();
         assert_eq!(matches!(event, Event::Submitted(_)), taken, "{total}: {event:?}");
     }
+}
+
+/// What is approved is what was reviewed, so a reviewed figure is held to the ceiling too, with what others have filed.
+#[test]
+fn a_reviewed_figure_is_within_the_ceiling() {
+    let mut world = World::new();
+    prologue(1, 1).into_iter().for_each(|(who, step)| world.take(who, &step));
+    let before = world.events.len();
+    world.take(None, &Step::Set(2, 1, 0, 0, Some(CEILING - 40_000 + 1)));
+    assert_eq!(world.events.len(), before, "beyond it by one 分");
+    world.take(None, &Step::Set(2, 1, 0, 0, Some(CEILING - 40_000)));
+    assert_eq!(world.events.len(), before + 1);
 }
 
 /// What others have used meanwhile is not there any more for what was given back.
