@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn one_process_signs_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = SigningDirectory::open(folder.path()).unwrap();
+        assert!(matches!(SigningDirectory::open(folder.path()), Err(JournalError::InUse { .. })));
+        drop(directory);
+        assert!(SigningDirectory::open(folder.path()).is_ok());
+    }
+
+    #[test]
     fn a_key_that_others_can_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let directory = SigningDirectory::open(folder.path()).unwrap();

@@ -653,8 +653,19 @@ async fn what_is_costly_waits_for_a_turn() {
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     let client = server.client(&unit("407004")).await;
     let (file, form) = (example("fenyang-2024/submissions/407004.json"), form("shanxi-2024"));
-    let filed = tokio::time::timeout(Duration::from_millis(500), client.submit(&file, &form)).await;
-    assert!(filed.is_err(), "filed without a turn: {filed:?}");
+    // A row that can't be read would be refused as it comes in; one without tables has none, and waits to be judged.
+    let header = |with_tables: bool| {
+        let Part::Header(mut header) = parts(&file, &form, &new_key()).swap_remove(0) else { panic!("no header") };
+        header.tables.retain(|_| with_tables);
+        Part::Header(header)
+    };
+    let wrong = api::Row { table: 9_999, key: "1".into(), values: vec![] };
+    let seal = api::Seal { control_total: "0.00".into(), ..Default::default() };
+    for (with_tables, rest) in [(true, Part::Chunk([wrong].into_iter().collect())), (false, Part::Seal(seal))] {
+        let filed = client.submit_parts(vec![header(with_tables), rest]);
+        let filed = tokio::time::timeout(Duration::from_millis(500), filed).await;
+        assert!(filed.is_err(), "without a turn: {filed:?}");
+    }
     let view = server.client(DEPARTMENT).await.view("407", &[], true).await;
     refused(view, EXHAUSTED, "REQUEST_TOO_SLOW", "1");
     // What costs little needs none.
@@ -709,6 +720,8 @@ async fn filings_that_come_in_take_no_more_memory_than_they_may() {
     large.0.send(rows(150)).await.unwrap();
     small.0.send(rows(256)).await.unwrap();
     small.0.send(rows(20)).await.unwrap();
+    // Beyond what all may, and still less than the other.
+    small.0.send(rows(40)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!small.1.is_finished(), "{:?}", small.1.await);
     large.0.send(rows(30)).await.unwrap();

@@ -1146,6 +1146,22 @@ fn a_reallocation_starts_from_what_was_approved() {
     }
 }
 
+/// Nor does a reviewer move the total of one that is to be approved.
+#[test]
+fn a_reallocation_keeps_its_total_until_it_is_approved() {
+    let mut world = World::new();
+    prologue(5, 1).into_iter().for_each(|(who, step)| world.take(who, &step));
+    world.take(None, &Step::Adjust(2, 1, [20_000, 6], None));
+    world.take(None, &Step::Set(2, 1, 0, 0, Some(19_999)));
+    world.take(None, &Step::Move(2, 1, 0, Do::Accept, true));
+    let before = world.events.len();
+    world.take(None, &Step::Move(2, 1, 0, Do::Approve, true));
+    assert_eq!(world.events.len(), before, "the total is another one");
+    world.take(None, &Step::Set(2, 1, 0, 0, None));
+    world.take(None, &Step::Move(2, 1, 0, Do::Approve, true));
+    assert_eq!(world.events.len(), before + 2);
+}
+
 /// What is approved is what was reviewed, so a reviewed figure is held to the ceiling too, with what others have filed.
 #[test]
 fn a_reviewed_figure_is_within_the_ceiling() {
