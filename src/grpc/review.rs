@@ -14,7 +14,7 @@ use crate::budget::submission::{Round, Slot, UnitCode};
 use crate::consolidator::{Consolidator, Done, Snapshot};
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::decide::{Action, AggregateStep, FigureSet, Target, VersionStep};
-use crate::ledger::event::{Event, Timestamp};
+use crate::ledger::event::{Event, Timestamp, VersionMoved};
 use crate::ledger::review::{Move, OpinionView, ReturnedLine};
 use crate::ledger::round::admits;
 use crate::proto::api;
@@ -208,12 +208,17 @@ impl api::review_service_server::ReviewService for Review {
             }
             None => return Err(status(bad("target", ""))),
         };
+        let (state, now) = (self.0.snapshot().state, self.0.now());
+        // What changes an approved version knows no round.
+        let adjusts = |moved: &VersionMoved| {
+            let version = state.filings(&moved.slot).and_then(|filings| filings.version(moved.version));
+            version.is_some_and(|version| version.adjusts.is_some())
+        };
         let round = match &done.envelope.event {
-            Event::VersionMoved(moved) => Some((moved.slot.year, moved.slot.round)),
+            Event::VersionMoved(moved) if !adjusts(moved) => Some((moved.slot.year, moved.slot.round)),
             Event::AggregateMoved(moved) => Some((moved.year, moved.round)),
             _ => None,
         };
-        let (state, now) = (self.0.snapshot().state, self.0.now());
         let round_ended = round.is_some_and(|(year, round)| admits(&state, year, round, now).is_err());
         Ok(answer!(ReturnResponse, done, round_ended: round_ended))
     }

@@ -202,10 +202,11 @@ impl Year {
         review(&self.department).accept(request).await.map(drop)
     }
 
-    async fn give_back(&self, by: &Client, to: api::return_request::Target, lines: Vec<api::ReturnedLine>) {
+    /// Whether nothing can be filed again now.
+    async fn give_back(&self, by: &Client, to: api::return_request::Target, lines: Vec<api::ReturnedLine>) -> bool {
         let (idempotency_key, reason) = (new_key(), "请按所列各处核对".to_owned());
         let request = api::ReturnRequest { idempotency_key, target: Some(to), reason, lines };
-        review(by).r#return(request).await.unwrap();
+        review(by).r#return(request).await.unwrap().into_inner().round_ended
     }
 
     async fn forward(&self) -> Result<api::Aggregate, Status> {
@@ -549,6 +550,12 @@ async fn adjusted(year: &Year) {
     let moved = year.adjust(unit, "407004-moved", "办案经费结余，调剂用于设备", Vec::new()).await.unwrap();
     assert_eq!((moved.version, moved.state(), moved.adjusts), (2, VersionState::Submitted, 1));
     assert_eq!(year.stands("407004").await, (Standing::Submitted, DEPARTMENT.into()));
+    // It knows no round: what is given back can be filed again, or the return be undone.
+    let moved = || api::return_request::Target::Submission(target("407004", 2));
+    assert!(!year.give_back(&year.department, moved(), Vec::new()).await);
+    let target_of = Some(api::reopen_request::Target::Submission(target("407004", 2)));
+    let request = api::ReopenRequest { idempotency_key: new_key(), target: target_of, reason: "再看".into() };
+    review(&year.department).reopen(request).await.unwrap();
     year.accept("407004", 2).await.unwrap();
     assert_eq!(
         year.stands("407004").await,
