@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::control::{ControlOrders, issue};
 use super::review::{may_file, text};
 use crate::budget::cell::CellAddress;
+use crate::budget::control_figure::ControlFigure;
 use crate::budget::finding::{Finding, Place};
 use crate::budget::form_set::FormSet;
 use crate::budget::money::Money;
@@ -113,7 +114,7 @@ pub(super) fn out_of_balance(
     let damaged = || Remark::new(Reason::JournalDamaged).with("position", state.position).with("what", "version");
     let base = state.filings(slot).and_then(|filings| filings.version(adjustment.base)).ok_or_else(damaged)?;
     let approved = Figures::of(state, base, contents)?;
-    let moved = |cell: &CellAddress| moved(cell, approved.get(cell), filed(after, form, cell));
+    let moved = |cell: &CellAddress| moved(cell, approved.get(cell), ControlFigure::filed(after, form, cell));
     Ok(form.adjust_totals.iter().filter_map(moved).collect())
 }
 
@@ -128,10 +129,6 @@ pub(super) fn stays_in_balance(
     let (before, after) = (Figures::of(state, base, contents)?, Figures::of(state, version, contents)?);
     let mut moved = after.form.adjust_totals.iter().filter_map(|cell| moved(cell, before.get(cell), after.get(cell)));
     moved.next().map_or(Ok(()), |finding| Err(finding.remark))
-}
-
-fn filed(submission: &Submission, form: &FormSet, cell: &CellAddress) -> Money {
-    submission.cell(form, cell).and_then(|cell| cell.amount()).map_or(Money::ZERO, |amount| amount.value)
 }
 
 fn moved(cell: &CellAddress, from: Money, to: Money) -> Option<Finding> {
@@ -159,7 +156,7 @@ impl<'s> Figures<'s> {
 
     fn get(&self, cell: &CellAddress) -> Money {
         let reviewed = self.version.remarks.figures.get(cell).and_then(|figure| figure.amount);
-        reviewed.map_or_else(|| filed(&self.submission, self.form, cell), |amount| amount.value)
+        reviewed.map_or_else(|| ControlFigure::filed(&self.submission, self.form, cell), |amount| amount.value)
     }
 }
 
