@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::{Consolidator, Done, JudgedFiling, Snapshot};
+use crate::budget::cell::CellAddress;
 use crate::budget::digest::Digest;
-use crate::budget::finding::Finding;
+use crate::budget::finding::{Finding, Place};
 use crate::budget::form_set::FormSet;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{RuleFinding, Verdict};
@@ -61,6 +62,11 @@ fn to_justify(judged: &JudgedFiling) -> impl Iterator<Item = &RuleFinding> {
     judged.checked.findings.iter().filter(|finding| finding.must_be_explained())
 }
 
+/// Whether a returned line means this place: a line that names no row or no column means any of them.
+fn is_at(line: &ReturnedLine, [table, row, column]: [&str; 3]) -> bool {
+    line.table == table && (line.row.is_empty() || line.row == row) && (line.column.is_empty() || line.column == column)
+}
+
 impl Snapshot {
     fn version(&self, version: &Version) -> Result<JudgedFiling, Remark> {
         let damaged =
@@ -81,12 +87,10 @@ impl Snapshot {
                 continue;
             }
             let is_meant = |finding: &&RuleFinding| {
-                let place = &finding.place;
+                let CellAddress { table, row, column } = &finding.place;
                 finding.verdict == Verdict::Fail
                     && finding.rule.eq_ignore_ascii_case(&line.rule)
-                    && place.table == line.table
-                    && (line.row.is_empty() || place.row == line.row)
-                    && (line.column.is_empty() || place.column == line.column)
+                    && is_at(line, [table, row, column])
             };
             // The unit should read where, not only which rule.
             let put = |line: &mut ReturnedLine, row: &str, column: &str| {
@@ -102,11 +106,8 @@ impl Snapshot {
             }
             // Or what was found beside rules, by its code: over an advisory ceiling, a capped cell left blank.
             let is_meant = |finding: &&Finding| {
-                let place = &finding.place;
-                finding.reason().code().eq_ignore_ascii_case(&line.rule)
-                    && place.table == line.table
-                    && (line.row.is_empty() || place.row == line.row)
-                    && (line.column.is_empty() || place.column == line.column)
+                let Place { table, row, column, .. } = &finding.place;
+                finding.reason().code().eq_ignore_ascii_case(&line.rule) && is_at(line, [table, row, column])
             };
             let findings = judged.envelope.event.attempt().map_or(&[][..], |attempt| &attempt.findings);
             let found = findings.iter().find(is_meant).ok_or_else(|| {
@@ -134,8 +135,8 @@ impl Snapshot {
         Ok(open.map(|finding| format!("{} {}", finding.rule, finding.place)).collect())
     }
 
-    /// What became of the lines that the version before this one (withdrawn ones left out) was returned for, with what was said about them up to a
-    /// position; nothing if it wasn't returned.
+    /// What became of the lines that the version before this one (withdrawn ones left out) was returned for, with what
+    /// was said about them up to a position; nothing if it wasn't returned.
     ///
     /// # Errors
     /// A fault.
