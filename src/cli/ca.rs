@@ -110,15 +110,14 @@ fn issue(args: &Issue, now: i64, settings: &Settings) -> Result<Answer, Failure>
             ("ca-done-server", folder.clone(), authority.issue_server(&args.hosts, validity, &folder))
         }
         Some(unit) => {
+            let said = format!("{unit}/{}", args.ca_role);
             let wrong = || {
-                let said = format!("{unit}/{}", args.ca_role);
                 let roles: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
                 Failure::Usage(settings.say("actor-wrong", &[("actor", &said), ("roles", &roles.join(", "))]))
             };
-            let actor = parse_actor(&format!("{unit}/{}", args.ca_role)).ok_or_else(wrong)?;
+            let actor = parse_actor(&said).ok_or_else(wrong)?;
             // No service would ever let it do anything.
             if !fits(&actor, None) {
-                let said = format!("{unit}/{}", args.ca_role);
                 return Err(Failure::Usage(settings.say("ca-no-such", &[("actor", &said)])));
             }
             let folder = args.ca_out.clone().unwrap_or_else(|| args.ca_dir.join(file_name(&actor)));

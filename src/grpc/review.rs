@@ -184,8 +184,9 @@ impl api::review_service_server::ReviewService for Review {
         let order = step(target(request.target).map_err(status)?, Move::Withdraw, request.reason);
         let done = self.step(actor, request.idempotency_key, fingerprint, order).await?;
         let Event::VersionMoved(moved) = &done.envelope.event else { return Err(status(bad("event", ""))) };
-        let filings = self.0.snapshot().state.filings(&moved.slot).cloned().unwrap_or_default();
-        let counts_on = filings.counting_at(done.envelope.position).map_or(0, |version| version.version);
+        let snapshot = self.0.snapshot();
+        let counting = snapshot.state.filings(&moved.slot).and_then(|f| f.counting_at(done.envelope.position));
+        let counts_on = counting.map_or(0, |version| version.version);
         Ok(answer!(WithdrawResponse, done, state: state_of(&done), counts_on: counts_on))
     }
 
