@@ -79,7 +79,8 @@ impl UnitTree {
     ///
     /// # Errors
     /// `UNIT_TREE_INVALID` with the first node that is wrong: a code that is empty, too long, doubled or [`BUREAU`],
-    /// a text that is missing, too long or has control characters, a parent that is not there, a circle, or more than [`DEPTH_MAX`] levels.
+    /// a text that is missing, too long or has control characters, a parent that is not there, a circle, or more than
+    /// [`DEPTH_MAX`] levels.
     pub fn new(version: u32, list: Vec<Node>) -> Result<UnitTree, Remark> {
         let invalid = |code: &str, problem: &str| {
             Remark::new(Reason::UnitTreeInvalid).with("code", code).with("problem", problem)

@@ -12,8 +12,6 @@ use imbl::ordmap::DiffItem;
 use super::Position;
 use super::event::Timestamp;
 use super::review::{Aggregate, AggregateState, VersionState};
-#[cfg(doc)]
-use super::state::Filings;
 use super::state::{State, Version};
 use super::view::{Scope, tree};
 use crate::budget::reason::Remark;
@@ -65,7 +63,7 @@ pub struct StatusLine {
     pub turn: Turn,
     /// The node whose turn it is; none if it is nobody's.
     pub waits_for: Option<UnitCode>,
-    /// The version that says so ([`Filings::standing`]), whether it counts or not.
+    /// The version that says so ([`standing`](super::state::Filings::standing)), whether it counts or not.
     pub version: Option<Version>,
     /// How many attempts were refused.
     pub refused: usize,
