@@ -68,7 +68,7 @@ pub struct Line {
     pub cell: CellAddress,
     /// The node's ceiling on it.
     pub ceiling: Option<Ceiling>,
-    /// What the node files itself.
+    /// What the node files itself, or what was set in its place by review if that is more.
     own: Money,
     /// What the nodes below claim.
     below: Money,
@@ -85,7 +85,7 @@ impl Line {
         self.ceiling.is_none() && self.own.is_zero() && self.below.is_zero() && self.split.is_zero()
     }
 
-    /// What the node files itself.
+    /// What the node files itself, or what was set in its place by review if that is more.
     pub fn own(&self) -> Money {
         self.own
     }

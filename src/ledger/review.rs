@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use imbl::Vector;
 
 use super::Position;
-use super::event::Timestamp;
+use super::event::{ReviewedItem, Timestamp};
 use crate::budget::cell::{CellAddress, RowKey};
 use crate::budget::digest::Digest;
 use crate::budget::money::Amount;
@@ -125,6 +125,12 @@ impl Remarks {
     /// The last event that set figures; 0 if none did. It names a set of reviewed figures exactly.
     pub fn figures_position(&self) -> Position {
         self.figures.values().map(|figure| figure.position).max().unwrap_or(0)
+    }
+
+    /// Figures are set, as of the event at a position.
+    pub fn review(&mut self, items: &[ReviewedItem], position: Position) {
+        let figure = |item: &ReviewedItem| (item.cell.clone(), ReviewedFigure { amount: item.amount, position });
+        self.figures.extend(items.iter().map(figure));
     }
 }
 

@@ -14,7 +14,7 @@ use super::event::{
     AggregateMoved, ControlIssued, Envelope, Event, FiguresReviewed, Forwarded, IdempotencyKey, Submitted, Timestamp,
     VersionMoved,
 };
-use super::review::{Aggregate, AggregateState, Remarks, ReviewedFigure, Step, VersionState};
+use super::review::{Aggregate, AggregateState, Remarks, Step, VersionState};
 use super::round::RoundState;
 use super::{Contents, Position, view};
 use crate::budget::cell::CellAddress;
@@ -102,6 +102,14 @@ impl Version {
     /// Whether it was approved as it was made (追加): it was never accepted, so nothing leads back to that.
     pub fn approved_at_once(&self) -> bool {
         self.state() == VersionState::Approved && self.steps.len() == 1
+    }
+
+    /// What it draws on the ceilings of a cell: what was filed, or what a reviewer set in its place if that is more. What
+    /// is approved is the reviewed figure, and the filed one stays free to come back to.
+    pub fn drawn(&self, submission: &Submission, form: &FormSet, cell: &CellAddress) -> Money {
+        let reviewed = self.remarks.figures.get(cell).and_then(|set| set.amount);
+        let filed = ControlFigure::filed(submission, form, cell);
+        reviewed.map_or(filed, |amount| filed.max(amount.value))
     }
 
     /// Where its last return stands, if it is returned.
@@ -283,7 +291,7 @@ impl State {
                 version.remarks.opinions.entry(given.office.clone()).or_default().push_back(envelope.position);
                 self.note(&given.slot.unit, envelope.position);
             }
-            Event::FiguresReviewed(reviewed) => self.reviewed(envelope, reviewed)?,
+            Event::FiguresReviewed(reviewed) => self.reviewed(envelope, reviewed, contents)?,
             Event::Forwarded(forwarded) => self.forwarded(envelope, forwarded),
             Event::AggregateMoved(moved) => self.aggregate_moved(envelope, moved)?,
         }
@@ -315,15 +323,23 @@ impl State {
         self.recount(&moved.slot, before, contents)
     }
 
-    fn reviewed(&mut self, envelope: &Envelope, reviewed: &FiguresReviewed) -> Result<(), Remark> {
+    fn reviewed(
+        &mut self,
+        envelope: &Envelope,
+        reviewed: &FiguresReviewed,
+        contents: &dyn Contents,
+    ) -> Result<(), Remark> {
         let damaged =
             || Remark::new(Reason::JournalDamaged).with("position", envelope.position).with("what", "version");
-        let version = self.version_mut(&reviewed.slot, reviewed.version).ok_or_else(damaged)?;
-        for item in &reviewed.items {
-            let figure = ReviewedFigure { amount: item.amount, position: envelope.position };
-            version.remarks.figures.insert(item.cell.clone(), figure);
+        let slot = &reviewed.slot;
+        let version = self.version_mut(slot, reviewed.version).ok_or_else(damaged)?;
+        version.remarks.review(&reviewed.items, envelope.position);
+        self.note(&slot.unit, envelope.position);
+        let counts = self.slots.get(slot).and_then(Filings::counting);
+        if let Some(version) = counts.filter(|version| version.version == reviewed.version).cloned() {
+            let submission = contents.submission(version.position)?;
+            self.count_under_ceilings(slot, Some((&version, &submission)));
         }
-        self.note(&reviewed.slot.unit, envelope.position);
         Ok(())
     }
 
@@ -419,7 +435,7 @@ impl State {
                 let transfers = form.transfers.as_ref()?.of(&submission);
                 (!transfers.is_empty()).then_some(Stated { form, transfers })
             });
-            counts = Some(submission);
+            counts = Some((after, submission));
         }
         if slot.kind == Kind::Unit {
             let key = (slot.year, slot.round, slot.unit.clone());
@@ -429,7 +445,7 @@ impl State {
             };
             self.eliminate(&tree, slot, Direction::Add);
         }
-        self.count_under_ceilings(slot, counts.as_deref());
+        self.count_under_ceilings(slot, counts.as_ref().map(|(version, submission)| (version, &**submission)));
         Ok(())
     }
 
@@ -455,15 +471,15 @@ impl State {
     }
 
     /// What counts in a unit's slot from now on, if anything, is counted under its ceilings.
-    pub(super) fn count_under_ceilings(&mut self, slot: &Slot, counts: Option<&Submission>) {
+    pub(super) fn count_under_ceilings(&mut self, slot: &Slot, counts: Option<(&Version, &Submission)>) {
         if slot.kind != Kind::Unit {
             return;
         }
         let Some(tree) = self.trees.get(&slot.year).cloned() else { return };
         let Some(book) = self.controls.get_mut(&(slot.year, slot.round)) else { return };
-        let filed = counts.and_then(|filed| Some((filed, self.form_set_versions.get(&filed.form_set.digest)?)));
+        let counts = counts.and_then(|counts| Some((counts, self.form_set_versions.get(&counts.0.form_set)?)));
         book.file(&tree, &slot.unit, |cell| {
-            filed.map_or(Money::ZERO, |(submission, form)| ControlFigure::filed(submission, form, cell))
+            counts.map_or(Money::ZERO, |((version, submission), form)| version.drawn(submission, form, cell))
         });
     }
 
@@ -483,7 +499,7 @@ impl State {
                 let remark = Remark::new(Reason::JournalDamaged).with("position", version.position);
                 return Err(remark.with("what", "form set"));
             };
-            Ok(cells.iter().map(|cell| ControlFigure::filed(&submission, form, cell)).collect())
+            Ok(cells.iter().map(|cell| version.drawn(&submission, form, cell)).collect())
         }
     }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use budget_consolidator::budget::cell::CellAddress;
+use budget_consolidator::budget::control_figure::ControlFigure;
 use budget_consolidator::budget::digest::Digest;
 use budget_consolidator::budget::form_set::{FormFiles, FormSet};
 use budget_consolidator::budget::money::{Amount, Denomination, Money, Scale};
@@ -22,6 +23,7 @@ use budget_consolidator::budget::submission::{Kind, Round, Slot, Submission};
 use budget_consolidator::budget::unit_tree::{Node, NodeRole};
 use budget_consolidator::ledger::actor::{Actor, Role};
 use budget_consolidator::ledger::board::{Standing, board};
+use budget_consolidator::ledger::control::Line;
 use budget_consolidator::ledger::decide::{
     Action, AdjustmentOrder, AggregateStep, Command, ControlOrders, Decision, FigureOrder, FigureSet, Filing, Target,
     VersionStep, decide, legal,
@@ -692,16 +694,18 @@ impl World {
             }
             if round == 1 {
                 let left = self.state.control(YEAR, name).unwrap().line("900", &cell(0)).and_then(|line| line.left());
-                assert_eq!(left, self.model.ceiling.map(|ceiling| Money::from_fen(ceiling - sums[0])));
-                assert!(self.over > 0 || self.model.ceiling.is_none_or(|ceiling| sums[0] <= ceiling), "Σ ≤ ceiling");
+                let drawn = self.model.others("", round);
+                assert_eq!(left, self.model.ceiling.map(|ceiling| Money::from_fen(ceiling - drawn)));
+                assert!(self.over > 0 || self.model.ceiling.is_none_or(|ceiling| drawn <= ceiling), "Σ ≤ ceiling");
             }
         }
     }
 
-    /// Whether somebody could do it now; what only stands in the way for now (headroom, something to explain, another unit
-    /// of the department) does not make it illegal.
+    /// Whether somebody could do it now; what only stands in the way for now (headroom, something to explain, a reviewed
+    /// figure that moves the total, another unit of the department) does not make it illegal.
     fn possible(&self, action: &Action) -> bool {
-        let waits = [Reason::OverCeiling, Reason::FindingsUnjustified, Reason::DepartmentNotReady];
+        use Reason::{AdjustmentMoved, DepartmentNotReady, FindingsUnjustified, OverCeiling};
+        let waits = [OverCeiling, FindingsUnjustified, AdjustmentMoved, DepartmentNotReady];
         WHO.into_iter().any(|who| match decide(&self.state, &self.command(actor(who), copy(action)), &self.past) {
             Ok(_) => true,
             Err(remark) => waits.contains(&remark.reason),
@@ -841,10 +845,19 @@ impl World {
                 said.push(self.state.reported(YEAR, name, self.form.layout, "900", &cell(at)).to_string());
             }
         }
-        let book = self.state.control(YEAR, Round::Second).unwrap();
-        let ceilings = book.all().map(|(unit, line)| format!("{unit} {:?} {:?}", line.ceiling, line.left()));
-        said.extend(ceilings);
         let tree = self.state.tree(YEAR).unwrap();
+        // What reviewed figures draw beyond what was filed goes with them.
+        let beyond = FILERS.into_iter().filter(|unit| !remarks && tree.is_within(unit, "900"));
+        let beyond = beyond.filter_map(|unit| {
+            let version = self.state.filings(&slot(unit, 1))?.counting()?;
+            let submission = self.past.submission(version.position).unwrap();
+            let drawn = version.drawn(&submission, &self.form, &cell(0));
+            Some(drawn - ControlFigure::filed(&submission, &self.form, &cell(0)))
+        });
+        let beyond = beyond.fold(Money::ZERO, |sum, more| sum + more);
+        let book = self.state.control(YEAR, Round::Second).unwrap();
+        let left = |line: &Line| line.left().map(|left| left + beyond);
+        said.extend(book.all().map(|(unit, line)| format!("{unit} {:?} {:?}", line.ceiling, left(line))));
         said.extend(tree.nodes().map(|node| format!("{} {}", node.code, node.parent)));
         said.join("\n")
     }
@@ -958,7 +971,9 @@ impl World {
                         vec![world.version_step(unit, round, meant + 1, Do::Withdraw, true)]
                     });
                     let (was, before) = (self.model.ceiling, slot.versions[base].figures);
-                    let more = |more| was.filter(|_| round == 1).map(|was| was + more);
+                    // It answers a returned adjustment for good.
+                    let returned = slot.latest().is_some_and(|last| last.at() == At::Returned);
+                    let more = |more| was.filter(|_| round == 1 && !returned).map(|was| was + more);
                     // An addition leads back by an adjustment to the figures before and the ceiling issued as it was.
                     look("add", false, &|| self.submit(unit, round, [total + 5, 2], self.order(more(5))), &|world| {
                         vec![world.submit(unit, round, before, world.order(more(6))), world.ceiling(was)]
@@ -1172,6 +1187,12 @@ fn a_reviewed_figure_is_within_the_ceiling() {
     assert_eq!(world.events.len(), before, "beyond it by one 分");
     world.take(None, &Step::Set(2, 1, 0, 0, Some(CEILING - 40_000)));
     assert_eq!(world.events.len(), before + 1);
+    // It is set apart from then on: nobody files into it. Lowered again, it is free.
+    world.take(None, &Step::File(0, 1, [20_001, 4]));
+    assert_eq!(world.model.slot(FILERS[0], 1).refused, 1);
+    world.take(None, &Step::Set(2, 1, 0, 0, Some(20_001)));
+    world.take(None, &Step::File(0, 1, [20_001, 4]));
+    assert_eq!(world.events.len(), before + 4);
 }
 
 /// What others have used meanwhile is not there any more for what was given back.

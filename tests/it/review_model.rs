@@ -66,6 +66,11 @@ impl Version {
         *self.way.last().unwrap()
     }
 
+    /// What it draws on the ceiling: the first figure, or the one set in its place if that is more.
+    pub fn drawn(&self) -> i64 {
+        self.figures[0].max(self.total())
+    }
+
     /// What was approved of the first figure: a reviewed one stands before the filed.
     pub fn total(&self) -> i64 {
         self.reviewed.get(&0).copied().unwrap_or(self.figures[0])
@@ -188,7 +193,7 @@ impl Model {
     pub fn others(&self, unit: &str, round: usize) -> i64 {
         let counts =
             |(of, _): &(&(&'static str, usize), &Slot)| of.1 == round && self.in_department(of.0) && of.0 != unit;
-        let figure = |slot: &Slot| slot.counting().map_or(0, |at| slot.versions[at].figures[0]);
+        let figure = |slot: &Slot| slot.counting().map_or(0, |at| slot.versions[at].drawn());
         self.slots.iter().filter(counts).map(|(_, slot)| figure(slot)).sum()
     }
 
@@ -372,7 +377,7 @@ impl Model {
             let at = after.versions.len() - 1;
             after.versions[at].way.push(to);
             if let Some(counts) = after.counting().filter(|_| version.at().counts() != to.counts()) {
-                let fits = self.fits(unit, round, after.versions[counts].figures[0], self.ceiling);
+                let fits = self.fits(unit, round, after.versions[counts].drawn(), self.ceiling);
                 insert(&mut found, !fits, Reason::OverCeiling);
             }
         }
@@ -421,7 +426,7 @@ impl Model {
         let sealed = self.seal(unit, round).is_some() && version.adjusts.is_none();
         insert(&mut found, sealed && who.1 == "department", Reason::SubmissionSealed);
         insert(&mut found, amount.is_none() && !version.reviewed.contains_key(&cell), Reason::BadReviewedFigure);
-        let more = amount.filter(|amount| cell == 0 && *amount > version.figures[0]);
+        let more = amount.filter(|amount| cell == 0 && *amount > version.drawn());
         let beyond = more.is_some_and(|more| !self.fits(unit, round, more, self.ceiling));
         insert(&mut found, beyond, Reason::OverCeiling);
         found

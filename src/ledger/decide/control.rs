@@ -341,17 +341,23 @@ pub(super) fn capped<'b>(figure: &'b ControlFigure, form: &FormSet) -> Result<&'
         .with("unit", &figure.unit))
 }
 
-/// Whether a submission that is to count again is still within the ceilings.
+/// Whether what a version is to draw from now on is within the ceilings, in the cells that are asked about.
 ///
 /// # Errors
 /// `OVER_CEILING`, of the first hard one that it isn't within.
-pub(super) fn fits(state: &State, slot: &Slot, submission: &Submission, form: &FormSet) -> Result<(), Remark> {
+pub(super) fn fits(
+    state: &State,
+    slot: &Slot,
+    drawn: impl Fn(&CellAddress) -> Money,
+    asked: impl Fn(&CellAddress) -> bool,
+) -> Result<(), Remark> {
     let (Some(book), Some(tree), Kind::Unit) = (state.control(slot.year, slot.round), state.tree(slot.year), slot.kind)
     else {
         return Ok(());
     };
-    let judgements = book.judge(tree, &slot.unit, |cell| ControlFigure::filed(submission, form, cell));
-    let over = judgements.iter().filter_map(|judgement| over_ceiling(judgement, &slot.unit));
+    let judgements = book.judge(tree, &slot.unit, drawn);
+    let judgements = judgements.iter().filter(|judgement| asked(&judgement.figure.cell));
+    let over = judgements.filter_map(|judgement| over_ceiling(judgement, &slot.unit));
     over.filter(Finding::refuses).map(|finding| Err(finding.remark)).next().unwrap_or(Ok(()))
 }
 

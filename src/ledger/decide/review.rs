@@ -10,11 +10,9 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::adjust;
-use super::control::{fits, over_ceiling};
+use super::control::fits;
 use crate::budget::cell::CellAddress;
-use crate::budget::control_figure::ControlFigure;
 use crate::budget::digest::Digest;
-use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
 use crate::budget::money::Amount;
 use crate::budget::reason::{Reason, Remark};
@@ -61,7 +59,7 @@ pub struct VersionStep {
 }
 
 /// What may be done with the last version of a slot: the words of the command line. By somebody; what only waits for
-/// headroom, an open round or something to be explained is named too.
+/// headroom, an open round, an explanation or a reviewed figure that keeps the total is named too.
 pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'static str> {
     let sealed = state.seal(&slot.unit, slot.year, slot.round).map(|(_, aggregate)| aggregate.state());
     let Some(version) = version else { return if sealed.is_some() { vec![] } else { vec!["submit"] } };
@@ -337,7 +335,7 @@ fn still_fits(
         || Remark::new(Reason::JournalDamaged).with("position", counts_then.position).with("what", "form set");
     let form = state.form_set_version(&counts_then.form_set).ok_or_else(damaged)?;
     let submission = contents.submission(counts_then.position)?;
-    fits(state, slot, &submission, form)
+    fits(state, slot, |cell| counts_then.drawn(&submission, form, cell), |_| true)
 }
 
 fn lines_of(lines: &[ReturnedLine]) -> Result<Vec<ReturnedLine>, Remark> {
@@ -483,37 +481,13 @@ pub(super) fn review_figures(
         items.push(ReviewedItem { cell: figure.cell.clone(), amount: figure.amount, reason });
     }
     items.sort_by(|a, b| a.cell.cmp(&b.cell));
-    reviewed_fits(state, slot, &submission, form, &items)?;
+    let mut after = version.clone();
+    after.remarks.review(&items, version.position);
+    let drawn = |version: &Version, cell: &CellAddress| version.drawn(&submission, form, cell);
+    // Less may be set even where others, or a cut, have left nothing.
+    fits(state, slot, |cell| drawn(&after, cell), |cell| drawn(&after, cell) > drawn(version, cell))?;
     let (version, position) = (version.version, version.position);
     Ok(Event::FiguresReviewed(FiguresReviewed { slot: slot.clone(), version, position, items }))
-}
-
-/// Whether reviewed figures that are above what was filed are within the ceilings: what is approved is what was reviewed.
-fn reviewed_fits(
-    state: &State,
-    slot: &Slot,
-    submission: &Submission,
-    form: &FormSet,
-    items: &[ReviewedItem],
-) -> Result<(), Remark> {
-    let (Some(book), Some(tree), Kind::Unit) = (state.control(slot.year, slot.round), state.tree(slot.year), slot.kind)
-    else {
-        return Ok(());
-    };
-    let reviewed = |cell: &CellAddress| {
-        let filed = ControlFigure::filed(submission, form, cell);
-        let item = items.iter().find(|item| item.cell == *cell).and_then(|item| item.amount);
-        (filed, item.map_or(filed, |amount| amount.value))
-    };
-    for judgement in book.judge(tree, &slot.unit, |cell| reviewed(cell).1) {
-        let (filed, set) = reviewed(&judgement.figure.cell);
-        if set > filed
-            && let Some(finding) = over_ceiling(&judgement, &slot.unit).filter(Finding::refuses)
-        {
-            return Err(finding.remark);
-        }
-    }
-    Ok(())
 }
 
 // ── aggregates ───────────────────────────────────────────────────────────────────────────
