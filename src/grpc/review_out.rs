@@ -184,7 +184,7 @@ pub(super) fn review(snapshot: &Snapshot, slot: &Slot, now: Timestamp) -> Result
         ..api::GetReviewResponse::default()
     };
     let counting = filings.and_then(|filings| filings.counting()).map(|version| version.version);
-    for found in filings.into_iter().flat_map(|filings| &filings.versions) {
+    for found in filings.into_iter().flat_map(|filings| filings.versions.iter()) {
         answer.versions.push(version(snapshot, slot, found, counting)?);
     }
     for found in state.aggregates(&slot.unit, slot.year, slot.round).into_iter().flatten() {

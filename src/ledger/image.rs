@@ -179,7 +179,7 @@ pub fn state(image: &[u8]) -> Option<State> {
     })?);
     state.slots = map(read.list(|read| {
         let slot = read.slot()?;
-        let versions = read.list(Reader::version)?.into_iter().collect();
+        let versions = Arc::new(read.list(Reader::version)?);
         let refused = read.list(|read| Some((read.number()?, Timestamp(read.signed()?.try_into().ok()?))))?;
         let justified = read.list(|read| {
             let finding = read.digest()?;

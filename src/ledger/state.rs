@@ -55,8 +55,8 @@ pub struct State {
 /// What was filed into one slot.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filings {
-    /// The versions taken, oldest first.
-    pub versions: Vector<Version>,
+    /// The versions taken, oldest first. A list to copy, since a persistent one makes room for 64 from the start.
+    pub versions: Arc<Vec<Version>>,
     /// Positions and times of refused attempts.
     pub refused: Vector<(Position, Timestamp)>,
     /// Where findings were justified, oldest first. A justification is of one finding with its figures, whichever
@@ -82,7 +82,7 @@ pub struct Version {
     /// The approved version that it changes, if it is an adjustment.
     pub adjusts: Option<u32>,
     /// The states that review brought it into, oldest first. Before the first it is submitted.
-    pub steps: Vector<Step<VersionState>>,
+    pub steps: Vec<Step<VersionState>>,
     /// Opinions and reviewed figures.
     pub remarks: Remarks,
 }
@@ -307,7 +307,8 @@ impl State {
     }
 
     fn version_mut(&mut self, slot: &Slot, version: u32) -> Option<&mut Version> {
-        self.slots.get_mut(slot)?.versions.iter_mut().find(|found| found.version == version)
+        let versions = Arc::make_mut(&mut self.slots.get_mut(slot)?.versions);
+        versions.iter_mut().find(|found| found.version == version)
     }
 
     fn moved(&mut self, envelope: &Envelope, moved: &VersionMoved, contents: &dyn Contents) -> Result<(), Remark> {
@@ -318,7 +319,7 @@ impl State {
         if (version.state(), version.position) != (moved.from, moved.position) {
             return Err(damaged());
         }
-        version.steps.push_back(Step { state: moved.to, position: envelope.position, time: envelope.time });
+        version.steps.push(Step { state: moved.to, position: envelope.position, time: envelope.time });
         self.note(&moved.slot.unit, envelope.position);
         self.recount(&moved.slot, before, contents)
     }
@@ -393,16 +394,16 @@ impl State {
             form_set: attempt.form_set.digest,
             findings: u32::try_from(findings).unwrap_or(u32::MAX),
             adjusts: submitted.adjustment.as_ref().map(|adjustment| adjustment.base),
-            steps: Vector::new(),
+            steps: Vec::new(),
             remarks: Remarks::default(),
         };
         if let Some(raised) = submitted.adjustment.as_ref().and_then(|adjustment| adjustment.raised.as_ref()) {
             // The bureau's own act: nothing is left to approve.
             let state = VersionState::Approved;
-            version.steps.push_back(Step { state, position: envelope.position, time: envelope.time });
+            version.steps.push(Step { state, position: envelope.position, time: envelope.time });
             self.issued(raised, envelope.position, contents)?;
         }
-        self.slots.entry(slot.clone()).or_default().versions.push_back(version);
+        Arc::make_mut(&mut self.slots.entry(slot.clone()).or_default().versions).push(version);
         if self.history.get(&slot.unit).and_then(Vector::last) != Some(&envelope.position) {
             self.note(&slot.unit, envelope.position);
         }
