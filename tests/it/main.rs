@@ -44,6 +44,7 @@ mod seed;
 mod status_watch;
 mod support;
 mod tls;
+mod verified;
 mod view_rules;
 mod watch;
 mod wire;

@@ -419,6 +419,22 @@ async fn every_verb_notices_a_fork_or_a_rollback() {
     let status = ["--as", "407/department", "status", "407"];
     assert_eq!(online(&server, a.path(), &status).1, Some(0));
     let seen = fs::read(saved(a.path(), &server)).unwrap();
+    // Nobody is believed who only says that this was seen: neither another size nor another key.
+    let kept: Value = serde_json::from_slice(&seen).unwrap();
+    let (checkpoint, stranger) =
+        (kept["checkpoint"].as_str().unwrap(), PrivateKey::from_seed(ORIGIN, [7; 32]).unwrap());
+    let size = checkpoint.lines().nth(1).unwrap();
+    for (field, altered) in [
+        ("checkpoint", checkpoint.replacen(&format!("\n{size}\n"), "\n1\n", 1)),
+        ("public_key", stranger.public().to_string()),
+    ] {
+        let mut kept = kept.clone();
+        kept[field] = altered.into();
+        fs::write(saved(a.path(), &server), kept.to_string()).unwrap();
+        let (said, code) = online(&server, a.path(), &status);
+        assert_eq!(code, Some(2), "{field}: {said}");
+        assert!(said.contains("seen") && said.contains(".json"), "{field}: {said}");
+    }
     server.stop().await;
 
     // The same key on another history, and on less of the same one.

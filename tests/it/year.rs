@@ -23,6 +23,7 @@ use tonic::{Status, Streaming};
 
 use crate::support::*;
 use crate::tls::{Certificates, year};
+use crate::verified;
 
 type Review = api::review_service_client::ReviewServiceClient<Connection>;
 
@@ -151,6 +152,12 @@ impl Year {
             reason: said.into(),
         };
         review(&self.bureau).open_round(request).await.unwrap();
+    }
+
+    async fn close_round(&self, round: Round) {
+        let (idempotency_key, reason) = (new_key(), "年度终了".into());
+        let request = api::CloseRoundRequest { idempotency_key, year: 2024, round: round.into(), reason };
+        review(&self.bureau).close_round(request).await.unwrap();
     }
 
     async fn issue(&self, round: Round, figures: Vec<api::ControlFigure>) -> api::IssueControlFiguresResponse {
@@ -283,6 +290,8 @@ impl Year {
         self.server.stop().await;
         // What every event says follows from those before it; and the journal alone gives the same state.
         assert_eq!(verify(self.journal.as_ref(), &|_| {}).unwrap().first_bad(), None);
+        let records: Vec<Vec<u8>> = self.journal.scan(1).map(|record| record.unwrap().1).collect();
+        verified::alterations_are_found(&records);
         let opened = Consolidator::open(self.journal, test_clock(), embedded_form_sets(), None).unwrap();
         let again = TestServer::around(opened).await;
         let image = budget_consolidator::ledger::image::image;
@@ -627,5 +636,6 @@ async fn a_year_from_the_first_wish_to_the_last_addition() {
     reviewed_and_accepted(&year).await;
     forwarded_and_approved(&year).await;
     adjusted(&year).await;
+    year.close_round(Round::Second).await;
     year.end().await;
 }
