@@ -302,7 +302,9 @@ mod tests {
                     assert!(!proved(leaf, other, size, &path), "{index} as {other} of {size}");
                 }
                 let longer = [path.clone(), vec![root]].concat();
-                assert!(!proved(leaf, index, size, &longer));
+                assert_eq!(root_of_inclusion(leaf, index, size, &longer), None, "too long");
+                let shorter = path.split_last().map(|(_, rest)| root_of_inclusion(leaf, index, size, rest));
+                assert_eq!(shorter.flatten(), None, "too short");
                 assert!(path.is_empty() || !proved(leaf, index, size, &path[1..]));
             }
             for old in 1..=size {

@@ -171,7 +171,9 @@ async fn recent_positions_are_folded_from_a_kept_state_nearby() {
     }
     // Far back, from the first event: but asked again, from what was folded for the question.
     let old = SPACING + 3;
+    journal.scanned.lock().unwrap().clear();
     assert_eq!(service.at(old).await.position, old);
+    assert_eq!(journal.scanned.lock().unwrap().first(), Some(&1), "so old a state is not kept");
     journal.scanned.lock().unwrap().clear();
     assert_eq!(service.at(old).await.position, old);
     assert!(journal.scanned.lock().unwrap().is_empty(), "it was folded again");
@@ -307,16 +309,15 @@ async fn who_may_look_back_is_said_by_todays_tree() {
     nodes.iter_mut().filter(|node| node.code == "407003").for_each(|node| node.parent = "408".into());
     let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes };
     server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
-    let view = async |actor: &str| {
-        let scope = Some(api::Scope {
-            as_of: as_of(Moment::Position(before)),
-            form_set: "shanxi-2024".into(),
-            ..scope("407003")
-        });
+    let view = async |actor: &str, node: &str| {
+        let scope =
+            Some(api::Scope { as_of: as_of(Moment::Position(before)), form_set: "shanxi-2024".into(), ..scope(node) });
         let request = api::ViewRequest { scope, tables: Vec::new(), children: false };
         server.client(actor).await.consolidation().view(request).await.map_err(|status| reason(&status))
     };
-    assert!(view("budget://408/department").await.is_ok());
-    assert_eq!(view(DEPARTMENT).await.unwrap_err(), "NOT_PERMITTED");
+    assert!(view("budget://408/department", "407003").await.is_ok());
+    assert_eq!(view(DEPARTMENT, "407003").await.unwrap_err(), "NOT_PERMITTED");
+    // What is shown is what was there then.
+    assert_eq!(view("budget://408/department", "408").await.unwrap_err(), "UNKNOWN_UNIT");
     server.stop().await;
 }

@@ -134,6 +134,16 @@ async fn versions_differ_cell_by_cell_and_say_at_which_version() {
     );
     assert_eq!((diff.from.unwrap().version.unwrap().version, diff.to.unwrap().version.unwrap().version), (1, 3));
     assert!(scene.diff(FIRST_UNIT, version(2), version(2)).await.cells.is_empty());
+    // A row that came is told even if nothing stands in it.
+    let fourth = scene.take(&Step::File(0, said(&[((2, 0), 900), ((4, 0), 100)]))).await;
+    let diff = scene.diff(FIRST_UNIT, version(3), version(4)).await;
+    let told: Vec<String> = diff.cells.iter().map(named).collect();
+    assert_eq!(told, [format!("A/1/x: 9.00 → \u{20}() [{fourth}]"), format!("A/11/x added: – → 9.00 () [{fourth}]")]);
+    scene.take(&Step::File(0, said(&[((4, 0), 100)]))).await;
+    let sixth = scene.take(&Step::File(0, said(&[((2, 0), 900), ((4, 0), 100)]))).await;
+    let diff = scene.diff(FIRST_UNIT, version(5), version(6)).await;
+    let told: Vec<String> = diff.cells.iter().map(named).collect();
+    assert_eq!(told, [format!("A/1/ added: – → – () [{sixth}]"), format!("A/11/x added: – → 9.00 () [{sixth}]")]);
     scene.server.stop().await;
 }
 
@@ -148,6 +158,10 @@ async fn a_list_is_compared_under_its_units_and_a_table_that_came_is_said() {
     assert!(!listed.is_empty() && listed.iter().all(|cell| cell.unit == FIRST_UNIT && cell.table == "M"));
     assert!(listed.iter().all(|cell| cell.change() == api::RowChange::Added && cell.from.is_none()));
     assert!(listed.iter().all(|cell| cell.causes == [after]), "{listed:?}");
+    // Asked backwards, the same event is behind it.
+    let back = scene.diff("1", side(after), side(before)).await;
+    assert_eq!(back.cells.len(), diff.cells.len());
+    assert!(back.cells.iter().all(|cell| cell.causes == [after]), "{:?}", back.cells);
     scene.server.stop().await;
 }
 
@@ -224,15 +238,26 @@ async fn tables_of_another_layout_are_said_and_not_compared() {
         .iter()
         .map(|(name, bytes)| {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            (name.clone(), text.replace("y = \"另数\"", "y = \"另数\", z = \"又数\"").into_bytes())
+            let more = if name == "forms.toml" {
+                "[N]\nname = \"新\"\nrows = \"码\"\ncolumns = { x = \"数\" }\n"
+            } else {
+                ""
+            };
+            (name.clone(), (text.replace("y = \"另数\"", "y = \"另数\", z = \"又数\"") + more).into_bytes())
         })
         .collect();
     let form = Arc::new(FormSet::load(files).unwrap());
     act(&scene.server.consolidator, Actor::service(), Action::PublishFormSet { form: form.clone() }).await;
     take(&scene.server.consolidator, &form, &Step::File(0, said(&[((1, 0), 900)]))).await;
-    let diff = scene.diff(FIRST_UNIT, side(before), api::DiffSide::default()).await;
-    assert!(diff.cells.iter().all(|cell| cell.table != "A"), "{:?}", diff.cells);
-    assert_eq!(diff.tables.iter().map(|t| (&*t.table, &*t.not_compared)).collect::<Vec<_>>(), [("A", "layout")]);
+    for (from, to, left_out) in [
+        (side(before), api::DiffSide::default(), [("A", "layout"), ("N", "new")]),
+        (api::DiffSide::default(), side(before), [("N", "gone"), ("A", "layout")]),
+    ] {
+        let diff = scene.diff(FIRST_UNIT, from, to).await;
+        assert!(diff.cells.iter().all(|cell| !["A", "N"].contains(&cell.table.as_str())), "{:?}", diff.cells);
+        let told: Vec<_> = diff.tables.iter().map(|table| (&*table.table, &*table.not_compared)).collect();
+        assert_eq!(told, left_out);
+    }
     scene.server.stop().await;
 }
 
