@@ -62,7 +62,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
             node: answer.node.clone(),
             year: answer.year,
             round: answer.round,
-            form_set: answer.form_set.clone(),
+            form_set: args.form_set.clone().unwrap_or_else(|| answer.form_set.clone()),
             as_of: Some(api::AsOf { moment: Some(api::as_of::Moment::Position(answer.position)) }),
         };
         for table in answer.tables.iter().filter(|table| is_cut(table)) {

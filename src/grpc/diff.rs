@@ -12,7 +12,7 @@ use crate::budget::submission::{Kind, Slot};
 use crate::consolidator::{Consolidator, Snapshot};
 use crate::ledger::actor::Actor;
 use crate::ledger::compare::{Change, Comparison, Figure, NotCompared, RowChange, Side, TableState, Watched};
-use crate::ledger::compare::{compare, figure};
+use crate::ledger::compare::{compare, figure, share};
 use crate::ledger::event::{Envelope, Event};
 use crate::ledger::state::{Filings, Version};
 use crate::ledger::view::{self, NodeView, Scope};
@@ -348,7 +348,7 @@ fn between_rounds(from: &Found, to: &Found, page: &[&Change]) -> Result<Option<C
             let Some(cell) = cell.as_ref().filter(|_| change.unit.as_ref().is_none_or(|unit| *unit == slot.0)) else {
                 continue;
             };
-            if is_other(figure(before.as_ref(), cell).as_ref(), figure(after.as_ref(), cell).as_ref()) {
+            if is_other(share(before.as_ref(), cell).as_ref(), share(after.as_ref(), cell).as_ref()) {
                 causes.extend([old, new].into_iter().flatten().map(|version| version.position));
             }
         }

@@ -4,6 +4,7 @@
 //! same amount has not changed. Tables whose rows or columns differ are not compared, and that is said too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Contents;
 use super::state::{Filings, State, Version};
@@ -11,7 +12,7 @@ use super::view::{NodeView, Posted, Scope, form_of};
 use crate::budget::cell::{Cell, RowKey};
 use crate::budget::form_set::{RollUp, Table, same_table};
 use crate::budget::reason::Remark;
-use crate::budget::roll_up::Sum;
+use crate::budget::roll_up::{SUBTOTAL_ROW, Sum, Totals};
 use crate::budget::submission::{Content, FiledTable, Kind, UnitCode};
 
 /// The lists of more units than this are not put side by side at once.
@@ -304,13 +305,23 @@ pub fn figure(view: Option<&NodeView>, cell: &Watched) -> Option<Figure> {
             let row = submission.table(table)?.row(&cell.row)?;
             Some(Figure::Filed(row.cells.get(column)?.clone()))
         }
-        None => {
-            let sides = [Some(&view.reported), view.adjusted.as_ref(), view.eliminated.as_ref()];
-            let there = |totals: &&std::sync::Arc<crate::budget::roll_up::Totals>| {
-                totals.table(table).is_some_and(|totals| totals.row(&cell.row).is_some())
-            };
-            sides.into_iter().flatten().find(there)?;
-            view.row(table, &cell.row).get(column).copied().map(Figure::Summed)
-        }
+        None => summed(view, table, column, &cell.row),
     }
+}
+
+/// What a filing adds to a cell of the nodes above it: what stands there, or what its list adds up to.
+pub fn share(filing: Option<&NodeView>, cell: &Watched) -> Option<Figure> {
+    if cell.row != SUBTOTAL_ROW {
+        return figure(filing, cell);
+    }
+    let filing = filing?;
+    let (table, definition) = filing.form.table(&cell.table)?;
+    summed(filing, table, definition.column(&cell.column)?, &cell.row)
+}
+
+fn summed(view: &NodeView, table: usize, column: usize, row: &str) -> Option<Figure> {
+    let sides = [Some(&view.reported), view.adjusted.as_ref(), view.eliminated.as_ref()];
+    let there = |totals: &&Arc<Totals>| totals.table(table).is_some_and(|totals| totals.row(row).is_some());
+    sides.into_iter().flatten().find(there)?;
+    view.row(table, row).get(column).copied().map(Figure::Summed)
 }

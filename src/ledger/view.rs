@@ -144,14 +144,24 @@ pub struct Scope {
     pub year: u16,
     /// Round.
     pub round: Round,
-    /// The form set, where submissions on more than one are there.
+    /// The form set, where submissions on more than one are there: its id, or id and layout as a refusal lists them.
     pub form_set: Option<String>,
 }
 
 impl Scope {
+    /// Whether figures on a form set are meant.
+    fn means(&self, form: &FormSet) -> bool {
+        self.form_set.as_ref().is_none_or(|named| form.id == named || *named == layout_name(form))
+    }
+
     pub(super) fn slot(&self, unit: &str, kind: Kind) -> Slot {
         Slot { unit: unit.into(), year: self.year, round: self.round, kind }
     }
+}
+
+/// How one layout of a form set is named apart from others.
+fn layout_name(form: &FormSet) -> String {
+    format!("{} {}", form.id, form.layout.short())
 }
 
 /// The tree of a scope, if its node is in it.
@@ -177,7 +187,7 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
     if tree.children(&scope.node).is_empty() {
         if let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? {
             let form = form_of(state, &version)?;
-            if scope.form_set.as_ref().is_none_or(|id| form.id == id) {
+            if scope.means(&form) {
                 return Ok(NodeView::of_filing(form, tree_version, version, submission));
             }
         }
@@ -190,7 +200,7 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
             let filings = |node: &UnitCode, book: &Book| book.reported.get(node).map_or(0, |t| t.filings);
             let names: Vec<String> = several
                 .iter()
-                .map(|book| format!("{} {} ({})", book.form.id, book.form.layout.short(), filings(&scope.node, book)))
+                .map(|book| format!("{} ({})", layout_name(&book.form), filings(&scope.node, book)))
                 .collect();
             Err(Remark::new(Reason::MixedFormSets).with("node", &scope.node).with_list("found", names))
         }
@@ -230,7 +240,7 @@ fn books_at<'s>(state: &'s State, scope: &Scope, node: &str) -> Vec<&'s Book> {
     books
         .map(|(_, book)| book)
         .filter(|book| book.reported.contains_key(node) || book.adjusted.contains_key(node))
-        .filter(|book| scope.form_set.as_ref().is_none_or(|id| book.form.id == id))
+        .filter(|book| scope.means(&book.form))
         .collect()
 }
 
@@ -242,7 +252,7 @@ fn default_form(state: &State, tree: &UnitTree, scope: &Scope) -> Result<Arc<For
         return Ok(book.form.clone());
     }
     let of_year: Vec<&Arc<FormSet>> = state.form_sets().filter(|form| form.year == scope.year).collect();
-    let wanted = |form: &&&Arc<FormSet>| scope.form_set.as_ref().is_none_or(|id| form.id == id);
+    let wanted = |form: &&&Arc<FormSet>| scope.means(form);
     match of_year.iter().filter(wanted).collect::<Vec<_>>().as_slice() {
         [form] => Ok(Arc::clone(form)),
         _ => {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::intake::{Intake, TableHeader};
 use budget_consolidator::budget::submission::{Kind, Round, Slot};
 use budget_consolidator::cli;
 use budget_consolidator::ledger::actor::{Actor, Role};
@@ -114,7 +115,7 @@ fn named(cell: &api::ChangedCell) -> String {
 #[tokio::test]
 async fn versions_differ_cell_by_cell_and_say_at_which_version() {
     let scene = Scene::new().await;
-    scene.take(&Step::File(0, said(&[((1, 0), 500), ((2, 0), 500), ((4, 1), 0)]))).await;
+    let first = scene.take(&Step::File(0, said(&[((1, 0), 500), ((2, 0), 500), ((4, 1), 0)]))).await;
     let second = scene.take(&Step::File(0, said(&[((1, 0), 700), ((2, 0), 700), ((4, 1), 0)]))).await;
     let third = scene.take(&Step::File(0, said(&[((1, 0), 900), ((4, 0), 100)]))).await;
     let diff = scene.diff(FIRST_UNIT, version(1), version(3)).await;
@@ -132,6 +133,10 @@ async fn versions_differ_cell_by_cell_and_say_at_which_version() {
         diff.events.iter().map(|event| (event.position, event.version)).collect::<Vec<_>>(),
         [(second, 2), (third, 3)]
     );
+    // Asked backwards, and of a moment that didn't know the later versions, the same events are behind it.
+    let back = scene.diff(FIRST_UNIT, side(third), side(first)).await;
+    let causes = |diff: &api::DiffResponse| diff.cells.iter().map(|cell| cell.causes.clone()).collect::<Vec<_>>();
+    assert_eq!(causes(&back), causes(&diff));
     assert_eq!((diff.from.unwrap().version.unwrap().version, diff.to.unwrap().version.unwrap().version), (1, 3));
     assert!(scene.diff(FIRST_UNIT, version(2), version(2)).await.cells.is_empty());
     // A row that came is told even if nothing stands in it.
@@ -165,6 +170,32 @@ async fn a_list_is_compared_under_its_units_and_a_table_that_came_is_said() {
     scene.server.stop().await;
 }
 
+/// Not filed, empty on purpose, and filed are three things.
+#[tokio::test]
+async fn what_became_of_a_table_is_told() {
+    let scene = Scene::new().await;
+    let consolidator = &scene.server.consolidator;
+    let table = |id: &str, empty| {
+        let columns = vec!["x".to_owned()];
+        TableHeader { id: id.to_owned(), empty, columns, ..TableHeader::default() }
+    };
+    for tables in [vec![table("A", false)], vec![table("A", false), table("M", true)]] {
+        let slot = Slot { unit: FIRST_UNIT.into(), year: YEAR, round: Round::Second, kind: Kind::Unit };
+        let mut intake = Intake::new(&scene.form, slot, &tables);
+        assert!(intake.row(0, "2", ["1.00"]));
+        let prepared = consolidator.prepare(intake.finish(), None, &scene.form, (None, None)).unwrap();
+        let actor = Actor { node: FIRST_UNIT.into(), role: Role::Unit };
+        consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
+    }
+    for (from, to, told) in [(1, 2, ["M", "missing", "empty"]), (2, 1, ["M", "empty", "missing"])] {
+        let diff = scene.diff(FIRST_UNIT, version(from), version(to)).await;
+        assert!(diff.cells.is_empty(), "{:?}", diff.cells);
+        let [table] = diff.tables.as_slice() else { panic!("{:?}", diff.tables) };
+        assert_eq!([table.table.as_str(), &table.from, &table.to], told);
+    }
+    scene.server.stop().await;
+}
+
 #[tokio::test]
 async fn rounds_and_years_differ_by_the_filings_behind_them() {
     let scene = Scene::new().await;
@@ -180,26 +211,27 @@ async fn rounds_and_years_differ_by_the_filings_behind_them() {
         let form = form.clone();
         act(consolidator, Actor::service(), Action::PublishFormSet { form }).await;
     };
-    let file = async |unit: &str, year, round, fen| {
+    let listed = |duty| Said { transfers: [((3, true), duty)].into(), ..Said::default() };
+    let file = async |unit: &str, year, round, (fen, duty)| {
         let form = if year == YEAR { &scene.form } else { &old_form };
         let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
-        let reading = laws::read_into(form, slot, &said(&[((0, 0), fen)]));
+        let reading = laws::read_into(form, slot, &Said { cells: said(&[((0, 0), fen)]).cells, ..listed(duty) });
         let prepared = consolidator.prepare(reading, None, form, (None, None)).unwrap();
         let actor = Actor { node: unit.into(), role: Role::Unit };
         consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
         consolidator.snapshot().state.position
     };
     publish(&old_form).await;
-    let last_year = file("11", YEAR - 1, Round::Second, 300).await;
+    let last_year = file("11", YEAR - 1, Round::Second, (300, 1)).await;
     publish(&scene.form).await;
     for round in [Round::First, Round::Second] {
         let open = Action::OpenRound { year: YEAR, round, deadline: None, reason: String::new() };
         act(consolidator, Actor { node: "0".into(), role: Role::Bureau }, open).await;
     }
-    let first = file("11", YEAR, Round::First, 500).await;
-    file("12", YEAR, Round::First, 100).await;
-    let second = file("11", YEAR, Round::Second, 700).await;
-    let other = file("12", YEAR, Round::Second, 100).await;
+    let first = file("11", YEAR, Round::First, (500, 2)).await;
+    let at_12 = file("12", YEAR, Round::First, (100, 5)).await;
+    let second = file("11", YEAR, Round::Second, (700, 3)).await;
+    let other = file("12", YEAR, Round::Second, (100, 6)).await;
     let of = |year: u16, round: api::Round| api::DiffSide {
         year: year.into(),
         round: round.into(),
@@ -214,17 +246,76 @@ async fn rounds_and_years_differ_by_the_filings_behind_them() {
     let before = of(YEAR - 1, api::Round::Second);
     // Between rounds: what 12 filed is the same in both, and stands behind nothing.
     let (cells, events) = told("1", this_first.clone(), this.clone()).await;
-    assert_eq!(cells, [format!("A/和/x: 6.00 → 8.00 (2.00) [{first}, {second}]")]);
-    assert_eq!(events, [first, second]);
+    let listed = format!("M/Σ/x: 0.07 → 0.09 (0.02) [{first}, {at_12}, {second}, {other}]");
+    assert_eq!(cells, [format!("A/和/x: 6.00 → 8.00 (2.00) [{first}, {second}]"), listed]);
+    assert_eq!(events, [first, at_12, second, other]);
+    // The list of a unit differs by its own filings.
+    let diff = scene.diff("1", this_first.clone(), this.clone()).await;
+    let of_11 = diff.cells.iter().filter(|cell| cell.unit == "11");
+    assert!(of_11.clone().count() > 0 && of_11.clone().all(|cell| cell.causes == [first, second]), "{:?}", diff.cells);
     // Between years: 12 had filed nothing then.
     let (cells, events) = told("1", before.clone(), this.clone()).await;
-    assert_eq!(cells, [format!("A/和/x: 3.00 → 8.00 (5.00) [{last_year}, {second}, {other}]")]);
+    let behind = format!("[{last_year}, {second}, {other}]");
+    assert_eq!(
+        cells,
+        ["A/和/x: 3.00 → 8.00 (5.00) ", "M/Σ/x: 0.01 → 0.09 (0.08) "].map(|cell| cell.to_owned() + &behind)
+    );
     assert_eq!(events, [last_year, second, other]);
     // Of a unit alone it is its two filings; asked backwards as well.
     let (cells, _) = told("11", before.clone(), this_first).await;
-    assert_eq!(cells, [format!("A/和/x: 3.00 → 5.00 (2.00) [{last_year}, {first}]")]);
+    let behind = format!("[{last_year}, {first}]");
+    assert_eq!(
+        cells,
+        ["A/和/x: 3.00 → 5.00 (2.00) ", "M/14/in/x: 0.01 → 0.02 (0.01) "].map(|cell| cell.to_owned() + &behind)
+    );
     let (cells, _) = told("11", this, before).await;
-    assert_eq!(cells, [format!("A/和/x: 7.00 → 3.00 (-4.00) [{last_year}, {second}]")]);
+    let behind = format!("[{last_year}, {second}]");
+    assert_eq!(
+        cells,
+        ["A/和/x: 7.00 → 3.00 (-4.00) ", "M/14/in/x: 0.03 → 0.01 (-0.02) "].map(|cell| cell.to_owned() + &behind)
+    );
+    scene.server.stop().await;
+}
+
+/// The shares of a figure come in pages, difference forms among them, with the last lines behind each; what was filed on
+/// another layout is no part of it.
+#[tokio::test]
+async fn a_trace_is_the_same_in_pages_and_of_one_layout() {
+    let scene = Scene::new().await;
+    scene.take(&Step::File(0, said(&[((0, 0), 900), ((1, 0), 900), ((2, 0), 900)]))).await;
+    scene.take(&Step::File(1, said(&[((0, 0), 100)]))).await;
+    scene.take(&Step::Differ(said(&[((0, 0), 7)]))).await;
+    let trace = async |form_set: &str, page_size: u32, page_token: String| {
+        let cell = "A/和/x".to_owned();
+        let scope = Some(api::Scope { form_set: form_set.to_owned(), ..scope("1") });
+        let request = api::TraceRequest { scope, cell, page_size, page_token };
+        scene.auditor.consolidation().trace(request).await.unwrap().into_inner()
+    };
+    let whole = trace("", 1_000, String::new()).await.shares;
+    let told: Vec<_> = whole.iter().map(|share| (share.unit.as_str(), share.kind(), share.value.as_str())).collect();
+    assert_eq!(
+        told,
+        [("1", api::Kind::Difference, "0.07"), ("11", api::Kind::Unit, "9.00"), ("12", api::Kind::Unit, "1.00")]
+    );
+    let lines: Vec<&str> = whole.iter().flat_map(|share| &share.lines).map(|line| line.row.as_str()).collect();
+    assert_eq!(lines, ["11"], "what adds up others is no line");
+    let (mut paged, mut token) = (Vec::new(), String::new());
+    for _ in &whole {
+        let page = trace("", 1, token).await;
+        paged.extend(page.shares);
+        token = page.next_page_token;
+    }
+    assert_eq!((paged, token), (whole, String::new()));
+    let mut files = scene.form.files.as_ref().clone();
+    let text = String::from_utf8(files["forms.toml"].clone()).unwrap();
+    files.insert("forms.toml".to_owned(), text.replace("y = \"另数\"", "y = \"另数\", z = \"又数\"").into_bytes());
+    let form = Arc::new(FormSet::load(files).unwrap());
+    act(&scene.server.consolidator, Actor::service(), Action::PublishFormSet { form: form.clone() }).await;
+    take(&scene.server.consolidator, &form, &Step::File(1, said(&[((0, 0), 200)]))).await;
+    for (layout, told) in [(form.layout, vec!["12 2.00"]), (scene.form.layout, vec!["1 0.07", "11 9.00"])] {
+        let shares = trace(&format!("{} {}", form.id, layout.short()), 1_000, String::new()).await.shares;
+        assert_eq!(shares.iter().map(|share| format!("{} {}", share.unit, share.value)).collect::<Vec<_>>(), told);
+    }
     scene.server.stop().await;
 }
 
