@@ -319,5 +319,13 @@ async fn who_may_look_back_is_said_by_todays_tree() {
     assert_eq!(view(DEPARTMENT, "407003").await.unwrap_err(), "NOT_PERMITTED");
     // What is shown is what was there then.
     assert_eq!(view("budget://408/department", "408").await.unwrap_err(), "UNKNOWN_UNIT");
+    // Without a year it is the last one that there was then.
+    let nodes = unit_nodes("fenyang-2024/units.csv");
+    let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2025, nodes };
+    server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
+    let (as_of, form_set) = (as_of(Moment::Position(before)), "shanxi-2024".into());
+    let scope = Some(api::Scope { as_of, form_set, year: 0, ..scope("407003") });
+    let request = api::ViewRequest { scope, tables: Vec::new(), children: false };
+    assert_eq!(server.client(AUDITOR).await.consolidation().view(request).await.unwrap().into_inner().year, 2024);
     server.stop().await;
 }
