@@ -127,6 +127,11 @@ impl Remarks {
         self.figures.values().map(|figure| figure.position).max().unwrap_or(0)
     }
 
+    /// The figure that reviewers set in a cell, if one stands.
+    pub fn figure(&self, cell: &CellAddress) -> Option<Amount> {
+        self.figures.get(cell).and_then(|set| set.amount)
+    }
+
     /// Figures are set, as of the event at a position.
     pub fn review(&mut self, items: &[ReviewedItem], position: Position) {
         let figure = |item: &ReviewedItem| (item.cell.clone(), ReviewedFigure { amount: item.amount, position });

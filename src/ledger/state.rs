@@ -107,9 +107,8 @@ impl Version {
     /// What it draws on the ceilings of a cell: what was filed, or what a reviewer set in its place if that is more. What
     /// is approved is the reviewed figure, and the filed one stays free to come back to.
     pub fn drawn(&self, submission: &Submission, form: &FormSet, cell: &CellAddress) -> Money {
-        let reviewed = self.remarks.figures.get(cell).and_then(|set| set.amount);
         let filed = ControlFigure::filed(submission, form, cell);
-        reviewed.map_or(filed, |amount| filed.max(amount.value))
+        self.remarks.figure(cell).map_or(filed, |amount| filed.max(amount.value))
     }
 
     /// Where its last return stands, if it is returned.
@@ -336,7 +335,12 @@ impl State {
         let version = self.version_mut(slot, reviewed.version).ok_or_else(damaged)?;
         version.remarks.review(&reviewed.items, envelope.position);
         self.note(&slot.unit, envelope.position);
-        let counts = self.slots.get(slot).and_then(Filings::counting);
+        // A filing is read again only where a ceiling stands on what was set.
+        let book = self.control(slot.year, slot.round).zip(self.tree(slot.year));
+        let capped = |(book, tree): (&ControlBook, &Arc<UnitTree>)| {
+            reviewed.items.iter().any(|item| book.is_tracked(tree, &slot.unit, &item.cell))
+        };
+        let counts = self.slots.get(slot).and_then(Filings::counting).filter(|_| book.is_some_and(capped));
         if let Some(version) = counts.filter(|version| version.version == reviewed.version).cloned() {
             let submission = contents.submission(version.position)?;
             self.count_under_ceilings(slot, Some((&version, &submission)));

@@ -155,7 +155,7 @@ impl<'s> Figures<'s> {
     }
 
     fn get(&self, cell: &CellAddress) -> Money {
-        let reviewed = self.version.remarks.figures.get(cell).and_then(|figure| figure.amount);
+        let reviewed = self.version.remarks.figure(cell);
         reviewed.map_or_else(|| ControlFigure::filed(&self.submission, self.form, cell), |amount| amount.value)
     }
 }

@@ -471,7 +471,7 @@ pub(super) fn review_figures(
         if !column.signed && slot.kind != Kind::Difference && figure.amount.is_some_and(|a| a.value.is_negative()) {
             return Err(bad("negative"));
         }
-        if figure.amount.is_none() && version.remarks.figures.get(&figure.cell).is_none_or(|set| set.amount.is_none()) {
+        if figure.amount.is_none() && version.remarks.figure(&figure.cell).is_none() {
             return Err(bad("nothing"));
         }
         if !seen.insert(&figure.cell) {
