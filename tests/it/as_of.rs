@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use budget_consolidator::budget::digest::Digest;
 use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::intake::Reading;
 use budget_consolidator::budget::reason::Reason;
-use budget_consolidator::budget::submission::Kind;
+use budget_consolidator::budget::submission::{Kind, Slot};
 use budget_consolidator::consolidator::{AsOf, Consolidator, RECENT_MAX, SPACING, WriterThread, fold};
 use budget_consolidator::ledger::actor::{Actor, Role};
 use budget_consolidator::ledger::decide::Action;
@@ -43,10 +44,15 @@ pub async fn take(consolidator: &Consolidator, form: &FormSet, step: &Step) {
             return;
         }
     };
-    let prepared = consolidator.prepare(laws::read(form, unit, kind, said), None, form, (None, None)).unwrap();
+    file(consolidator, form, laws::read(form, unit, kind, said)).await;
+}
+
+/// Files what was read, by whoever it is of.
+pub async fn file(consolidator: &Consolidator, form: &FormSet, reading: Reading) {
+    let Slot { unit, kind, .. } = reading.submission.header.clone();
+    let prepared = consolidator.prepare(reading, None, form, (None, None)).unwrap();
     let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
-    let actor = Actor { node: unit.into(), role };
-    consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
+    consolidator.submit(Actor { node: unit, role }, new_key().as_str().into(), prepared).await.unwrap();
 }
 
 /// A service in this process, without a socket, that steps of the laws are taken by.

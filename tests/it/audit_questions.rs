@@ -14,7 +14,7 @@ use budget_consolidator::proto::api::as_of::Moment;
 use budget_consolidator::proto::api::{self, ReviewStep, ShownCell};
 use proptest::prelude::*;
 
-use crate::as_of::{act, runtime, take};
+use crate::as_of::{self, act, runtime, take};
 use crate::laws::{self, Said, Step, YEAR};
 use crate::support::*;
 
@@ -41,6 +41,21 @@ impl Scene {
     async fn take(&self, step: &Step) -> u64 {
         take(&self.server.consolidator, &self.form, step).await;
         self.server.consolidator.snapshot().state.position
+    }
+
+    /// The form set with other words in its `forms.toml`.
+    fn form_with(&self, change: impl Fn(&str) -> String) -> Arc<FormSet> {
+        let mut files = self.form.files.as_ref().clone();
+        let text = String::from_utf8(files["forms.toml"].clone()).unwrap();
+        files.insert("forms.toml".to_owned(), change(&text).into_bytes());
+        Arc::new(FormSet::load(files).unwrap())
+    }
+
+    /// The same, put in force.
+    async fn publish(&self, change: impl Fn(&str) -> String) -> Arc<FormSet> {
+        let form = self.form_with(change);
+        act(&self.server.consolidator, Actor::service(), Action::PublishFormSet { form: form.clone() }).await;
+        form
     }
 
     async fn diff(&self, node: &str, from: api::DiffSide, to: api::DiffSide) -> api::DiffResponse {
@@ -90,6 +105,10 @@ impl Scene {
 
 fn said(cells: &[((usize, usize), i64)]) -> Said {
     Said { cells: cells.iter().copied().collect(), ..Said::default() }
+}
+
+fn another_layout(text: &str) -> String {
+    text.replace("y = \"另数\"", "y = \"另数\", z = \"又数\"")
 }
 
 fn side(position: u64) -> api::DiffSide {
@@ -183,9 +202,7 @@ async fn what_became_of_a_table_is_told() {
         let slot = Slot { unit: FIRST_UNIT.into(), year: YEAR, round: Round::Second, kind: Kind::Unit };
         let mut intake = Intake::new(&scene.form, slot, &tables);
         assert!(intake.row(0, "2", ["1.00"]));
-        let prepared = consolidator.prepare(intake.finish(), None, &scene.form, (None, None)).unwrap();
-        let actor = Actor { node: FIRST_UNIT.into(), role: Role::Unit };
-        consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
+        as_of::file(consolidator, &scene.form, intake.finish()).await;
     }
     for (from, to, told) in [(1, 2, ["M", "missing", "empty"]), (2, 1, ["M", "empty", "missing"])] {
         let diff = scene.diff(FIRST_UNIT, version(from), version(to)).await;
@@ -202,11 +219,8 @@ async fn rounds_and_years_differ_by_the_filings_behind_them() {
     let consolidator = &scene.server.consolidator;
     let nodes = laws::nodes([0, 1, 2, 3, 4]);
     act(consolidator, Actor::service(), Action::ImportUnits { year: YEAR - 1, nodes }).await;
-    let mut files = scene.form.files.as_ref().clone();
-    let text = String::from_utf8(files["forms.toml"].clone()).unwrap();
     let (this_year, last_year) = (format!("year = {YEAR}"), format!("year = {}", YEAR - 1));
-    files.insert("forms.toml".to_owned(), text.replace(&this_year, &last_year).into_bytes());
-    let old_form = Arc::new(FormSet::load(files).unwrap());
+    let old_form = scene.form_with(|text| text.replace(&this_year, &last_year));
     let publish = async |form: &Arc<FormSet>| {
         let form = form.clone();
         act(consolidator, Actor::service(), Action::PublishFormSet { form }).await;
@@ -216,9 +230,7 @@ async fn rounds_and_years_differ_by_the_filings_behind_them() {
         let form = if year == YEAR { &scene.form } else { &old_form };
         let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
         let reading = laws::read_into(form, slot, &Said { cells: said(&[((0, 0), fen)]).cells, ..listed(duty) });
-        let prepared = consolidator.prepare(reading, None, form, (None, None)).unwrap();
-        let actor = Actor { node: unit.into(), role: Role::Unit };
-        consolidator.submit(actor, new_key().as_str().into(), prepared).await.unwrap();
+        as_of::file(consolidator, form, reading).await;
         consolidator.snapshot().state.position
     };
     publish(&old_form).await;
@@ -306,11 +318,7 @@ async fn a_trace_is_the_same_in_pages_and_of_one_layout() {
         token = page.next_page_token;
     }
     assert_eq!((paged, token), (whole, String::new()));
-    let mut files = scene.form.files.as_ref().clone();
-    let text = String::from_utf8(files["forms.toml"].clone()).unwrap();
-    files.insert("forms.toml".to_owned(), text.replace("y = \"另数\"", "y = \"另数\", z = \"又数\"").into_bytes());
-    let form = Arc::new(FormSet::load(files).unwrap());
-    act(&scene.server.consolidator, Actor::service(), Action::PublishFormSet { form: form.clone() }).await;
+    let form = scene.publish(another_layout).await;
     take(&scene.server.consolidator, &form, &Step::File(1, said(&[((0, 0), 200)]))).await;
     for (layout, told) in [(form.layout, vec!["12 2.00"]), (scene.form.layout, vec!["1 0.07", "11 9.00"])] {
         let shares = trace(&format!("{} {}", form.id, layout.short()), 1_000, String::new()).await.shares;
@@ -323,22 +331,9 @@ async fn a_trace_is_the_same_in_pages_and_of_one_layout() {
 async fn tables_of_another_layout_are_said_and_not_compared() {
     let scene = Scene::new().await;
     let before = scene.take(&Step::File(0, said(&[((1, 0), 500)]))).await;
-    let files: budget_consolidator::budget::form_set::FormFiles = scene
-        .form
-        .files
-        .iter()
-        .map(|(name, bytes)| {
-            let text = String::from_utf8(bytes.clone()).unwrap();
-            let more = if name == "forms.toml" {
-                "[N]\nname = \"新\"\nrows = \"码\"\ncolumns = { x = \"数\" }\n"
-            } else {
-                ""
-            };
-            (name.clone(), (text.replace("y = \"另数\"", "y = \"另数\", z = \"又数\"") + more).into_bytes())
-        })
-        .collect();
-    let form = Arc::new(FormSet::load(files).unwrap());
-    act(&scene.server.consolidator, Actor::service(), Action::PublishFormSet { form: form.clone() }).await;
+    let form = scene
+        .publish(|text| another_layout(text) + "[N]\nname = \"新\"\nrows = \"码\"\ncolumns = { x = \"数\" }\n")
+        .await;
     take(&scene.server.consolidator, &form, &Step::File(0, said(&[((1, 0), 900)]))).await;
     for (from, to, left_out) in [
         (side(before), api::DiffSide::default(), [("A", "layout"), ("N", "new")]),

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::replay::file_the_example;
 use crate::support::{ADMINISTRATOR, TestServer, new_key, project, test_clock, unit_nodes};
+use crate::verified::{Alter, altered};
 
 const ORIGIN: &str = "budget.example/2024";
 
@@ -310,7 +311,6 @@ async fn an_export_that_was_altered_and_signed_again_is_found_out() {
     };
     assert_eq!(verify(&records), (0, vec![]));
 
-    type Alter = fn(&mut storage::Envelope) -> Option<()>;
     let alterations: [(&str, &str, Alter); 9] = [
         ("a count of verdicts", "fsck-verdicts-bad", |e| {
             let verdicts = attempt(e)?.verdicts.as_mut()?;
@@ -356,44 +356,35 @@ async fn an_export_that_was_altered_and_signed_again_is_found_out() {
         }),
     ];
     for (what, check, alter) in alterations {
-        let mut altered = None;
-        for (at, record) in records.iter().enumerate() {
-            let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
-            if alter(&mut envelope).is_some() {
-                let mut all = records.clone();
-                all[at] = envelope.encode_to_vec();
-                altered = Some((at + 1, all));
-                break;
-            }
-        }
-        let (position, all) = altered.unwrap_or_else(|| panic!("nothing in the example has {what}"));
+        let found = altered(records.iter().enumerate(), alter);
+        let (at, record) = found.unwrap_or_else(|| panic!("nothing in the example has {what}"));
+        let (position, mut all) = (at + 1, records.clone());
+        all[at] = record;
         let (code, bad) = verify(&all);
         assert_eq!(code, 1, "{what} at {position}");
         assert!(bad.contains(&(check.to_owned(), position.to_string())), "{what} at {position}: {bad:?}");
     }
 
     // A refusal that never was, and a figure in the cells themselves, with its digest made right.
-    let found = records.iter().enumerate().find_map(|(at, record)| {
-        let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
+    let found = altered(records.iter().enumerate(), |envelope| {
         let Some(storage::envelope::Event::Submitted(submitted)) = envelope.event.take() else { return None };
         let storage::Submitted { attempt, content_zstd, .. } = submitted;
         envelope.event =
             Some(storage::envelope::Event::Refused(storage::Refused { attempt, content_zstd, adjustment: None }));
-        Some((at, envelope.encode_to_vec()))
+        Some(())
     });
     let (at, record) = found.unwrap();
     let all: Vec<_> = records[..at].iter().cloned().chain([record]).collect();
     let (code, bad) = verify(&all);
     assert_eq!((code, bad), (1, vec![("fsck-verdicts-bad".to_owned(), (at + 1).to_string())]));
-    let found = records.iter().enumerate().find_map(|(at, record)| {
-        let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
+    let found = altered(records.iter().enumerate(), |envelope| {
         let Some(storage::envelope::Event::Submitted(submitted)) = envelope.event.as_mut() else { return None };
         let bytes = zstd::decode_all(submitted.content_zstd.as_slice()).unwrap();
         let mut content = storage::Content::decode(bytes.as_slice()).unwrap();
         let column = content.tables.iter_mut().flat_map(|table| &mut table.columns).find(|c| !c.values.is_empty())?;
         column.values[0] += 1;
         submitted.content_zstd = zstd::bulk::compress(&content.encode_to_vec(), 1).unwrap();
-        Some((at, envelope.encode_to_vec()))
+        Some(())
     });
     let (at, record) = found.unwrap();
     let all: Vec<_> = records[..at].iter().cloned().chain([record]).collect();

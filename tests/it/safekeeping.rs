@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::mirror::Device;
 use crate::replay::{digest_of_all_views, file_the_example};
 use crate::support::*;
+use crate::verified::altered;
 
 pub fn consolidator(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
@@ -366,13 +367,11 @@ async fn fsck_recomputes_digests_and_tells_a_store_that_is_behind_its_mirror() {
     let journal = sled(&root.path().join("data"));
     let records: Vec<_> = journal.scan(1).map(|record| record.unwrap().1).collect();
     drop(journal);
-    let forged = records.iter().enumerate().find_map(|(at, bytes)| {
-        use budget_consolidator::proto::storage;
-        use prost::Message;
-        let mut envelope = storage::Envelope::decode(bytes.as_slice()).unwrap();
-        let Some(storage::envelope::Event::Submitted(submitted)) = &mut envelope.event else { return None };
+    let forged = altered(records.iter().enumerate(), |envelope| {
+        use budget_consolidator::proto::storage::envelope::Event;
+        let Some(Event::Submitted(submitted)) = &mut envelope.event else { return None };
         submitted.attempt.as_mut().unwrap().digest[0] ^= 1;
-        Some((at, envelope.encode_to_vec()))
+        Some(())
     });
     let (at, forged) = forged.unwrap();
     for (name, cut) in [("digest", false), ("behind", true)] {

@@ -8,62 +8,39 @@ use budget_consolidator::store::{Journal, MemoryJournal};
 use prost::Message;
 
 /// Alters an event, if it is one that has what is to be altered.
-type Alter = fn(&mut storage::Envelope) -> Option<()>;
+pub type Alter = fn(&mut storage::Envelope) -> Option<()>;
 type Kind = fn(&Verified) -> &Faults;
+type Count = fn(&mut Event) -> Option<&mut u32>;
 
-/// Each alteration with the kind of fault that it is, which is told at its position.
-const ALTERATIONS: [(&str, Kind, Alter); 11] = [
+/// What counts on from the event of its kind before: each is told among the figures if it doesn't.
+const VERSIONS: [(&str, Count); 5] = [
     (
         "the version of a unit tree",
-        |verified| &verified.figures,
-        |envelope| {
-            let Event::UnitsImported(imported) = envelope.event.as_mut()? else { return None };
-            imported.version += 1;
-            Some(())
-        },
+        |event| if let Event::UnitsImported(it) = event { Some(&mut it.version) } else { None },
     ),
+    ("the version of the control figures", |event| {
+        if let Event::ControlIssued(it) = event { Some(&mut it.version) } else { None }
+    }),
+    ("the version of a round that opens", |event| {
+        if let Event::RoundOpened(it) = event { Some(&mut it.version) } else { None }
+    }),
+    ("the version of a round that closes", |event| {
+        if let Event::RoundClosed(it) = event { Some(&mut it.version) } else { None }
+    }),
     (
-        "the version of the control figures",
-        |verified| &verified.figures,
-        |envelope| {
-            let Event::ControlIssued(issued) = envelope.event.as_mut()? else { return None };
-            issued.version += 1;
-            Some(())
-        },
+        "the version of a submission",
+        |event| if let Event::Submitted(it) = event { Some(&mut it.version) } else { None },
     ),
-    (
-        "the version of a round that opens",
-        |verified| &verified.figures,
-        |envelope| {
-            let Event::RoundOpened(opened) = envelope.event.as_mut()? else { return None };
-            opened.version += 1;
-            Some(())
-        },
-    ),
-    (
-        "the version of a round that closes",
-        |verified| &verified.figures,
-        |envelope| {
-            let Event::RoundClosed(closed) = envelope.event.as_mut()? else { return None };
-            closed.version += 1;
-            Some(())
-        },
-    ),
+];
+
+/// Each other alteration with the kind of fault that it is, which is told at its position.
+const ALTERATIONS: [(&str, Kind, Alter); 6] = [
     (
         "what an aggregate seals",
         |verified| &verified.figures,
         |envelope| {
             let Event::Forwarded(forwarded) = envelope.event.as_mut()? else { return None };
             forwarded.members.first_mut()?.version += 1;
-            Some(())
-        },
-    ),
-    (
-        "the version of a submission",
-        |verified| &verified.figures,
-        |envelope| {
-            let Event::Submitted(submitted) = envelope.event.as_mut()? else { return None };
-            submitted.version += 1;
             Some(())
         },
     ),
@@ -125,22 +102,45 @@ const ALTERATIONS: [(&str, Kind, Alter); 11] = [
     ),
 ];
 
+/// The first of these records, each with its place, that can be altered, and what it becomes.
+pub fn altered<'r>(
+    records: impl IntoIterator<Item = (usize, &'r Vec<u8>)>,
+    alter: impl Fn(&mut storage::Envelope) -> Option<()>,
+) -> Option<(usize, Vec<u8>)> {
+    records.into_iter().find_map(|(at, record)| {
+        let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
+        alter(&mut envelope).map(|()| (at, envelope.encode_to_vec()))
+    })
+}
+
 /// Each alteration, made at the last event that has what it alters, is found there.
 pub fn alterations_are_found(records: &[Vec<u8>]) {
-    for (what, kind, alter) in ALTERATIONS {
-        let altered = records.iter().enumerate().rev().find_map(|(at, record)| {
-            let mut envelope = storage::Envelope::decode(record.as_slice()).unwrap();
-            alter(&mut envelope).map(|()| (at, envelope.encode_to_vec()))
-        });
-        let (at, altered) = altered.unwrap_or_else(|| panic!("nothing in this year is {what}"));
-        let journal = MemoryJournal::new();
-        journal.append(0, &records[..at]).unwrap();
-        journal.append(at as u64, &[altered]).unwrap();
-        let verified = verify(&journal, &|_| {}).unwrap();
-        let position = (at + 1).to_string();
-        let found = kind(&verified).first.iter().any(|fault| fault.fact("position") == Some(position.as_str()));
-        assert!(found, "{what} at {position}: {verified:?}");
-        // What stands before it is sound.
-        assert_eq!(verified.first_bad(), Some(at as u64 + 1), "{what}: {verified:?}");
+    for (what, version) in VERSIONS {
+        is_found(
+            records,
+            what,
+            |verified| &verified.figures,
+            |envelope| {
+                *version(envelope.event.as_mut()?)? += 1;
+                Some(())
+            },
+        );
     }
+    for (what, kind, alter) in ALTERATIONS {
+        is_found(records, what, kind, alter);
+    }
+}
+
+fn is_found(records: &[Vec<u8>], what: &str, kind: Kind, alter: impl Fn(&mut storage::Envelope) -> Option<()>) {
+    let found = altered(records.iter().enumerate().rev(), alter);
+    let (at, altered) = found.unwrap_or_else(|| panic!("nothing in this year is {what}"));
+    let journal = MemoryJournal::new();
+    journal.append(0, &records[..at]).unwrap();
+    journal.append(at as u64, &[altered]).unwrap();
+    let verified = verify(&journal, &|_| {}).unwrap();
+    let position = (at + 1).to_string();
+    let found = kind(&verified).first.iter().any(|fault| fault.fact("position") == Some(position.as_str()));
+    assert!(found, "{what} at {position}: {verified:?}");
+    // What stands before it is sound.
+    assert_eq!(verified.first_bad(), Some(at as u64 + 1), "{what}: {verified:?}");
 }
