@@ -12,6 +12,10 @@ use budget_consolidator::budget::rule::{Books, Needs, evaluate};
 use budget_consolidator::submission_file::SubmissionFile;
 use serde_json::Value;
 
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FORM_SET: &str = "forms/shanxi-2024";
 const FILING: &str = "examples/fenyang-2024/submissions/407002.json";
 const ROUNDS: u32 = 200;

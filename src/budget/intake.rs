@@ -403,8 +403,8 @@ fn check_code(
 }
 
 fn same_name(filed: &str, official: &str) -> bool {
-    use super::form_set::fold_width;
-    filed == official || fold_width(filed) == fold_width(official)
+    use super::form_set::folds_alike;
+    folds_alike(filed, official)
 }
 
 fn read_cell(column: &Column, value: &str, table: StatedScale, kind: Kind) -> Result<Cell, Remark> {

@@ -6,11 +6,11 @@ use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use super::RuleSet;
-use super::at_once::Value;
-use super::keys::{Keys, KnownKeys};
+use super::keys::{FixedKey, Keys, KnownKeys};
+use super::line::Join;
 use super::names::Names;
 use crate::budget::cell::{Cell, RowKey};
-use crate::budget::form_set::{FormSet, Rows};
+use crate::budget::form_set::FormSet;
 use crate::budget::submission::{Content, Submission};
 
 /// No row, or no key.
@@ -39,8 +39,6 @@ pub(super) struct BookTable<'a> {
     /// Row by row, `filed_columns` for each.
     cells: &'a [Cell],
     filed_columns: usize,
-    /// The same as printed figures, once somebody has asked.
-    figures: OnceLock<Vec<Value<'static>>>,
     /// Where the columns of the form set at hand are among them, if the filing is on another form set.
     columns: Option<Vec<Option<usize>>>,
     /// The numbered parts of each row's key, `width` for each row.
@@ -48,11 +46,13 @@ pub(super) struct BookTable<'a> {
     pub(super) width: usize,
     /// For keys of one part: the row of each number.
     by_number: Vec<u32>,
-    /// For keys of several parts: number and row, sorted, for each part that was asked for.
-    by_part: [OnceLock<Vec<(u32, u32)>>; KEY_PARTS],
+    /// For keys of several parts: the rows of each number, for each part that was asked for.
+    by_part: [OnceLock<ByPart>; KEY_PARTS],
     /// For coded rows and lists under a total: the first row below each, and the next beside it.
     first_child: Vec<u32>,
     next_child: Vec<u32>,
+    /// For coded rows: behind the last row below each. Those below it stand between.
+    ends: Vec<u32>,
     pub(super) total: u32,
     /// Whether its rows are printed as their codes sort.
     coded: bool,
@@ -62,24 +62,12 @@ pub(super) struct BookTable<'a> {
     places: Vec<u32>,
 }
 
-/// The cells of one column, by row.
-#[derive(Clone, Copy)]
-pub(super) struct Cells<'a> {
-    cells: &'a [Cell],
-    columns: usize,
-    column: usize,
-}
-
-impl<'a> Cells<'a> {
-    pub(super) fn none() -> Cells<'a> {
-        Cells { cells: &[], columns: 0, column: 0 }
-    }
-
-    pub(super) fn at(self, row: u32) -> Option<&'a Cell> {
-        // Where there is no such row, this is far behind the last.
-        let at = u64::from(row) * self.columns as u64 + self.column as u64;
-        usize::try_from(at).ok().and_then(|at| self.cells.get(at))
-    }
+/// Rows, by a part of their keys.
+#[derive(Debug, Default)]
+struct ByPart {
+    /// Where the rows of each number begin; those of the last number end where the last begins.
+    from: Vec<u32>,
+    rows: Vec<u32>,
 }
 
 /// One filing.
@@ -119,7 +107,10 @@ impl<'a> Book<'a> {
                 let column = |id: &str| other.and_then(|other| other.column(id));
                 table.columns = Some(definition.columns.iter().map(|c| column(&c.id)).collect());
             }
-            table.number(at, form, keys);
+            match (rules.fixed.get(at).map(Vec::as_slice), Names { form }.axes(at).as_slice()) {
+                (Some(known @ [_, ..]), [axis]) => table.number_fixed(*axis, known, keys),
+                (_, axes) => table.number(at, axes, form, keys),
+            }
             table
         });
         Book { tables: tables.collect() }
@@ -150,8 +141,7 @@ impl<'a> Book<'a> {
 }
 
 impl<'a> BookTable<'a> {
-    fn number(&mut self, at: usize, form: &FormSet, keys: &mut Keys<'a>) {
-        let axes = Names { form }.axes(at);
+    fn number(&mut self, at: usize, axes: &[usize], form: &FormSet, keys: &mut Keys<'a>) {
         self.width = axes.len().min(KEY_PARTS);
         self.total = NONE;
         let total = form.tables.get(at).and_then(|table| table.total_row());
@@ -162,13 +152,18 @@ impl<'a> BookTable<'a> {
             if total.is_some_and(|total| total == key) {
                 self.total = u32::try_from(row).unwrap_or(NONE);
                 numbers.extend(std::iter::repeat_n(TOTAL, self.width));
-            } else if let [axis] = axes.as_slice() {
+            } else if let [axis] = axes {
                 numbers.push(keys.number(*axis, key));
             } else {
-                let mut parts = key.split('/');
+                let mut rest = Some(key);
                 for (axis, known) in axes.iter().zip(&mut before) {
-                    match parts.next() {
-                        Some(part) if known.0 == part && known.1 != NONE => {}
+                    let part = rest.map(|rest| match rest.strip_prefix(known.0) {
+                        Some(after) if known.1 != NONE && (after.is_empty() || after.starts_with('/')) => known.0,
+                        _ => rest.split_once('/').map_or(rest, |(part, _)| part),
+                    });
+                    rest = rest.zip(part).and_then(|(rest, part)| rest.get(part.len() + 1..));
+                    match part {
+                        Some(part) if part.len() == known.0.len() && known.1 != NONE && part == known.0 => {}
                         Some(part) => *known = (part, keys.number(*axis, part)),
                         None => *known = ("", NONE),
                     }
@@ -179,21 +174,31 @@ impl<'a> BookTable<'a> {
         self.numbers = numbers;
         self.index();
         self.coded = !Names { form }.levels(at).is_empty();
-        match form.tables.get(at).map(|table| &table.rows) {
-            Some(Rows::Keyed { .. }) if self.coded || self.total != NONE => self.rank(),
-            Some(Rows::Fixed { rows, .. }) => {
-                let key_of = |key: &RowKey| self.keys.binary_search(key).ok();
-                let filed = |key| key_of(key).and_then(|row| u32::try_from(row).ok());
-                self.fixed = rows.iter().map(|row| filed(&row.key).unwrap_or(NONE)).collect();
-                self.places = vec![NONE; self.keys.len()];
-                for (at, row) in (0..).zip(&self.fixed) {
-                    if let Some(place) = self.places.get_mut(*row as usize) {
-                        *place = at;
-                    }
-                }
-            }
-            Some(Rows::Keyed { .. } | Rows::Record) | None => {}
+        if self.coded || self.total != NONE {
+            self.rank();
         }
+    }
+
+    /// The same for fixed rows, which the form set has numbered already; `known` by key, as rows are.
+    fn number_fixed(&mut self, axis: usize, known: &[FixedKey], keys: &mut Keys<'a>) {
+        (self.width, self.total) = (1, NONE);
+        self.fixed = vec![NONE; known.len()];
+        self.places = vec![NONE; self.keys.len()];
+        let mut known = known.iter().peekable();
+        for (row, key) in (0_u32..).zip(self.keys) {
+            while known.next_if(|fixed| fixed.key < *key).is_some() {}
+            let Some(fixed) = known.next_if(|fixed| fixed.key == *key) else {
+                self.numbers.push(keys.number(axis, key));
+                continue;
+            };
+            self.numbers.push(fixed.number);
+            if let (Some(of_place), Some(of_row)) =
+                (self.fixed.get_mut(fixed.place as usize), self.places.get_mut(row as usize))
+            {
+                (*of_place, *of_row) = (row, fixed.place);
+            }
+        }
+        self.index();
     }
 
     fn index(&mut self) {
@@ -214,6 +219,7 @@ impl<'a> BookTable<'a> {
         let count = self.keys.len();
         let mut parents = vec![self.total; count];
         let mut above: Vec<u32> = Vec::new();
+        self.ends = if self.coded { vec![self.rows; count] } else { Vec::new() };
         for (row, parent) in parents.iter_mut().enumerate() {
             let here = u32::try_from(row).unwrap_or(NONE);
             if here == self.total {
@@ -221,8 +227,9 @@ impl<'a> BookTable<'a> {
                 continue;
             }
             if self.coded {
-                while above.last().is_some_and(|up| !self.keys[row].starts_with(self.keys[*up as usize].as_str())) {
-                    above.pop();
+                let is_below = |up: &u32| self.keys[row].starts_with(self.keys[*up as usize].as_str());
+                while let Some(up) = above.pop_if(|up| !is_below(up)) {
+                    self.ends[up as usize] = here;
                 }
                 if let Some(up) = above.last() {
                     *parent = *up;
@@ -260,42 +267,15 @@ impl<'a> BookTable<'a> {
         self.rows
     }
 
-    /// A cell; `None` if the filing's form set has no such column.
+    /// A cell; `None` if there is no such row, or no such column in the filing's form set.
+    #[inline]
     pub(super) fn cell(&self, row: u32, column: usize) -> Option<&'a Cell> {
-        self.column(column).at(row)
-    }
-
-    /// The cells of a column; none if the filing's form set has no such column.
-    pub(super) fn column(&self, column: usize) -> Cells<'a> {
         let column = match &self.columns {
-            None => Some(column),
-            Some(columns) => columns.get(column).copied().flatten(),
+            None => column,
+            Some(columns) => columns.get(column).copied().flatten()?,
         };
-        match column.filter(|column| *column < self.filed_columns) {
-            Some(column) => Cells { cells: self.cells, columns: self.filed_columns, column },
-            None => Cells::none(),
-        }
-    }
-
-    /// All cells as they are printed, row by row, and how many there are in each, if the filing is on the form set at
-    /// hand: figures are read many times over. Made by `print`, which is told the column of each cell.
-    pub(super) fn figures(
-        &self,
-        print: impl Fn(u32, usize, &Cell) -> Value<'static>,
-    ) -> Option<(&[Value<'static>], usize)> {
-        let columns = self.filed_columns;
-        if self.columns.is_some() || columns == 0 {
-            return None;
-        }
-        let figures = self.figures.get_or_init(|| {
-            let rows = (0..).zip(self.cells.chunks(columns));
-            let mut figures = Vec::with_capacity(self.cells.len());
-            rows.for_each(|(row, cells)| {
-                figures.extend(cells.iter().enumerate().map(|(at, cell)| print(row, at, cell)))
-            });
-            figures
-        });
-        Some((figures, columns))
+        let at = (row as usize).checked_mul(self.filed_columns)?.checked_add(column)?;
+        if column < self.filed_columns { self.cells.get(at) } else { None }
     }
 
     /// Where a row stands among the fixed rows of its table.
@@ -333,23 +313,61 @@ impl<'a> BookTable<'a> {
         self.by_number.get(number as usize).copied().unwrap_or(NONE)
     }
 
-    /// The rows whose keys have that part.
-    pub(super) fn with(&self, part: usize, number: u32) -> &[(u32, u32)] {
-        let Some(sorted) = self.by_part.get(part).filter(|_| part < self.width) else { return &[] };
-        let sorted = sorted.get_or_init(|| {
-            let numbers = self.numbers.iter().skip(part).step_by(self.width);
-            let mut sorted: Vec<(u32, u32)> = numbers.copied().zip(0_u32..).collect();
-            sorted.sort_unstable();
-            sorted
-        });
-        let from = sorted.partition_point(|(of, _)| *of < number);
-        let to = from + sorted[from..].partition_point(|(of, _)| *of == number);
-        &sorted[from..to]
+    /// The rows whose keys have that part, in order.
+    pub(super) fn with(&self, part: usize, number: u32) -> &[u32] {
+        let Some(by_part) = self.by_part.get(part).filter(|_| part < self.width && number != NONE) else { return &[] };
+        let ByPart { from, rows } = by_part.get_or_init(|| self.rows_by_part(part));
+        let begin = |number: usize| from.get(number).map(|at| *at as usize);
+        match (begin(number as usize), begin(number as usize + 1)) {
+            (Some(first), Some(end)) => rows.get(first..end).unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+
+    /// Counts the rows of each number, and puts each behind those before it.
+    fn rows_by_part(&self, part: usize) -> ByPart {
+        let numbers = || self.numbers.iter().skip(part).step_by(self.width).copied();
+        let count = numbers().filter(|number| *number != NONE).max().map_or(0, |most| most as usize + 1);
+        let mut ends = vec![0_u32; count + 1];
+        for number in numbers() {
+            if let Some(end) = ends.get_mut(number as usize) {
+                *end += 1;
+            }
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += std::mem::replace(end, sum);
+        }
+        let mut rows = vec![NONE; sum as usize];
+        for (row, number) in (0_u32..).zip(numbers()) {
+            let Some(end) = ends.get_mut(number as usize) else { continue };
+            if let Some(place) = rows.get_mut(*end as usize) {
+                *place = row;
+            }
+            *end += 1;
+        }
+        // Each has moved on to where the next begins.
+        ends.pop();
+        ends.insert(0, 0);
+        ByPart { from: ends, rows }
+    }
+
+    /// Whether a row has the parts that are wanted.
+    pub(super) fn fits(&self, row: u32, joins: &[Join], wanted: &[u32; KEY_PARTS]) -> bool {
+        let part = |join: &Join| wanted.get(join.position).is_none_or(|part| *part == self.part(row, join.position));
+        joins.iter().all(part)
     }
 
     /// Whether rows stand below this one. A total row always stands above its table.
     pub(super) fn is_parent(&self, row: u32) -> bool {
         row == self.total || self.first_child.get(row as usize).is_some_and(|child| *child != NONE)
+    }
+
+    /// The last rows below one: those with none below them.
+    pub(super) fn leaves(&self, row: u32) -> impl Iterator<Item = u32> + '_ {
+        let end = || self.ends.get(row as usize).copied().unwrap_or(0);
+        let below = if row == self.total { 0..self.len() } else { row.saturating_add(1)..end() };
+        below.filter(|row| !self.is_parent(*row))
     }
 
     pub(super) fn children(&self, row: u32) -> impl Iterator<Item = u32> + '_ {

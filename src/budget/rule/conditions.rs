@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 
 use super::figures::impossible;
-use super::interval::{Interval, Meeting, Relation};
+use super::finding::Cause;
+use super::interval::{Meeting, Relation};
 use super::line::{Expr, Measure, Rows};
-use super::look::{Look, Result};
+use super::look::{Answer, Eye, Figure, Look};
 use super::syntax::Unit;
 use super::world::Value;
 use super::written;
-use crate::budget::form_set::fold_width;
+use crate::budget::form_set::{fold_width, folds_alike, one_begins_other};
 
-impl<'a> Look<'_, 'a> {
-    pub(super) fn truth(&mut self, expr: &'a Expr) -> Result<Meeting> {
+impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
+    pub(super) fn truth(&mut self, expr: &'a Expr) -> Answer<'a, Meeting, E> {
         let plain = |holds: bool| Ok(if holds { Meeting::Plain } else { Meeting::Never });
         match expr {
             Expr::And(parts) => self.worst(parts),
@@ -26,11 +27,7 @@ impl<'a> Look<'_, 'a> {
             Expr::Begins(parts) => {
                 let [a, b] = parts.as_ref();
                 let (a, b) = (self.text(a)?, self.text(b)?);
-                if a == b {
-                    return plain(true);
-                }
-                let (a, b) = (fold_width(&a), fold_width(&b));
-                plain(a.starts_with(b.as_ref()) || b.starts_with(a.as_ref()))
+                plain(one_begins_other(a, b))
             }
             Expr::Has(parts) => {
                 let [a, b] = parts.as_ref();
@@ -40,16 +37,20 @@ impl<'a> Look<'_, 'a> {
             Expr::Exists(rows) => plain(self.exists(rows)?),
             Expr::Present(part) => plain(!matches!(self.value(part)?, Value::Blank)),
             Expr::Filled(rows) => plain(self.filled(rows)?),
-            Expr::IsUnit(part, Unit::Time) => plain(written::is_time(&self.text(part)?)),
-            Expr::IsUnit(part, unit) => plain(written::read(&self.folded(part)?, *unit).is_some()),
-            Expr::MentionsMoney(part) => plain(written::mentioned(&self.folded(part)?).next().is_some()),
+            Expr::IsUnit(part, Unit::Time) => plain(written::is_time(self.text(part)?)),
+            Expr::IsUnit(part, unit) => plain(match self.text_at_hand(part) {
+                Some(text) => text.is_unit(*unit),
+                None => written::read(&fold_width(self.text(part)?), *unit).is_some(),
+            }),
+            Expr::MentionsMoney(part) => plain(!self.mentioned(part)?.is_empty()),
             Expr::Mentions(parts) => {
                 let [text, amount] = parts.as_ref();
-                let text = self.folded(text)?;
+                let mentioned = self.mentioned(text)?;
                 let amount = self.number(amount)?;
                 let mut best = Meeting::Never;
-                for one in written::mentioned(&text) {
-                    match one.compare(Relation::Equal, &amount).map_err(impossible)? {
+                for one in mentioned.iter() {
+                    let one = E::Figure::of(one).ok_or_else(|| E::lack(|| Cause::TooLarge))?;
+                    match one.compare(Relation::Equal, &amount).map_err(impossible::<E>)? {
                         Meeting::Plain => return Ok(Meeting::Plain),
                         Meeting::ByRounding => best = Meeting::ByRounding,
                         Meeting::Never => {}
@@ -61,7 +62,7 @@ impl<'a> Look<'_, 'a> {
                 let value = self.value(part)?;
                 for option in among {
                     let option = self.value(option)?;
-                    if meet(&value, &option, Relation::Equal)? != Meeting::Never {
+                    if meet::<E>(&value, &option, Relation::Equal)? != Meeting::Never {
                         return Ok(Meeting::Plain);
                     }
                 }
@@ -74,7 +75,7 @@ impl<'a> Look<'_, 'a> {
     }
 
     /// All must hold. One that fails decides, even if another can't be judged.
-    pub(super) fn worst(&mut self, parts: &'a [Expr]) -> Result<Meeting> {
+    pub(super) fn worst(&mut self, parts: &'a [Expr]) -> Answer<'a, Meeting, E> {
         let (mut worst, mut cause) = (Meeting::Plain, None);
         for part in parts {
             match self.truth(part) {
@@ -88,7 +89,7 @@ impl<'a> Look<'_, 'a> {
     }
 
     /// One must hold. One that does decides, even if another can't be judged.
-    pub(super) fn best(&mut self, parts: &'a [Expr]) -> Result<Meeting> {
+    pub(super) fn best(&mut self, parts: &'a [Expr]) -> Answer<'a, Meeting, E> {
         let (mut best, mut cause) = (Meeting::Never, None);
         for part in parts {
             match self.truth(part) {
@@ -106,33 +107,54 @@ impl<'a> Look<'_, 'a> {
         first: &'a Expr,
         rest: &'a [(Relation, Expr)],
         measure: Measure,
-    ) -> Result<Meeting> {
+    ) -> Answer<'a, Meeting, E> {
+        match (E::NOTES, measure, rest) {
+            (false, Measure::Text, [(Relation::Equal, second)]) => return self.compare_texts(first, second),
+            (false, measure, _) if measure.is_number() => return self.compare_numbers(first, rest),
+            _ => {}
+        }
         let left = self.value(first)?;
-        let left_cells = self.noted.seen.len();
+        let left_cells = self.eye.seen().len();
         let mut worst = Meeting::Plain;
         for (relation, expr) in rest {
             let right = self.value(expr)?;
-            let meeting = meet(&left, &right, *relation)?;
+            let meeting = meet::<E>(&left, &right, *relation)?;
             if meeting != Meeting::Plain {
-                self.noted.compared(meeting, &left, right, (*relation, measure), left_cells);
+                self.eye.compared(meeting, &left, right, (*relation, measure), left_cells);
             }
-            worst = match (worst, meeting) {
-                (Meeting::Never, _) | (_, Meeting::Never) => Meeting::Never,
-                (Meeting::ByRounding, _) | (_, Meeting::ByRounding) => Meeting::ByRounding,
-                (Meeting::Plain, Meeting::Plain) => Meeting::Plain,
-            };
+            worst = worst.and(meeting);
         }
         Ok(worst)
     }
 
-    pub(super) fn filled(&mut self, rows: &'a Rows) -> Result<bool> {
+    /// The same where nothing is to be told of the sides.
+    fn compare_numbers(&mut self, first: &'a Expr, rest: &'a [(Relation, Expr)]) -> Answer<'a, Meeting, E> {
+        let left = self.number(first)?;
+        let mut worst = Meeting::Plain;
+        for (relation, expr) in rest {
+            let right = self.number(expr)?;
+            worst = worst.and(left.compare(*relation, &right).map_err(impossible::<E>)?);
+        }
+        Ok(worst)
+    }
+
+    fn compare_texts(&mut self, first: &'a Expr, second: &'a Expr) -> Answer<'a, Meeting, E> {
+        let holds = match (self.value(first)?, self.value(second)?) {
+            (Value::Text(first), Value::Text(second)) => folds_alike(first, second),
+            (Value::Blank, Value::Blank) => true,
+            (first, second) => return meet::<E>(&first, &second, Relation::Equal),
+        };
+        Ok(if holds { Meeting::Plain } else { Meeting::Never })
+    }
+
+    pub(super) fn filled(&mut self, rows: &'a Rows) -> Answer<'a, bool, E> {
         let columns = self.world.form.tables.get(rows.table).map_or(0, |table| table.columns.len());
         let mut filled = false;
         self.each(rows, true, &mut |run, frame| {
             for column in 0..columns {
-                let blank = matches!(run.read(frame, column), Ok(Value::Blank));
+                let blank = matches!(run.read(&frame, column), Ok(Value::Blank));
                 if blank {
-                    run.noted.seen.pop();
+                    run.eye.forget();
                 } else {
                     filled = true;
                     return Ok(false);
@@ -143,11 +165,11 @@ impl<'a> Look<'_, 'a> {
         Ok(filled)
     }
 
-    pub(super) fn in_order(&mut self, rows: &'a Rows, column: usize, unique: bool) -> Result<bool> {
+    pub(super) fn in_order(&mut self, rows: &'a Rows, column: usize, unique: bool) -> Answer<'a, bool, E> {
         let mut values: Vec<Cow<'a, str>> = Vec::new();
         self.each(rows, false, &mut |run, frame| {
             let cell = run.world.table(frame.book, frame.table).and_then(|table| table.cell(frame.row, column));
-            let _ = run.read(frame, column)?;
+            let _ = run.read(&frame, column)?;
             values.extend(cell.filter(|cell| !cell.is_blank()).map(|cell| Cow::Owned(cell.to_string())));
             Ok(true)
         })?;
@@ -164,33 +186,34 @@ impl<'a> Look<'_, 'a> {
 }
 
 /// How two values lie. A blank is nothing: 0 among figures, an empty text among texts.
-pub(super) fn meet(left: &Value<'_>, right: &Value<'_>, relation: Relation) -> Result<Meeting> {
-    let number = |value: &Value<'_>| match value {
+pub(super) fn meet<'a, E: Eye<'a>>(
+    left: &Value<'a, E::Figure>,
+    right: &Value<'a, E::Figure>,
+    relation: Relation,
+) -> Answer<'a, Meeting, E> {
+    let number = |value: &Value<'a, E::Figure>| match value {
         Value::Number(number) => Some(*number),
-        Value::Blank => Some(Interval::ZERO),
+        Value::Blank => Some(E::Figure::ZERO),
         Value::Text(_) => None,
     };
     if let (Some(left), Some(right)) = (number(left), number(right)) {
-        return left.compare(relation, &right).map_err(impossible);
+        return left.compare(relation, &right).map_err(impossible::<E>);
     }
-    fn text<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
+    fn text<'v, F>(value: &Value<'v, F>) -> &'v str {
         match value {
-            Value::Text(text) => fold_width(text),
-            Value::Blank | Value::Number(_) => Cow::Borrowed(""),
+            Value::Text(text) => text,
+            Value::Blank | Value::Number(_) => "",
         }
     }
-    let same = || match (left, right) {
-        (Value::Text(left), Value::Text(right)) if left == right => true,
-        _ => text(left) == text(right),
-    };
+    let (left, right) = (text(left), text(right));
     let holds = match relation {
-        Relation::Equal => same(),
-        Relation::Different => !same(),
+        Relation::Equal => folds_alike(left, right),
+        Relation::Different => !folds_alike(left, right),
         // Times are texts of the same length.
-        Relation::AtMost => text(left) <= text(right),
-        Relation::AtLeast => text(left) >= text(right),
-        Relation::Below => text(left) < text(right),
-        Relation::Above => text(left) > text(right),
+        Relation::AtMost => fold_width(left) <= fold_width(right),
+        Relation::AtLeast => fold_width(left) >= fold_width(right),
+        Relation::Below => fold_width(left) < fold_width(right),
+        Relation::Above => fold_width(left) > fold_width(right),
     };
     Ok(if holds { Meeting::Plain } else { Meeting::Never })
 }

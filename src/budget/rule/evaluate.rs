@@ -1,13 +1,12 @@
 //! Runs the rules on a filing: every line at every row, to a verdict and, unless it plainly passes, a finding.
 //!
 //! Pure: the same books give the same findings in the same order — by rule, formula, table, column, row, link.
-//! This is the way from rules to findings: lines, rows, instances. Which rows are meant is `select.rs`, what a figure
-//! comes to `figures.rs`, whether a condition holds `conditions.rs`; all of them read from a `world.rs`.
+//! This is the way from rules to findings: lines, rows, instances. Each is looked at twice (`look.rs`): at a glance, which
+//! nearly always is enough, and exactly where prints can't tell or something is to be told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Needs;
-use super::at_once::{AtOnce, Batch, Said, Truth};
 use super::book::{NONE, State};
 use super::conditions::meet;
 use super::consolidated::Slack;
@@ -15,7 +14,7 @@ use super::finding::{Cause, Counts, RuleFinding, Verdict};
 use super::interval::Meeting;
 use super::keys::KeyHash;
 use super::line::{Claim, Expr, Line, Rows, Scope, Test};
-use super::look::{Look, Noted, Result};
+use super::look::{Answer, Exact, Glance, Look, Unsure};
 use super::report::Reporter;
 use super::select::in_order;
 use super::world::{Frame, Seen, Sides, THIS, World};
@@ -89,13 +88,14 @@ pub(super) fn run(
     let world = World::new(form, books, slack);
     let mut run = Run {
         world: &world,
-        at_once: touched.is_none().then(|| AtOnce::new(&world)),
+        glance: touched.is_none().then(|| Look::new(&world)),
         exact: Look::new(&world),
         checked: Checked { findings: Vec::with_capacity(FINDINGS), counts: Counts::default() },
         failed: HashMap::default(),
         fresh: Vec::new(),
         once: Vec::new(),
         touched,
+        spoken_of: SpokenOf::default(),
         at: (0, 0),
     };
     for (number, rule) in form.rules.rules.iter().enumerate() {
@@ -124,9 +124,9 @@ pub(super) fn run(
 struct Run<'w, 'a> {
     world: &'w World<'a>,
     /// Asked first: it sees what plainly holds. Not there where each cell that is read is to be noted.
-    at_once: Option<AtOnce<'w, 'a>>,
+    glance: Option<Look<'w, 'a, Glance>>,
     /// Asked for everything else.
-    exact: Look<'w, 'a>,
+    exact: Look<'w, 'a, Exact<'a>>,
     checked: Checked,
     /// Cells that a rule failed, and which.
     failed: HashMap<Seen, usize, KeyHash>,
@@ -135,14 +135,53 @@ struct Run<'w, 'a> {
     /// What was said once for the formula at hand.
     once: Vec<Cause>,
     touched: Option<&'w mut Touched>,
+    /// The rows that the line before spoke of.
+    spoken_of: SpokenOf,
     at: (usize, usize),
 }
 
-impl<'w, 'a> Run<'w, 'a> {
+type Result<T> = std::result::Result<T, Cause>;
+
+impl<'a> Look<'_, 'a, Glance> {
+    /// Whether a line speaks of a row; `rows` says which it is for.
+    fn is_spoken_of(&mut self, line: &'a Line, rows: Option<&'a Rows>, frame: Frame) -> Answer<'a, bool, Glance> {
+        if let Some(rows) = rows
+            && !self.passes(rows, frame)?
+        {
+            return Ok(false);
+        }
+        match line.when.as_ref().filter(|_| !line.when_once) {
+            Some(when) => Ok(self.at(frame, |look| look.truth(when))? != Meeting::Never),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether a line plainly holds at a row of which it speaks. If not, there is something to tell.
+    fn holds(&mut self, line: &'a Line, frame: Option<Frame>) -> bool {
+        self.frames.extend(frame);
+        let met = match &line.claim {
+            Claim::Condition(condition) => self.truth(condition),
+            Claim::Chain { first, rest, measure } => self.compare(first, rest, *measure),
+        };
+        self.frames.clear();
+        met == Ok(Meeting::Plain)
+    }
+}
+
+/// The rows of which lines speak, one after the other the same.
+#[derive(Default)]
+struct SpokenOf {
+    /// Rule and first line.
+    by: Option<(usize, usize)>,
+    rows: Vec<Frame>,
+    /// Where prints can't tell.
+    unsure: Vec<Frame>,
+}
+
+impl<'a> Run<'_, 'a> {
     // ── lines and rows ───────────────────────────────────────────────────────────────────
 
     fn line(&mut self, line: &'a Line) {
-        self.exact.frames.clear();
         if line.when_once {
             match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.once(when)) {
                 Ok(Meeting::Never) => return,
@@ -152,39 +191,56 @@ impl<'w, 'a> Run<'w, 'a> {
         }
         let done = match &line.scope {
             Scope::Once => {
-                match self.said(line, None, &Batch::once()).as_slice() {
-                    [Said::Holds] => self.hold(line, 1),
-                    [Said::Idle] => {}
-                    _ => self.instance(line),
-                }
+                self.at_frame(line, None);
                 Ok(())
             }
             Scope::Rows(rows) => self.rows_of_scope(line, rows),
             Scope::AnyOf(all) => self.keys_of_any(line, all),
         };
         if let Err(cause) = done {
-            self.exact.noted.seen.clear();
+            self.exact.eye.seen.clear();
             self.not_evaluable(line, 0, cause);
         }
     }
 
-    /// The quick look.
-    fn said(&self, line: &'a Line, rows: Option<&'a Rows>, at: &Batch<'_>) -> Vec<Said> {
-        self.at_once.as_ref().map_or_else(|| vec![Said::Unsure; at.len], |at_once| at_once.line(line, rows, at))
+    /// The rows of which a line speaks, among these.
+    fn spoken_of(&mut self, line: &'a Line, rows: Option<&'a Rows>, frames: impl Iterator<Item = Frame>) -> SpokenOf {
+        let mut spoken_of = std::mem::take(&mut self.spoken_of);
+        let by = Some((self.at.0, line.like));
+        if spoken_of.by == by {
+            return spoken_of;
+        }
+        spoken_of.by = by;
+        spoken_of.rows.clear();
+        spoken_of.unsure.clear();
+        let Some(glance) = &mut self.glance else {
+            spoken_of.unsure.extend(frames);
+            return spoken_of;
+        };
+        for frame in frames {
+            match glance.is_spoken_of(line, rows, frame) {
+                Ok(true) => spoken_of.rows.push(frame),
+                Ok(false) => {}
+                Err(Unsure) => spoken_of.unsure.push(frame),
+            }
+        }
+        spoken_of
+    }
+
+    fn plainly_holds(&mut self, line: &'a Line, frame: Option<Frame>) -> bool {
+        self.glance.as_mut().is_some_and(|glance| glance.holds(line, frame))
     }
 
     /// Whether a condition that no row has a part in holds.
     fn once(&mut self, condition: &'a Expr) -> Result<Meeting> {
-        let quick = self.at_once.as_ref().map(|at_once| at_once.truths(condition, &Batch::once()));
-        match quick.as_deref() {
-            Some([Truth::Plain]) => Ok(Meeting::Plain),
-            Some([Truth::Never]) => Ok(Meeting::Never),
+        match self.glance.as_mut().map(|glance| glance.truth(condition)) {
+            Some(Ok(meeting)) => Ok(meeting),
             _ => self.whether(condition),
         }
     }
 
     fn whether(&mut self, condition: &'a Expr) -> Result<Meeting> {
-        self.exact.noted.seen.clear();
+        self.exact.eye.seen.clear();
         self.exact.truth(condition)
     }
 
@@ -196,33 +252,39 @@ impl<'w, 'a> Run<'w, 'a> {
             (State::Missing, _) => return Err(self.exact.table_missing(rows)),
             (_, Some(_)) => {
                 let frame = self.exact.find(rows)?;
-                match self.said(line, None, &Batch::of_frame(&frame)).as_slice() {
-                    [Said::Holds] => self.hold(line, 1),
-                    [Said::Idle] => {}
-                    _ => self.at_frame(line, frame),
-                }
+                self.at_frame(line, Some(frame));
                 return Ok(());
             }
             (State::Empty, None) => return Ok(()),
             (State::Filed, None) => {}
         }
         let fixed = world.fixed_rows(rows.table);
-        let there: Vec<u32> = match fixed {
-            Some(_) => table.fixed.iter().copied().filter(|row| *row != NONE).collect(),
-            None => (0..table.len()).collect(),
-        };
-        let said = self.said(line, Some(rows), &Batch::of_rows(book, rows.table, there.clone()));
-        let rows_said =
-            |what: Said| there.iter().zip(&said).filter(move |(_, said)| **said == what).map(|(row, _)| *row);
-        let mut open: Vec<u32> = rows_said(Said::Unsure).collect();
+        let frames = (0..table.len()).map(|row| Frame::of(book, rows.table, row));
+        let spoken_of = self.spoken_of(line, Some(rows), frames);
+        let mut open: Vec<u32> = spoken_of.unsure.iter().map(|frame| frame.row).collect();
+        let failing = spoken_of.rows.iter().filter(|frame| !self.plainly_holds(line, Some(**frame)));
+        open.extend(failing.map(|frame| frame.row));
+        if open.is_empty() && fixed.is_none() {
+            self.hold(line, spoken_of.rows.len());
+            self.spoken_of = spoken_of;
+            return Ok(());
+        }
         open.sort_by(|a, b| table.as_printed(*a, *b));
         let stopped = match fixed {
             Some(fixed) => self.fixed_rows(line, rows, (book, &table.fixed, fixed), &open),
             None => open.iter().find_map(|row| Some((*row, self.candidate(line, rows, book, *row).err()?))),
         };
-        // What can't be judged ends a line: rows behind it were not looked at.
-        let looked_at = |row: &u32| stopped.as_ref().is_none_or(|(at, _)| table.as_printed(*row, *at).is_lt());
-        self.hold(line, rows_said(Said::Holds).filter(looked_at).count());
+        let held = match &stopped {
+            None => spoken_of.rows.len() + spoken_of.unsure.len() - open.len(),
+            // What can't be judged ends a line: rows behind it were not looked at.
+            Some((at, _)) => {
+                let open: HashSet<u32, KeyHash> = open.into_iter().collect();
+                let before = |row: u32| table.as_printed(row, *at).is_lt();
+                spoken_of.rows.iter().filter(|frame| !open.contains(&frame.row) && before(frame.row)).count()
+            }
+        };
+        self.hold(line, held);
+        self.spoken_of = spoken_of;
         stopped.map_or(Ok(()), |(_, cause)| Err(cause))
     }
 
@@ -238,7 +300,7 @@ impl<'w, 'a> Run<'w, 'a> {
         for (row, definition) in filed.iter().zip(fixed) {
             if *row == NONE && required && !definition.parts.is_empty() {
                 let cause = Cause::RowMissing(self.world.id(rows.table), definition.key.clone());
-                self.exact.noted.seen.clear();
+                self.exact.eye.seen.clear();
                 self.not_evaluable(line, 0, cause);
             } else if open.contains(row)
                 && let Err(cause) = self.candidate(line, rows, book, *row)
@@ -250,35 +312,51 @@ impl<'w, 'a> Run<'w, 'a> {
     }
 
     fn candidate(&mut self, line: &'a Line, rows: &'a Rows, book: usize, row: u32) -> Result<()> {
-        let frame = self.exact.frame(book, rows.table, row);
+        let frame = Frame::of(book, rows.table, row);
         if self.exact.passes(rows, frame)? {
-            self.at_frame(line, frame);
+            self.exactly_at(line, Some(frame));
         }
         Ok(())
     }
 
-    fn at_frame(&mut self, line: &'a Line, frame: Frame) {
-        self.exact.frames.push(frame);
+    fn at_frame(&mut self, line: &'a Line, frame: Option<Frame>) {
+        let when = line.when.as_ref().filter(|_| !line.when_once);
+        let meant = match (&mut self.glance, frame, when) {
+            (Some(glance), Some(frame), Some(when)) => glance.at(frame, |look| look.truth(when)),
+            (Some(glance), None, Some(when)) => glance.truth(when),
+            (Some(_), _, None) => Ok(Meeting::Plain),
+            (None, ..) => Err(Unsure),
+        };
+        match meant {
+            Ok(Meeting::Never) => {}
+            Ok(_) if self.plainly_holds(line, frame) => self.hold(line, 1),
+            _ => self.exactly_at(line, frame),
+        }
+    }
+
+    fn exactly_at(&mut self, line: &'a Line, frame: Option<Frame>) {
+        self.exact.frames.extend(frame);
         self.instance(line);
-        self.exact.frames.pop();
+        self.exact.frames.clear();
     }
 
     /// Each key that is in any of the tables, in order: the total, then by key.
     fn keys_of_any(&mut self, line: &'a Line, all: &'a [Rows]) -> Result<()> {
         let Some(table) = all.first().map(|first| first.table) else { return Ok(()) };
-        let quick = self.at_once.as_ref().and_then(|at_once| at_once.keys_of(all));
-        let keys = match quick {
-            Some(keys) => keys,
+        let keys = match &mut self.glance {
+            _ if self.spoken_of.by == Some((self.at.0, line.like)) => Vec::new(),
+            Some(glance) => glance.keys_of(all).or_else(|Unsure| self.exact.keys_of(all))?,
             None => self.exact.keys_of(all)?,
         };
-        let keys = in_order(self.world, table, keys);
-        let said = self.said(line, None, &Batch::of_keys(THIS, table, keys.clone()));
-        for (key, said) in keys.into_iter().zip(said) {
-            match said {
-                Said::Holds => self.hold(line, 1),
-                Said::Idle => {}
-                Said::Unsure => self.at_frame(line, Frame { book: THIS, table, row: NONE, key }),
-            }
+        let at_key = |key| Frame { book: THIS, table, row: NONE, key };
+        let spoken_of = self.spoken_of(line, None, keys.into_iter().map(at_key));
+        let mut open: Vec<_> = spoken_of.unsure.iter().map(|frame| frame.key).collect();
+        let failing = spoken_of.rows.iter().filter(|frame| !self.plainly_holds(line, Some(**frame)));
+        open.extend(failing.map(|frame| frame.key));
+        self.hold(line, spoken_of.unsure.len() + spoken_of.rows.len() - open.len());
+        self.spoken_of = spoken_of;
+        for key in in_order(self.world, table, open) {
+            self.exactly_at(line, Some(at_key(key)));
         }
         Ok(())
     }
@@ -298,8 +376,8 @@ impl<'w, 'a> Run<'w, 'a> {
                 Err(cause) => return self.not_evaluable(line, 0, cause),
             }
         }
-        self.exact.noted.seen.clear();
-        self.exact.noted.sides = None;
+        self.exact.eye.seen.clear();
+        self.exact.eye.sides = None;
         match &line.claim {
             Claim::Condition(expr) => match self.exact.truth(expr) {
                 Ok(meeting) => self.verdict(line, 0, meeting),
@@ -310,14 +388,14 @@ impl<'w, 'a> Run<'w, 'a> {
                     Ok(left) => left,
                     Err(cause) => return self.not_evaluable(line, 0, cause),
                 };
-                let left_cells = self.exact.noted.seen.len();
+                let left_cells = self.exact.eye.seen.len();
                 for (link, (relation, expr)) in rest.iter().enumerate() {
-                    self.exact.noted.seen.truncate(left_cells);
+                    self.exact.eye.seen.truncate(left_cells);
                     let met = self.exact.value(expr).and_then(|right| {
-                        let meeting = meet(&left, &right, *relation);
+                        let meeting = meet::<Exact<'_>>(&left, &right, *relation);
                         if !matches!(meeting, Ok(Meeting::Plain)) {
-                            let (left, relation, measure) = (left.clone(), *relation, *measure);
-                            self.exact.noted.sides = Some(Sides { left, right, relation, measure, left_cells });
+                            let (relation, measure) = (*relation, *measure);
+                            self.exact.eye.sides = Some(Sides { left, right, relation, measure, left_cells });
                         }
                         meeting
                     });
@@ -325,7 +403,7 @@ impl<'w, 'a> Run<'w, 'a> {
                         Ok(meeting) => self.verdict(line, link, meeting),
                         Err(cause) => self.not_evaluable(line, link, cause),
                     }
-                    self.exact.noted.sides = None;
+                    self.exact.eye.sides = None;
                 }
             }
         }
@@ -339,16 +417,16 @@ impl<'w, 'a> Run<'w, 'a> {
         };
         self.checked.counts.add(verdict);
         if let Some(touched) = &mut self.touched {
-            mark(touched, self.world, &self.exact.noted.seen);
+            mark(touched, self.world, &self.exact.eye.seen);
         }
         if verdict == Verdict::Pass {
             return;
         }
         let mut finding = self.report(line, link, verdict, None);
         if verdict == Verdict::Fail {
-            let after = self.exact.noted.seen.iter().filter_map(|seen| self.failed.get(seen)).min();
+            let after = self.exact.eye.seen.iter().filter_map(|seen| self.failed.get(seen)).min();
             finding.after = after.and_then(|rule| self.world.form.rules.rules.get(*rule)).map(|rule| rule.id.clone());
-            self.fresh.extend(&self.exact.noted.seen);
+            self.fresh.extend(&self.exact.eye.seen);
         }
         self.checked.findings.push(finding);
     }
@@ -361,7 +439,7 @@ impl<'w, 'a> Run<'w, 'a> {
             self.once.push(cause.clone());
         }
         self.checked.counts.add(Verdict::NotEvaluable);
-        self.exact.noted.sides = None;
+        self.exact.eye.sides = None;
         let of_line = cause.is_of_line();
         let mut finding = self.report(line, link, Verdict::NotEvaluable, Some(cause));
         if of_line {
@@ -373,7 +451,7 @@ impl<'w, 'a> Run<'w, 'a> {
     }
 
     fn report(&self, line: &'a Line, link: usize, verdict: Verdict, cause: Option<Cause>) -> RuleFinding {
-        let Noted { seen, sides } = &self.exact.noted;
+        let Exact { seen, sides } = &self.exact.eye;
         let reporter = Reporter { world: self.world, seen, sides: sides.as_ref() };
         reporter.finding(self.at.0, line, self.exact.frames.first(), link, (verdict, cause))
     }

@@ -1,6 +1,6 @@
 //! What a figure comes to: a cell as everything that prints so, and what is reckoned from cells.
 //!
-//! The arithmetic itself is `interval.rs`; here it meets cells, blanks and texts.
+//! The arithmetic itself is `interval.rs`'s and `printed.rs`'s; here it meets cells, blanks and texts.
 
 use std::borrow::Cow;
 
@@ -8,84 +8,187 @@ use super::book::NONE;
 use super::finding::Cause;
 use super::interval::{Impossible, Interval, Meeting};
 use super::line::{Expr, Over};
-use super::look::{Look, Result, VisitSigned};
+use super::look::{Answer, Eye, Figure, Look};
 use super::report::Reporter;
-use super::world::{Frame, Standing, Value};
+use super::syntax::Unit;
+use super::world::{Frame, Text, Value};
 use super::written;
-use crate::budget::cell::CellAddress;
+use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::form_set::fold_width;
 
-impl<'w, 'a> Look<'w, 'a> {
-    pub(super) fn read(&mut self, frame: Frame, column: usize) -> Result<Value<'a>> {
-        self.noted.saw(&frame, column);
-        let Frame { book, table, row, .. } = frame;
-        let cell = self.world.table(book, table).and_then(|table| table.cell(row, column));
-        let standing = cell.map_or(Standing::Blank, |cell| self.world.reading(table, column).of(row, cell));
-        match standing {
-            // The round leaves out what it doesn't know, such as a deadline that nobody has set.
-            Standing::Blank if Some(book) == self.world.given => Err(Cause::NotGiven(self.world.id(table))),
-            Standing::Blank => Ok(Value::Blank),
-            Standing::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
-            _ => standing.figure().map(Value::Number).ok_or_else(|| self.unreadable()),
+/// What a figure comes to, or why it comes to nothing.
+type Worth<'a, E> = Answer<'a, Value<'a, <E as Eye<'a>>::Figure>, E>;
+
+impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
+    // ── cells ────────────────────────────────────────────────────────────────────────────
+
+    /// What stands in a cell of a row, which counts as read from now on.
+    #[inline]
+    fn cell(&mut self, frame: &Frame, column: usize) -> Option<&'a Cell> {
+        self.eye.saw(frame, column);
+        self.world.cell(frame, column).filter(|cell| !cell.is_blank())
+    }
+
+    pub(super) fn read(&mut self, frame: &Frame, column: usize) -> Worth<'a, E> {
+        match self.cell(frame, column) {
+            None if self.is_given(frame) => Err(self.not_given(frame)),
+            None => Ok(Value::Blank),
+            Some(Cell::Text(text)) => Ok(Value::Text(text)),
+            Some(cell) => self.figure_of(frame, column, cell).map(Value::Number),
         }
     }
 
+    /// A cell as a number: a blank adds nothing.
+    #[inline]
+    fn read_number(&mut self, frame: &Frame, column: usize) -> Answer<'a, E::Figure, E> {
+        self.eye.saw(frame, column);
+        self.as_number(frame, column)
+    }
+
+    #[inline]
+    fn as_number(&self, frame: &Frame, column: usize) -> Answer<'a, E::Figure, E> {
+        match self.world.cell(frame, column).filter(|cell| !cell.is_blank()) {
+            None if self.is_given(frame) => Err(self.not_given(frame)),
+            None => Ok(E::Figure::ZERO),
+            Some(cell) => self.figure_of(frame, column, cell),
+        }
+    }
+
+    #[inline]
+    fn figure_of(&self, frame: &Frame, column: usize, cell: &Cell) -> Answer<'a, E::Figure, E> {
+        let world = self.world;
+        let figure = match cell {
+            Cell::Amount(amount) if world.slack.is_none() => {
+                E::Figure::of_amount(world.as_meant(*amount, frame.table, column))
+            }
+            cell => E::Figure::of_cell(&world.standing((frame.table, frame.row, column), cell)),
+        };
+        figure.ok_or_else(|| self.unreadable())
+    }
+
+    /// The round leaves out what it doesn't know, such as a deadline that nobody has set.
+    #[inline]
+    fn is_given(&self, frame: &Frame) -> bool {
+        Some(frame.book) == self.world.given
+    }
+
+    #[cold]
+    fn not_given(&self, frame: &Frame) -> E::Lack {
+        E::lack(|| Cause::NotGiven(self.world.id(frame.table)))
+    }
+
     /// The cell that was read last can't be read as what it should be.
-    pub(super) fn unreadable(&self) -> Cause {
-        Cause::Unreadable(self.last_address())
+    #[cold]
+    fn unreadable(&self) -> E::Lack {
+        E::lack(|| Cause::Unreadable(self.last_address()))
     }
 
     fn last_address(&self) -> CellAddress {
         let empty = || CellAddress::new("", "", "");
-        self.noted.seen.last().map_or_else(empty, |seen| Reporter::address(self.world, seen))
+        self.eye.seen().last().map_or_else(empty, |seen| Reporter::address(self.world, seen))
     }
 
-    pub(super) fn number(&mut self, expr: &'a Expr) -> Result<Interval> {
-        match self.value(expr)? {
-            Value::Number(number) => Ok(number),
-            Value::Blank => Ok(Interval::ZERO),
-            Value::Text(_) => Err(self.unreadable()),
+    // ── texts ────────────────────────────────────────────────────────────────────────────
+
+    /// A blank says nothing, and neither does a number.
+    pub(super) fn text(&mut self, expr: &'a Expr) -> Answer<'a, &'a str, E> {
+        if let Expr::Here { frame, column } = expr
+            && let Some(frame) = self.frames.get(*frame)
+            && let Some(Cell::Text(text)) = self.world.cell(frame, *column)
+        {
+            self.eye.saw(frame, *column);
+            return Ok(text);
         }
-    }
-
-    pub(super) fn factor(&mut self, expr: &'a Expr) -> Result<Interval> {
-        match self.value(expr)? {
-            Value::Number(number) => Ok(number),
-            Value::Blank => Err(Cause::BlankFactor(self.last_address())),
-            Value::Text(_) => Err(self.unreadable()),
-        }
-    }
-
-    pub(super) fn text(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>> {
         Ok(match self.value(expr)? {
             Value::Text(text) => text,
-            Value::Blank | Value::Number(_) => Cow::Borrowed(""),
+            Value::Blank | Value::Number(_) => "",
         })
     }
 
-    pub(super) fn folded(&mut self, expr: &'a Expr) -> Result<Cow<'a, str>> {
-        Ok(match self.text(expr)? {
-            Cow::Borrowed(text) => fold_width(text),
-            Cow::Owned(text) => Cow::Owned(fold_width(&text).into_owned()),
-        })
+    /// What the row at hand says, if that is all that is asked for.
+    pub(super) fn text_at_hand(&mut self, expr: &Expr) -> Option<&'w Text<'a>> {
+        let Expr::Here { frame, column } = expr else { return None };
+        let frame = self.frames.get(*frame)?;
+        let text = self.world.text(frame, *column)?;
+        self.eye.saw(frame, *column);
+        Some(text)
     }
 
-    pub(super) fn value(&mut self, expr: &'a Expr) -> Result<Value<'a>> {
+    /// A text with its width folded.
+    pub(super) fn folded(&mut self, expr: &'a Expr) -> Answer<'a, Cow<'w, str>, E> {
+        match self.text_at_hand(expr) {
+            Some(text) => Ok(Cow::Borrowed(&text.folded)),
+            None => Ok(fold_width(self.text(expr)?)),
+        }
+    }
+
+    /// The amounts that a text mentions.
+    pub(super) fn mentioned(&mut self, expr: &'a Expr) -> Answer<'a, Cow<'w, [Interval]>, E> {
+        match self.text_at_hand(expr) {
+            Some(text) => Ok(Cow::Borrowed(text.mentioned())),
+            None => Ok(Cow::Owned(written::mentioned(&fold_width(self.text(expr)?)).collect())),
+        }
+    }
+
+    fn read_as(&mut self, of: &'a Expr, unit: Unit, sum: bool) -> Worth<'a, E> {
+        let (read, folded) = match self.text_at_hand(of) {
+            Some(text) => (text.figure(unit), Cow::Borrowed(text.folded.as_ref())),
+            None => {
+                let text = match self.value(of)? {
+                    Value::Text(text) => fold_width(text),
+                    other => return Ok(other),
+                };
+                (written::read(&text, unit), text)
+            }
+        };
+        self.worth(read.or_else(|| if sum { written::sum(&folded) } else { None }))
+    }
+
+    fn worth(&self, read: Option<Interval>) -> Worth<'a, E> {
+        read.as_ref().and_then(E::Figure::of).map(Value::Number).ok_or_else(|| self.unreadable())
+    }
+
+    // ── what is reckoned ─────────────────────────────────────────────────────────────────
+
+    pub(super) fn value(&mut self, expr: &'a Expr) -> Worth<'a, E> {
         match expr {
-            Expr::Number(number) => Ok(Value::Number(*number)),
-            Expr::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
+            Expr::Text(text) => Ok(Value::Text(text)),
             Expr::Here { frame, column } => match self.frames.get(*frame).copied() {
-                Some(frame) => self.read(frame, *column),
+                Some(frame) => self.read(&frame, *column),
                 None => Ok(Value::Blank),
             },
             Expr::Cell { rows, column } => {
                 let frame = self.find(rows)?;
-                self.read(frame, *column)
+                self.read(&frame, *column)
             }
             Expr::Key { frame, position, axis } => {
-                let number = self.frames.get(*frame).and_then(|frame| frame.key.get(*position)).copied();
-                Ok(Value::Text(Cow::Borrowed(self.world.keys.name(*axis, number.unwrap_or(NONE)))))
+                let number = self.frames.get(*frame).map_or(NONE, |frame| self.world.part(frame, *position));
+                Ok(Value::Text(self.world.keys.name(*axis, number)))
             }
+            Expr::As { of, unit, sum } => self.read_as(of, *unit, *sum),
+            number => self.number(number).map(Value::Number),
+        }
+    }
+
+    /// A blank adds nothing.
+    pub(super) fn number(&mut self, expr: &'a Expr) -> Answer<'a, E::Figure, E> {
+        match expr {
+            Expr::Number(number) => self.exactly(number),
+            Expr::Here { frame, column } => {
+                let Some(frame) = self.frames.get(*frame) else { return Ok(E::Figure::ZERO) };
+                self.eye.saw(frame, *column);
+                self.as_number(frame, *column)
+            }
+            Expr::Cell { rows, column } => {
+                let frame = self.find(rows)?;
+                self.read_number(&frame, *column)
+            }
+            Expr::Text(_) | Expr::Key { .. } => Err(self.unreadable()),
+            Expr::As { of, unit, sum } => match self.read_as(of, *unit, *sum)? {
+                Value::Number(number) => Ok(number),
+                Value::Blank => Ok(E::Figure::ZERO),
+                Value::Text(_) => Err(self.unreadable()),
+            },
             Expr::Sum { over, of } => self.sum(over, of),
             Expr::Count(rows) => {
                 let mut count = 0;
@@ -93,95 +196,113 @@ impl<'w, 'a> Look<'w, 'a> {
                     count += 1;
                     Ok(true)
                 })?;
-                Ok(Value::Number(Interval::exact(count, 1)))
+                self.exactly(&Interval::exact(count, 1))
             }
             Expr::Add(parts) => {
-                let mut total = Interval::ZERO;
+                let mut total = E::Figure::ZERO;
                 for (minus, part) in parts {
                     let part = self.number(part)?;
-                    total = if *minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible)?;
+                    total = if *minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible::<E>)?;
                 }
-                Ok(Value::Number(total))
+                Ok(total)
             }
             Expr::Multiply(first, factors) => {
                 let mut product = self.factor(first)?;
                 for (divides, factor) in factors {
                     let factor = self.factor(factor)?;
                     let next = if *divides { product.divided_by(&factor) } else { product.times(&factor) };
-                    product = next.map_err(impossible)?;
+                    product = next.map_err(impossible::<E>)?;
                 }
-                Ok(Value::Number(product))
+                Ok(product)
             }
-            Expr::Negative(part) => Ok(Value::Number(self.number(part)?.negative())),
-            Expr::As { of, unit, sum } => match self.value(of)? {
-                Value::Text(text) => {
-                    let text = fold_width(&text);
-                    let read = written::read(&text, *unit).or_else(|| if *sum { written::sum(&text) } else { None });
-                    read.map(Value::Number).ok_or_else(|| self.unreadable())
-                }
-                other => Ok(other),
-            },
-            condition => match self.truth(condition)? {
-                Meeting::Never => Ok(Value::Number(Interval::ZERO)),
-                Meeting::Plain | Meeting::ByRounding => Ok(Value::Number(Interval::exact(1, 1))),
-            },
+            Expr::Negative(part) => Ok(self.number(part)?.negative()),
+            condition => {
+                let holds = self.truth(condition)? != Meeting::Never;
+                self.exactly(&Interval::exact(holds.into(), 1))
+            }
         }
     }
 
-    pub(super) fn sum(&mut self, over: &'a Over, of: &'a Expr) -> Result<Value<'a>> {
-        let mut total = Interval::ZERO;
-        let mut add = |run: &mut Self, frame: Frame, minus: bool| -> Result<bool> {
-            run.frames.push(frame);
-            let part = run.number(of);
-            run.frames.pop();
-            let part = part?;
-            total = if minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible)?;
-            Ok(true)
+    fn exactly(&self, figure: &Interval) -> Answer<'a, E::Figure, E> {
+        E::Figure::of(figure).ok_or_else(|| E::lack(|| Cause::TooLarge))
+    }
+
+    /// A blank is no factor.
+    fn factor(&mut self, expr: &'a Expr) -> Answer<'a, E::Figure, E> {
+        match self.value(expr)? {
+            Value::Number(number) => Ok(number),
+            Value::Blank => Err(E::lack(|| Cause::BlankFactor(self.last_address()))),
+            Value::Text(_) => Err(self.unreadable()),
+        }
+    }
+
+    fn sum(&mut self, over: &'a Over, of: &'a Expr) -> Answer<'a, E::Figure, E> {
+        let mut total = E::Figure::ZERO;
+        let own = self.frames.len();
+        let mut add = |run: &mut Self, frame: Frame, minus: bool| -> Answer<'a, (), E> {
+            let part = match of {
+                Expr::Here { frame: at, column } if *at == own => run.read_number(&frame, *column)?,
+                of => run.at(frame, |run| run.number(of))?,
+            };
+            total = if minus { total.minus(&part) } else { total.plus(&part) }.map_err(impossible::<E>)?;
+            Ok(())
         };
         match over {
-            Over::Rows(rows) => self.each(rows, false, &mut |run, frame| add(run, frame, false))?,
+            Over::Rows(rows) => {
+                self.each(rows, false, &mut |run, frame| add(run, frame, false).map(|()| true))?;
+            }
             Over::Children(at) | Over::Leaves(at) => {
                 let leaves = matches!(over, Over::Leaves(_));
                 if let Some(frame) = self.frames.get(*at).copied() {
-                    self.below(frame, leaves, false, &mut add)?;
+                    self.below(frame, leaves, &mut add)?;
                 }
             }
         }
-        Ok(Value::Number(total))
+        Ok(total)
     }
 
     /// The rows below one, or the last of them; of fixed rows, those that it adds, some of them taken off.
-    pub(super) fn below(
+    #[inline]
+    fn below(
+        &mut self,
+        frame: Frame,
+        leaves: bool,
+        f: &mut impl FnMut(&mut Self, Frame, bool) -> Answer<'a, (), E>,
+    ) -> Answer<'a, (), E> {
+        let world = self.world;
+        let Some(table) = world.table(frame.book, frame.table) else { return Ok(()) };
+        if world.fixed_rows(frame.table).is_some() {
+            return self.below_fixed(frame, leaves, false, f);
+        }
+        let mut each = |row| f(self, Frame::of(frame.book, frame.table, row), false);
+        if leaves {
+            table.leaves(frame.row).try_for_each(each)
+        } else {
+            table.children(frame.row).try_for_each(&mut each)
+        }
+    }
+
+    fn below_fixed(
         &mut self,
         frame: Frame,
         leaves: bool,
         minus: bool,
-        f: &mut VisitSigned<'_, 'w, 'a>,
-    ) -> Result<()> {
+        f: &mut dyn FnMut(&mut Self, Frame, bool) -> Answer<'a, (), E>,
+    ) -> Answer<'a, (), E> {
         let world = self.world;
-        let Some(table) = world.table(frame.book, frame.table) else { return Ok(()) };
-        if let Some(fixed) = world.fixed_rows(frame.table) {
-            let parts = table.printed_at(frame.row).and_then(|at| fixed.get(at)).map_or(&[][..], |row| &row.parts);
-            for part in parts {
-                let row = table.fixed.get(part.row).copied().unwrap_or(NONE);
-                if row == NONE {
-                    let key = fixed.get(part.row).map(|row| row.key.clone()).unwrap_or_default();
-                    return Err(Cause::RowMissing(world.id(frame.table), key));
-                }
-                let child = self.frame(frame.book, frame.table, row);
-                let minus = minus != part.minus;
-                if leaves && self.world.is_parent(child.book, child.table, child.row) {
-                    self.below(child, leaves, minus, f)?;
-                } else {
-                    f(self, child, minus)?;
-                }
+        let filed = world.table(frame.book, frame.table).zip(world.fixed_rows(frame.table));
+        let Some((table, fixed)) = filed else { return Ok(()) };
+        let parts = table.printed_at(frame.row).and_then(|at| fixed.get(at)).map_or(&[][..], |row| &row.parts);
+        for part in parts {
+            let row = table.fixed.get(part.row).copied().unwrap_or(NONE);
+            if row == NONE {
+                let key = || fixed.get(part.row).map(|row| row.key.clone()).unwrap_or_default();
+                return Err(E::lack(|| Cause::RowMissing(world.id(frame.table), key())));
             }
-            return Ok(());
-        }
-        for row in table.children(frame.row) {
-            let child = self.frame(frame.book, frame.table, row);
-            if leaves && table.is_parent(row) {
-                self.below(child, leaves, minus, f)?;
+            let child = Frame::of(frame.book, frame.table, row);
+            let minus = minus != part.minus;
+            if leaves && world.is_parent(child.book, child.table, child.row) {
+                self.below_fixed(child, leaves, minus, f)?;
             } else {
                 f(self, child, minus)?;
             }
@@ -190,9 +311,9 @@ impl<'w, 'a> Look<'w, 'a> {
     }
 }
 
-pub(super) fn impossible(impossible: Impossible) -> Cause {
-    match impossible {
+pub(super) fn impossible<'a, E: Eye<'a>>(impossible: Impossible) -> E::Lack {
+    E::lack(|| match impossible {
         Impossible::DivisionByZero => Cause::DivisionByZero,
         Impossible::TooLarge => Cause::TooLarge,
-    }
+    })
 }

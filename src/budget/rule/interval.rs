@@ -42,6 +42,7 @@ pub(crate) enum Impossible {
 
 impl Roundings {
     /// Those of two figures that are added up.
+    #[inline]
     pub(crate) fn and(self, other: Roundings) -> Roundings {
         match (self, other) {
             (Roundings::None, other) | (other, Roundings::None) => other,
@@ -61,6 +62,17 @@ pub(crate) enum Meeting {
     ByRounding,
     /// No values do it.
     Never,
+}
+
+impl Meeting {
+    /// How two comparisons lie that both have to hold.
+    pub(crate) fn and(self, other: Meeting) -> Meeting {
+        match (self, other) {
+            (Meeting::Never, _) | (_, Meeting::Never) => Meeting::Never,
+            (Meeting::ByRounding, _) | (_, Meeting::ByRounding) => Meeting::ByRounding,
+            (Meeting::Plain, Meeting::Plain) => Meeting::Plain,
+        }
+    }
 }
 
 /// What a comparison asks.

@@ -9,7 +9,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use compact_str::CompactString;
 
 use super::book::NONE;
-use crate::budget::form_set::FormSet;
+use super::names::Names;
+use crate::budget::form_set::{FixedRow, FormSet, Rows};
 
 /// Row keys are a few bytes long, and a filing's own keys harm nobody else: eight bytes at a time, and no more.
 #[derive(Clone, Default)]
@@ -76,6 +77,21 @@ impl KnownKeys {
         known
     }
 
+    /// The fixed rows of a table, by key; none if it has no fixed rows.
+    pub(super) fn fixed(&mut self, form: &FormSet, table: usize) -> Vec<FixedKey> {
+        let Some(Rows::Fixed { rows, .. }) = form.tables.get(table).map(|table| &table.rows) else { return Vec::new() };
+        let Some(axis) = Names { form }.axes(table).first().copied() else { return Vec::new() };
+        let places = (0_u32..).zip(rows);
+        let key = |(place, row): (u32, &FixedRow)| FixedKey {
+            number: self.number(axis, &row.key),
+            key: row.key.clone(),
+            place,
+        };
+        let mut keys: Vec<FixedKey> = places.map(key).collect();
+        keys.sort_by(|a, b| a.key.cmp(&b.key));
+        keys
+    }
+
     pub(super) fn number(&mut self, axis: usize, key: &CompactString) -> u32 {
         let Some(KnownAxis { numbers, names }) = self.axes.get_mut(axis) else { return NONE };
         *numbers.entry(key.clone()).or_insert_with(|| {
@@ -83,6 +99,14 @@ impl KnownKeys {
             u32::try_from(names.len()).unwrap_or(NONE)
         })
     }
+}
+
+/// A fixed row of a table: its key, the number of that, and where it is printed.
+#[derive(Debug)]
+pub(super) struct FixedKey {
+    pub(super) key: CompactString,
+    pub(super) number: u32,
+    pub(super) place: u32,
 }
 
 /// All keys on each axis.

@@ -31,6 +31,13 @@ pub(crate) enum Measure {
     Condition,
 }
 
+impl Measure {
+    /// Whether it is measured in numbers.
+    pub(super) fn is_number(self) -> bool {
+        !matches!(self, Measure::Text | Measure::Time | Measure::Condition)
+    }
+}
+
 /// One line for one column.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -40,6 +47,8 @@ pub(super) struct Line {
     pub(super) when: Option<Expr>,
     /// `when` says the same for every row.
     pub(super) when_once: bool,
+    /// The first line of its rule that speaks of the same rows.
+    pub(super) like: usize,
     pub(super) claim: Claim,
     /// The table whose rows it holds for, and the column that `*` stands for.
     pub(super) table: Option<usize>,
@@ -69,7 +78,7 @@ impl Needs {
 }
 
 /// What a line holds for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Scope {
     Once,
     Rows(Rows),
@@ -78,7 +87,7 @@ pub(super) enum Scope {
 }
 
 /// What a line claims.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Claim {
     /// The first figure against each of the others.
     Chain {
@@ -100,7 +109,7 @@ impl Claim {
 }
 
 /// Rows of a table: those that meet the rows at hand and pass the tests.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Rows {
     pub(super) book: BookOf,
     pub(super) table: usize,
@@ -130,19 +139,23 @@ pub(super) enum Named {
 }
 
 /// The `position`-th part of a row's key is the `of`-th part of the key at hand in a frame.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Join {
     pub(super) position: usize,
     pub(super) frame: usize,
     pub(super) of: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Test {
     Parents,
     Leaves,
     /// Codes of so many digits.
     Level(usize),
+    /// A column of the row itself says one of these; folded, and none of them empty.
+    Says(Vec<(usize, String)>),
+    /// A column of the row itself is a figure of that unit.
+    IsUnit(usize, Unit),
     In {
         not: bool,
         rows: Rows,
@@ -153,8 +166,49 @@ pub(super) enum Test {
     Holds(Expr),
 }
 
+impl Test {
+    /// What a condition on the rows in frame `own` comes to. What their texts say is asked first: that is soon told.
+    pub(super) fn of(condition: Expr, own: usize) -> Vec<Test> {
+        let parts = match condition {
+            Expr::And(parts) => parts,
+            other => vec![other],
+        };
+        let (mut tests, mut rest) = (Vec::new(), Vec::new());
+        for part in parts {
+            match (said(&part, own), &part) {
+                (Some(any), _) => tests.push(Test::Says(any)),
+                (None, Expr::IsUnit(of, unit)) if *unit != Unit::Time => match of.as_ref() {
+                    Expr::Here { frame, column } if *frame == own => tests.push(Test::IsUnit(*column, *unit)),
+                    _ => rest.push(part),
+                },
+                (None, _) => rest.push(part),
+            }
+        }
+        let one = if rest.len() > 1 { Some(Expr::And(rest)) } else { rest.pop() };
+        tests.extend(one.map(Test::Holds));
+        tests
+    }
+}
+
+/// The columns and texts of a condition that only asks what the row itself says.
+fn said(expr: &Expr, own: usize) -> Option<Vec<(usize, String)>> {
+    match expr {
+        Expr::Or(parts) => {
+            let parts: Option<Vec<_>> = parts.iter().map(|part| said(part, own)).collect();
+            parts.map(|parts| parts.concat())
+        }
+        Expr::Compare(first, rest, _) => match (first.as_ref(), rest.as_slice()) {
+            (Expr::Here { frame, column }, [(Relation::Equal, Expr::Text(text))]) => {
+                (*frame == own && !text.is_empty()).then(|| vec![(*column, text.clone())])
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// What is added up.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Over {
     Rows(Rows),
     Children(usize),
@@ -162,7 +216,7 @@ pub(super) enum Over {
 }
 
 /// A part of a formula.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Expr {
     Number(Interval),
     /// Already folded.

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::book::Book;
 use super::keys::KnownKeys;
-use super::line::{Rows, Scope, Test};
+use super::line::{Line, Rows, Scope, Test};
 use super::names::Names;
 use super::resolve::{Fault, Resolver};
 use super::syntax::{Node, Span, SyntaxFault, parse_check, parse_let};
@@ -103,6 +103,7 @@ impl<'t> Loader<'t> {
         }
         set.warnings.extend(unread(form, &resolver.read));
         set.keys = KnownKeys::new(form, &resolver.keys);
+        set.fixed = (0..form.tables.len()).map(|table| set.keys.fixed(form, table)).collect();
         set.relations = Book::of_relations(form, &resolver.tables, &mut set.keys);
         set.tables = resolver.tables;
         set
@@ -183,7 +184,7 @@ impl<'t> Loader<'t> {
                     let needs = Needs { units: any(|n| n.units), last: any(|n| n.last), given: any(|n| n.given) };
                     let spoken = aloud::sentences(Names { form }, &node);
                     checks.push(Check { formula, aloud: spoken.0, aloud_en: spoken.1, needs });
-                    lines.extend(more);
+                    more.into_iter().for_each(|line| push(&mut lines, line));
                 }
                 Err(fault) => self.meaning(fault, &span, &formula, texts),
             }
@@ -362,4 +363,13 @@ fn unread(form: &FormSet, read: &[Vec<bool>]) -> Vec<FormFault> {
         }
     }
     unread
+}
+
+/// Lines that speak of the same rows come one after the other: the columns of a formula.
+fn push(lines: &mut Vec<Line>, mut line: Line) {
+    line.like = match lines.last() {
+        Some(last) if last.scope == line.scope && last.when == line.when => last.like,
+        _ => lines.len(),
+    };
+    lines.push(line);
 }

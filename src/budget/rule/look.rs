@@ -1,75 +1,163 @@
-//! Looks at books exactly, one row at a time: with everything that a printed figure can stand for, and a note of each cell
-//! that was read. That is what findings are made of, and slow; `at_once` is asked first.
+//! Looks at books with formulas, one row at a time; in one of two ways, by the same text.
+//!
+//! [`Exact`] reckons with everything that a printed figure can stand for and notes each cell that was read: what findings
+//! are made of. [`Glance`] reckons with prints alone (`printed.rs`) and notes nothing: nearly all lines plainly hold, and
+//! then that is all there is to know. What prints can't tell it doesn't say, and is looked at again exactly.
 //!
 //! Which rows are meant is `select.rs`, what a figure comes to `figures.rs`, whether a condition holds `conditions.rs`.
 
-use super::book::{KEY_PARTS, NONE};
 use super::finding::Cause;
-use super::interval::{Meeting, Relation};
+use super::interval::{Impossible, Interval, Meeting, Relation};
 use super::line::Measure;
-use super::world::{Frame, Seen, Sides, Value, World};
+use super::printed::Print;
+use super::world::{Frame, Seen, Sides, Standing, Value, World};
+use crate::budget::money::Amount;
 
 /// Looks at books with rows at hand.
-pub(super) struct Look<'w, 'a> {
+pub(super) struct Look<'w, 'a, E> {
     pub(super) world: &'w World<'a>,
     pub(super) frames: Vec<Frame>,
-    pub(super) noted: Noted<'a>,
+    pub(super) eye: E,
 }
 
-/// All that a verdict rests on.
+/// How closely formulas are looked at.
+pub(super) trait Eye<'a>: Default {
+    /// What it reckons with.
+    type Figure: Figure;
+    /// Why there is no answer.
+    type Lack;
+    /// What was noted at some time.
+    type Before;
+    /// Whether it notes anything.
+    const NOTES: bool;
+
+    fn lack(cause: impl FnOnce() -> Cause) -> Self::Lack;
+
+    /// A cell was read.
+    fn saw(&mut self, frame: &Frame, column: usize);
+
+    /// The cell that was read last is of no account.
+    fn forget(&mut self);
+
+    /// The cells that were read, as far as anything is noted.
+    fn seen(&self) -> &[Seen];
+
+    /// Two sides met, not plainly.
+    fn compared(
+        &mut self,
+        meeting: Meeting,
+        left: &Value<'a, Self::Figure>,
+        right: Value<'a, Self::Figure>,
+        kind: (Relation, Measure),
+        left_cells: usize,
+    );
+
+    /// What was noted before a row is looked through, to see whether it is meant.
+    fn before(&mut self) -> Self::Before;
+
+    /// Back to that, but for the cells that the row was held against.
+    fn turn_back(&mut self, before: Self::Before, row: &Frame);
+}
+
+/// What can be reckoned with.
+pub(super) trait Figure: Copy {
+    const ZERO: Self;
+
+    /// A figure with all that it can stand for, if it can be one of these.
+    fn of(figure: &Interval) -> Option<Self>;
+    fn of_amount(amount: Amount) -> Option<Self>;
+    /// What stands in a cell, if it is a figure.
+    fn of_cell(standing: &Standing) -> Option<Self>;
+    fn plus(&self, other: &Self) -> Result<Self, Impossible>;
+    fn minus(&self, other: &Self) -> Result<Self, Impossible>;
+    fn negative(&self) -> Self;
+    fn times(&self, other: &Self) -> Result<Self, Impossible>;
+    fn divided_by(&self, other: &Self) -> Result<Self, Impossible>;
+    fn compare(&self, relation: Relation, other: &Self) -> Result<Meeting, Impossible>;
+}
+
+/// An answer, or why there is none.
+pub(super) type Answer<'a, T, E> = Result<T, <E as Eye<'a>>::Lack>;
+
+/// Called for one row after the other until it says stop.
+pub(super) type Visit<'f, 'w, 'a, E> = dyn FnMut(&mut Look<'w, 'a, E>, Frame) -> Answer<'a, bool, E> + 'f;
+
+impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
+    pub(super) fn new(world: &'w World<'a>) -> Look<'w, 'a, E> {
+        Look { world, frames: Vec::with_capacity(4), eye: E::default() }
+    }
+
+    /// Looks a row through, to see whether it is meant.
+    pub(super) fn inside<T>(
+        &mut self,
+        frame: Frame,
+        look: impl FnOnce(&mut Self) -> Answer<'a, T, E>,
+    ) -> Answer<'a, T, E> {
+        let before = self.eye.before();
+        let found = self.at(frame, look);
+        self.eye.turn_back(before, &frame);
+        found
+    }
+
+    /// Looks with one more row at hand.
+    #[inline]
+    pub(super) fn at<T>(&mut self, frame: Frame, look: impl FnOnce(&mut Self) -> T) -> T {
+        self.frames.push(frame);
+        let found = look(self);
+        self.frames.pop();
+        found
+    }
+}
+
+// ── exactly ──────────────────────────────────────────────────────────────────────────────
+
+/// Reckons with intervals, and notes all that a verdict rests on.
 #[derive(Default)]
-pub(super) struct Noted<'a> {
+pub(super) struct Exact<'a> {
     /// The cells that were read.
     pub(super) seen: Vec<Seen>,
     /// The sides that met, not plainly.
     pub(super) sides: Option<Sides<'a>>,
 }
 
-pub(super) type Result<T> = std::result::Result<T, Cause>;
+impl<'a> Eye<'a> for Exact<'a> {
+    type Figure = Interval;
+    type Lack = Cause;
+    type Before = (usize, Option<Sides<'a>>);
+    const NOTES: bool = true;
 
-/// Called for one row after the other until it says stop.
-pub(super) type Visit<'f, 'w, 'a> = dyn FnMut(&mut Look<'w, 'a>, Frame) -> Result<bool> + 'f;
-
-/// The same for rows that are added up, some of them taken off.
-pub(super) type VisitSigned<'f, 'w, 'a> = dyn FnMut(&mut Look<'w, 'a>, Frame, bool) -> Result<bool> + 'f;
-
-impl<'w, 'a> Look<'w, 'a> {
-    pub(super) fn new(world: &'w World<'a>) -> Look<'w, 'a> {
-        Look { world, frames: Vec::with_capacity(4), noted: Noted::default() }
+    fn lack(cause: impl FnOnce() -> Cause) -> Cause {
+        cause()
     }
 
-    /// Looks a row through, to see whether it is meant.
-    pub(super) fn inside<T>(&mut self, frame: Frame, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.frames.push(frame);
-        let before = (self.noted.seen.len(), self.noted.sides.take());
-        let found = look(self);
-        self.noted.turn_back(before, &frame);
-        self.frames.pop();
-        found
-    }
-}
-
-impl<'a> Noted<'a> {
-    /// A cell was read.
-    pub(super) fn saw(&mut self, frame: &Frame, column: usize) {
-        let Frame { book, table, row, key } = *frame;
-        let key = if row == NONE { key } else { [NONE; KEY_PARTS] };
-        self.seen.push(Seen { book, table, column, row, key });
+    fn saw(&mut self, frame: &Frame, column: usize) {
+        self.seen.push(frame.cell(column));
     }
 
-    /// Two sides met, not plainly.
-    pub(super) fn compared(
+    fn forget(&mut self) {
+        self.seen.pop();
+    }
+
+    fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    fn compared(
         &mut self,
         meeting: Meeting,
-        left: &Value<'a>,
-        right: Value<'a>,
+        left: &Value<'a, Interval>,
+        right: Value<'a, Interval>,
         (relation, measure): (Relation, Measure),
         left_cells: usize,
     ) {
         // The first that fails is what is told, or else the first that rounding explains.
         if meeting == Meeting::Never || self.sides.is_none() {
-            self.sides = Some(Sides { left: left.clone(), right, relation, measure, left_cells });
+            self.sides = Some(Sides { left: *left, right, relation, measure, left_cells });
         }
+    }
+
+    fn before(&mut self) -> (usize, Option<Sides<'a>>) {
+        (self.seen.len(), self.sides.take())
     }
 
     fn turn_back(&mut self, (from, sides): (usize, Option<Sides<'a>>), row: &Frame) {
@@ -87,4 +175,79 @@ impl<'a> Noted<'a> {
         self.seen.truncate(kept);
         self.sides = sides;
     }
+}
+
+impl Figure for Interval {
+    const ZERO: Interval = Interval::ZERO;
+
+    fn of(figure: &Interval) -> Option<Interval> {
+        Some(*figure)
+    }
+
+    fn of_amount(amount: Amount) -> Option<Interval> {
+        Some(Interval::of_amount(amount))
+    }
+
+    fn of_cell(standing: &Standing) -> Option<Interval> {
+        standing.figure()
+    }
+
+    fn plus(&self, other: &Interval) -> Result<Interval, Impossible> {
+        Interval::plus(self, other)
+    }
+
+    fn minus(&self, other: &Interval) -> Result<Interval, Impossible> {
+        Interval::minus(self, other)
+    }
+
+    fn negative(&self) -> Interval {
+        Interval::negative(self)
+    }
+
+    fn times(&self, other: &Interval) -> Result<Interval, Impossible> {
+        Interval::times(self, other)
+    }
+
+    fn divided_by(&self, other: &Interval) -> Result<Interval, Impossible> {
+        Interval::divided_by(self, other)
+    }
+
+    fn compare(&self, relation: Relation, other: &Interval) -> Result<Meeting, Impossible> {
+        Interval::compare(self, relation, other)
+    }
+}
+
+// ── at a glance ──────────────────────────────────────────────────────────────────────────
+
+/// Reckons with prints, and notes nothing.
+#[derive(Default)]
+pub(super) struct Glance;
+
+/// Prints can't tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsure;
+
+impl<'a> Eye<'a> for Glance {
+    type Figure = Print;
+    type Lack = Unsure;
+    type Before = ();
+    const NOTES: bool = false;
+
+    fn lack(_: impl FnOnce() -> Cause) -> Unsure {
+        Unsure
+    }
+
+    fn saw(&mut self, _: &Frame, _: usize) {}
+
+    fn forget(&mut self) {}
+
+    fn seen(&self) -> &[Seen] {
+        &[]
+    }
+
+    fn compared(&mut self, _: Meeting, _: &Value<'a, Print>, _: Value<'a, Print>, _: (Relation, Measure), _: usize) {}
+
+    fn before(&mut self) {}
+
+    fn turn_back(&mut self, (): (), _: &Frame) {}
 }

@@ -4,15 +4,14 @@
 //! each of; figures meet where their axes agree; a printed figure stands for every amount that prints so.
 //!
 //! Reading order: `syntax` (text → tree) → `resolve` (tree → `line`, with every load-time error) → `interval`
-//! (exact arithmetic on printed figures) → `keys`, `book` and `world` (filings, numbered) → `evaluate` (verdicts), which asks
-//! first `at_once` (all rows, by printed figures alone: `printed`), then `look` (one row, exactly: `select`, `figures`,
-//! `conditions`) → `report` → `finding`.
+//! (exact arithmetic on printed figures) → `keys`, `book` and `world` (filings, numbered) → `evaluate` (verdicts), which
+//! looks at them by `look` (in two ways: exactly, and by printed figures alone, `printed`), by way of `select`, `figures` and
+//! `conditions` → `report` → `finding`.
 //! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
 //! `consolidated` (sums instead of a filing).
 //! It knows no other filings but those it is handed, and nothing of who may do what.
 
 mod aloud;
-mod at_once;
 mod book;
 mod conditions;
 mod consolidated;
@@ -40,7 +39,7 @@ use super::finding::Strength;
 use super::form_set::FormFault;
 use super::submission::Kind;
 use book::Book;
-use keys::KnownKeys;
+use keys::{FixedKey, KnownKeys};
 use line::Line;
 
 pub use consolidated::{Consolidated, SumRow};
@@ -62,6 +61,8 @@ pub struct RuleSet {
     pub warnings: Vec<FormFault>,
     /// Keys that the form set knows.
     keys: KnownKeys,
+    /// Its fixed rows, numbered, for each table.
+    fixed: Vec<Vec<FixedKey>>,
     /// Its relations, numbered.
     relations: Book<'static>,
     /// Which tables any rule looks into, relations behind.

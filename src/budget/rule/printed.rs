@@ -6,7 +6,10 @@
 //! a division, whether rounding explains a difference — it says it doesn't.
 
 use super::interval::{Impossible, Interval, Meeting, Relation, Roundings};
+use super::look::Figure;
+use super::world::Standing;
 use crate::budget::money::Amount;
+use crate::budget::number::Number;
 
 /// A figure as it is printed, and what it stands for no farther away than that.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +28,9 @@ const MOST: u64 = 1 << 61;
 impl Print {
     #[inline]
     fn new(value: Option<i64>, reach: Option<i64>, roundings: Roundings) -> Result<Print, Impossible> {
-        let fits = |number: &i64| number.unsigned_abs() <= MOST;
-        let (value, reach) = value.filter(fits).zip(reach.filter(fits)).ok_or(UNSURE)?;
-        Ok(Print { value, reach, roundings })
+        let (Some(value), Some(reach)) = (value, reach) else { return Err(UNSURE) };
+        let fits = value.unsigned_abs() <= MOST && reach.unsigned_abs() <= MOST;
+        if fits { Ok(Print { value, reach, roundings }) } else { Err(UNSURE) }
     }
 
     /// Whether one rounding of this figure explains how far another is from it.
@@ -37,39 +40,53 @@ impl Print {
 }
 
 impl Print {
-    pub(super) const ZERO: Print = Print::exactly(0);
-
     pub(super) const fn exactly(value: i64) -> Print {
         Print { value, reach: 0, roundings: Roundings::None }
     }
+}
 
-    pub(super) fn of(figure: &Interval) -> Result<Print, Impossible> {
-        let (value, reach, roundings) = figure.whole().ok_or(UNSURE)?;
-        Print::new(i64::try_from(value).ok(), i64::try_from(reach).ok(), roundings)
+impl Figure for Print {
+    const ZERO: Print = Print::exactly(0);
+
+    fn of(figure: &Interval) -> Option<Print> {
+        let (value, reach, roundings) = figure.whole()?;
+        Print::new(i64::try_from(value).ok(), i64::try_from(reach).ok(), roundings).ok()
     }
 
     #[inline]
-    pub(super) fn of_amount(amount: Amount) -> Result<Print, Impossible> {
+    fn of_amount(amount: Amount) -> Option<Print> {
         let reach = amount.scale.quantum_fen() / 2;
         let roundings = if reach == 0 { Roundings::None } else { Roundings::One };
-        Print::new(i64::try_from(amount.value.fen()).ok(), Some(reach), roundings)
+        Print::new(i64::try_from(amount.value.fen()).ok(), Some(reach), roundings).ok()
+    }
+
+    fn of_cell(standing: &Standing) -> Option<Print> {
+        match standing {
+            Standing::Amount(amount) => Print::of_amount(*amount),
+            Standing::Count(Number { mantissa, decimals: 0 }) => {
+                Print::new(Some(*mantissa), Some(0), Roundings::None).ok()
+            }
+            standing => Print::of(&standing.figure()?),
+        }
     }
 
     #[inline]
-    pub(super) fn plus(&self, other: &Print) -> Result<Print, Impossible> {
-        let (value, reach) = (self.value.checked_add(other.value), self.reach.checked_add(other.reach));
-        Print::new(value, reach, self.roundings.and(other.roundings))
+    fn plus(&self, other: &Print) -> Result<Print, Impossible> {
+        // Neither is anywhere near the largest number that there is.
+        let (value, reach) = (self.value + other.value, self.reach + other.reach);
+        Print::new(Some(value), Some(reach), self.roundings.and(other.roundings))
     }
 
-    pub(super) fn minus(&self, other: &Print) -> Result<Print, Impossible> {
+    #[inline]
+    fn minus(&self, other: &Print) -> Result<Print, Impossible> {
         self.plus(&other.negative())
     }
 
-    pub(super) fn negative(&self) -> Print {
+    fn negative(&self) -> Print {
         Print { value: -self.value, ..*self }
     }
 
-    pub(super) fn times(&self, other: &Print) -> Result<Print, Impossible> {
+    fn times(&self, other: &Print) -> Result<Print, Impossible> {
         let (factor, of) = if self.roundings == Roundings::None { (self, other) } else { (other, self) };
         if factor.roundings != Roundings::None {
             return Err(UNSURE);
@@ -78,8 +95,13 @@ impl Print {
         Print::new(of.value.checked_mul(factor.value), of.reach.checked_mul(factor.value.abs()), roundings)
     }
 
+    /// Prints don't divide.
+    fn divided_by(&self, _: &Print) -> Result<Print, Impossible> {
+        Err(UNSURE)
+    }
+
     #[inline]
-    pub(super) fn compare(&self, relation: Relation, other: &Print) -> Result<Meeting, Impossible> {
+    fn compare(&self, relation: Relation, other: &Print) -> Result<Meeting, Impossible> {
         let (apart, reach) = (self.value - other.value, self.reach + other.reach);
         let explained = || self.explains(apart) || other.explains(apart);
         let (plain, never) = match relation {
@@ -136,14 +158,13 @@ mod tests {
         fn printed(&self) -> Result<Print, Impossible> {
             let both = |two: &[Sum; 2]| Ok((two[0].printed()?, two[1].printed()?));
             match self {
-                Sum::Amount(amount) => Print::of_amount(*amount),
-                Sum::Exactly(value, over) => Print::of(&Interval::exact(*value, *over)),
-                Sum::Summed(fen, slack) => Print::of(&Interval::of_sum(*fen, *slack)),
+                Sum::Amount(amount) => Print::of_amount(*amount).ok_or(UNSURE),
+                Sum::Exactly(value, over) => Print::of(&Interval::exact(*value, *over)).ok_or(UNSURE),
+                Sum::Summed(fen, slack) => Print::of(&Interval::of_sum(*fen, *slack)).ok_or(UNSURE),
                 Sum::Plus(two) => both(two).and_then(|(a, b)| a.plus(&b)),
                 Sum::Minus(two) => both(two).and_then(|(a, b)| a.minus(&b)),
                 Sum::Times(two) => both(two).and_then(|(a, b)| a.times(&b)),
-                // Prints don't divide.
-                Sum::Over(_) => Err(UNSURE),
+                Sum::Over(two) => both(two).and_then(|(a, b)| a.divided_by(&b)),
                 Sum::Negative(one) => one.printed().map(|a| a.negative()),
             }
         }

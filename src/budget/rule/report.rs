@@ -133,7 +133,7 @@ impl Reporter<'_, '_> {
         let common = scales[0].or(scales[1]).unwrap_or(Scale::FEN);
         let left = quantity(&sides.left, sides.measure, scales[0].unwrap_or(common));
         let right = quantity(&sides.right, sides.measure, scales[1].unwrap_or(common));
-        let number = |value: &Value<'_>| match value {
+        let number = |value: &Value<'_, Interval>| match value {
             Value::Number(number) => Some(*number),
             Value::Blank => Some(Interval::ZERO),
             Value::Text(_) => None,
@@ -199,10 +199,10 @@ impl Reporter<'_, '_> {
     }
 }
 
-fn quantity(value: &Value<'_>, measure: Measure, scale: Scale) -> Quantity {
+fn quantity(value: &Value<'_, Interval>, measure: Measure, scale: Scale) -> Quantity {
     match value {
         Value::Blank => Quantity::Blank,
-        Value::Text(text) => Quantity::Text(text.as_ref().into()),
+        Value::Text(text) => Quantity::Text((*text).into()),
         Value::Number(number) => fraction(number.nominal(), measure, scale),
     }
 }

@@ -3,54 +3,56 @@
 //!
 //! Knows nothing of amounts. Tests that are conditions are asked of `conditions.rs`.
 
-use std::cmp::Ordering;
-
 use super::book::{BookTable, KEY_PARTS, NONE, State, TOTAL};
 use super::finding::Cause;
-use super::interval::{Meeting, Relation};
-use super::line::{BookOf, Expr, Named, Rows, Test};
-use super::look::{Look, Result, Visit};
+use super::interval::Meeting;
+use super::line::{BookOf, Join, Named, Rows, Test};
+use super::look::{Answer, Eye, Look, Visit};
 use super::names::Names;
 use super::report::Reporter;
+use super::syntax::Unit;
 use super::world::{Frame, RELATIONS, THIS, World};
+use super::written;
 use crate::budget::cell::Cell;
-use crate::budget::form_set::folds_to;
+use crate::budget::form_set::{fold_width, folds_alike};
 
-impl<'w, 'a> Look<'w, 'a> {
-    pub(super) fn book(&self, of: BookOf) -> Result<usize> {
+impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
+    pub(super) fn book(&self, of: BookOf) -> Answer<'a, usize, E> {
         match of {
             BookOf::This => Ok(THIS),
             BookOf::FormSet => Ok(RELATIONS),
-            BookOf::Last => self.world.last.ok_or(Cause::NoLastYear),
+            BookOf::Last => self.world.last.ok_or_else(|| E::lack(|| Cause::NoLastYear)),
             BookOf::Given => Ok(self.world.given.unwrap_or(usize::MAX)),
-            BookOf::Units => Err(Cause::NoUnits),
+            BookOf::Units => Err(E::lack(|| Cause::NoUnits)),
         }
     }
 
-    pub(super) fn table_missing(&self, rows: &Rows) -> Cause {
-        let id = self.world.id(rows.table);
-        if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
+    pub(super) fn table_missing(&self, rows: &Rows) -> E::Lack {
+        E::lack(|| {
+            let id = self.world.id(rows.table);
+            if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
+        })
     }
 
-    pub(super) fn frame(&self, book: usize, table: usize, row: u32) -> Frame {
-        let key = self.world.table(book, table).map_or([NONE; KEY_PARTS], |table| table.key(row));
-        Frame { book, table, row, key }
+    /// The part of the key at hand by which rows are met.
+    #[inline]
+    fn part(&self, join: &Join) -> u32 {
+        self.frames.get(join.frame).map_or(NONE, |frame| self.world.part(frame, join.of))
     }
 
     /// The key that rows have to have, where it is at hand.
-    pub(super) fn wanted(&self, rows: &Rows) -> [u32; KEY_PARTS] {
+    fn wanted(&self, rows: &Rows) -> [u32; KEY_PARTS] {
         let mut key = [NONE; KEY_PARTS];
         for join in &rows.joins {
-            let at_hand = self.frames.get(join.frame).and_then(|frame| frame.key.get(join.of));
-            if let (Some(part), Some(at_hand)) = (key.get_mut(join.position), at_hand) {
-                *part = *at_hand;
+            if let Some(part) = key.get_mut(join.position) {
+                *part = self.part(join);
             }
         }
         key
     }
 
     /// The one row that is meant. A code that is not listed is a frame without a row: all blank.
-    pub(super) fn find(&mut self, rows: &'a Rows) -> Result<Frame> {
+    pub(super) fn find(&mut self, rows: &'a Rows) -> Answer<'a, Frame, E> {
         let book = self.book(rows.book)?;
         let world = self.world;
         let absent = |key| Frame { book, table: rows.table, row: NONE, key };
@@ -61,10 +63,16 @@ impl<'w, 'a> Look<'w, 'a> {
             Some(Named::Record) => (if table.len() > 0 { 0 } else { NONE }, [NONE; KEY_PARTS]),
             Some(Named::Total) => (table.total, [TOTAL; KEY_PARTS]),
             Some(Named::Key(number)) => (table.row(number), [number; KEY_PARTS]),
-            None => {
-                let key = self.wanted(rows);
-                (if table.width == 1 { table.row(key[0]) } else { row_with(table, rows, &key) }, key)
-            }
+            None => match rows.joins.as_slice() {
+                [join] if table.width == 1 => {
+                    let part = self.part(join);
+                    (table.row(part), [part, NONE, NONE, NONE])
+                }
+                _ => {
+                    let key = self.wanted(rows);
+                    (row_with(table, rows, &key), key)
+                }
+            },
         };
         if table.state == State::Empty {
             return Ok(absent(key));
@@ -74,20 +82,21 @@ impl<'w, 'a> Look<'w, 'a> {
             if listed {
                 return Ok(absent(key));
             }
-            return Err(Cause::RowMissing(world.id(rows.table), Reporter::row_name(world, &absent(key))));
+            let name = || Reporter::row_name(world, &absent(key));
+            return Err(E::lack(|| Cause::RowMissing(world.id(rows.table), name())));
         }
-        let frame = self.frame(book, rows.table, row);
+        let frame = Frame::of(book, rows.table, row);
         if self.passes(rows, frame)? { Ok(frame) } else { Ok(absent(key)) }
     }
 
     /// Calls `f` for each row until it says stop. A total row is no row of its own, but for a scope.
-    pub(super) fn each(&mut self, rows: &'a Rows, total: bool, f: &mut Visit<'_, 'w, 'a>) -> Result<()> {
+    pub(super) fn each(&mut self, rows: &'a Rows, total: bool, f: &mut Visit<'_, 'w, 'a, E>) -> Answer<'a, (), E> {
         if rows.book != BookOf::Units {
             let book = self.book(rows.book)?;
             return self.each_in(book, rows, total, f).map(|_| ());
         }
         if self.world.units.is_empty() {
-            return Err(Cause::NoUnits);
+            return Err(E::lack(|| Cause::NoUnits));
         }
         for book in self.world.units.clone() {
             if !self.each_in(book, rows, total, f)? {
@@ -102,14 +111,14 @@ impl<'w, 'a> Look<'w, 'a> {
         book: usize,
         rows: &'a Rows,
         total: bool,
-        f: &mut Visit<'_, 'w, 'a>,
-    ) -> Result<bool> {
+        f: &mut Visit<'_, 'w, 'a, E>,
+    ) -> Answer<'a, bool, E> {
         let world = self.world;
         let Some(table) = world.table(book, rows.table).filter(|table| table.state != State::Missing) else {
             return Err(self.table_missing(rows));
         };
-        let mut visit = |run: &mut Self, row: u32| -> Result<bool> {
-            let frame = run.frame(book, rows.table, row);
+        let mut visit = |run: &mut Self, row: u32| -> Answer<'a, bool, E> {
+            let frame = Frame::of(book, rows.table, row);
             Ok(!run.passes(rows, frame)? || f(run, frame)?)
         };
         if table.state == State::Empty {
@@ -123,16 +132,15 @@ impl<'w, 'a> Look<'w, 'a> {
             };
             return if row == NONE || row >= table.len() { Ok(true) } else { visit(self, row) };
         }
-        let key = self.wanted(rows);
-        if let (1, Some(_)) = (table.width, rows.joins.first()) {
-            let row = table.row(key[0]);
-            return if row == NONE { Ok(true) } else { visit(self, row) };
-        }
         if let Some(join) = rows.joins.first() {
-            let number = key.get(join.position).copied().unwrap_or(NONE);
-            for (_, row) in table.with(join.position, number) {
-                let have = table.key(*row);
-                let fits = rows.joins.iter().all(|join| have.get(join.position) == key.get(join.position));
+            let part = self.part(join);
+            if table.width == 1 {
+                let row = table.row(part);
+                return if row == NONE { Ok(true) } else { visit(self, row) };
+            }
+            let wanted = if rows.joins.len() == 1 { [NONE; KEY_PARTS] } else { self.wanted(rows) };
+            for row in table.with(join.position, part) {
+                let fits = rows.joins.len() == 1 || table.fits(*row, &rows.joins, &wanted);
                 if fits && !visit(self, *row)? {
                     return Ok(false);
                 }
@@ -161,7 +169,7 @@ impl<'w, 'a> Look<'w, 'a> {
     }
 
     /// The rows of a table that a list names, looking from the list.
-    pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Result<Vec<u32>> {
+    pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Answer<'a, Vec<u32>, E> {
         let book = self.book(list.book)?;
         let Some(keys) = self.world.table(book, list.table).filter(|keys| keys.state != State::Missing) else {
             return Err(self.table_missing(list));
@@ -171,7 +179,7 @@ impl<'w, 'a> Look<'w, 'a> {
         let Some(first) = outer().next() else { return Ok(Vec::new()) };
         let mut rows = Vec::new();
         let number = wanted.get(first.position).copied().unwrap_or(NONE);
-        for (_, at) in keys.with(first.position, number) {
+        for at in keys.with(first.position, number) {
             let key = keys.key(*at);
             if outer().all(|join| key.get(join.position) == wanted.get(join.position)) {
                 rows.extend(key.get(part).map(|number| table.row(*number)).filter(|row| *row != NONE));
@@ -182,34 +190,33 @@ impl<'w, 'a> Look<'w, 'a> {
         Ok(rows)
     }
 
-    /// The keys that are in each of these tables.
-    pub(super) fn keys_of(&mut self, all: &'a [Rows]) -> Result<Vec<Vec<[u32; KEY_PARTS]>>> {
+    /// The keys that are in any of these tables, by their numbers.
+    pub(super) fn keys_of(&mut self, all: &'a [Rows]) -> Answer<'a, Vec<[u32; KEY_PARTS]>, E> {
         let mut keys = Vec::new();
         for rows in all {
-            let mut own = Vec::new();
-            self.each(rows, true, &mut |_, frame| {
-                own.push(frame.key);
+            self.each(rows, true, &mut |run, frame| {
+                keys.push(run.world.key(&frame));
                 Ok(true)
             })?;
-            keys.push(own);
         }
+        keys.sort_unstable();
+        keys.dedup();
         Ok(keys)
     }
 
-    pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Result<bool> {
+    #[inline]
+    pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Answer<'a, bool, E> {
         for test in &rows.tests {
             let passes = match test {
                 Test::Parents => self.world.is_parent(frame.book, frame.table, frame.row),
                 Test::Leaves => !self.world.is_parent(frame.book, frame.table, frame.row),
+                Test::Says(any) => self.says_any(&frame, any)?,
+                Test::IsUnit(column, unit) => self.is_unit(&frame, *column, *unit)?,
                 Test::Level(digits) => {
                     let table = self.world.table(frame.book, frame.table);
                     table.is_some_and(|table| table.is_on_level(frame.row, *digits))
                 }
-                Test::In { not, rows, .. } => self.inside(frame, |run| run.exists(rows))? != *not,
-                Test::Holds(expr) => match self.says(expr, frame) {
-                    Some(holds) => holds,
-                    None => self.inside(frame, |run| run.truth(expr))? != Meeting::Never,
-                },
+                Test::In { .. } | Test::Holds(_) => self.passes_inside(test, frame)?,
             };
             if !passes {
                 return Ok(false);
@@ -218,30 +225,46 @@ impl<'w, 'a> Look<'w, 'a> {
         Ok(true)
     }
 
-    /// What most tests of rows come to: whether a text of the row itself is one that is written in the formula. `None` for
-    /// any other test. No other cell is looked at, so there is nothing to note.
-    fn says(&self, expr: &Expr, frame: Frame) -> Option<bool> {
-        match expr {
-            Expr::And(parts) => parts.iter().try_fold(true, |all, part| Some(all & self.says(part, frame)?)),
-            Expr::Or(parts) => parts.iter().try_fold(false, |any, part| Some(any | self.says(part, frame)?)),
-            Expr::Compare(first, rest, _) => {
-                let Expr::Here { frame: at, column } = first.as_ref() else { return None };
-                let [(Relation::Equal, Expr::Text(wanted))] = rest.as_slice() else { return None };
-                if *at != self.frames.len() {
-                    return None;
-                }
-                let table = self.world.table(frame.book, frame.table)?;
-                match table.cell(frame.row, *column)? {
-                    Cell::Text(text) => Some(folds_to(text, wanted)),
-                    Cell::Blank if !wanted.is_empty() => Some(false),
-                    Cell::Blank | Cell::Amount(_) | Cell::Number(_) | Cell::Unreadable(_) => None,
-                }
+    /// Tests for which other rows may be looked at, too.
+    #[inline(never)]
+    fn passes_inside(&mut self, test: &'a Test, frame: Frame) -> Answer<'a, bool, E> {
+        self.inside(frame, |run| match test {
+            Test::In { not, rows, .. } => Ok(run.exists(rows)? != *not),
+            Test::Holds(expr) => Ok(run.truth(expr)? != Meeting::Never),
+            Test::Parents | Test::Leaves | Test::Level(_) | Test::Says(_) | Test::IsUnit(..) => Ok(true),
+        })
+    }
+
+    /// Whether a row says one of these in its own columns. That is nothing that a verdict rests on, so it isn't noted.
+    fn says_any(&self, frame: &Frame, any: &[(usize, String)]) -> Answer<'a, bool, E> {
+        for (column, wanted) in any {
+            match self.world.cell(frame, *column) {
+                Some(Cell::Text(text)) if folds_alike(text, wanted) => return Ok(true),
+                Some(Cell::Unreadable(_)) => return Err(self.unreadable_at(frame, *column)),
+                _ => {}
             }
-            _ => None,
+        }
+        Ok(false)
+    }
+
+    /// The same of a figure of that unit.
+    fn is_unit(&self, frame: &Frame, column: usize, unit: Unit) -> Answer<'a, bool, E> {
+        match self.world.cell(frame, column) {
+            Some(Cell::Text(text)) => Ok(match self.world.text(frame, column) {
+                Some(text) => text.is_unit(unit),
+                None => written::read(&fold_width(text), unit).is_some(),
+            }),
+            Some(Cell::Unreadable(_)) => Err(self.unreadable_at(frame, column)),
+            _ => Ok(false),
         }
     }
 
-    pub(super) fn exists(&mut self, rows: &'a Rows) -> Result<bool> {
+    #[cold]
+    fn unreadable_at(&self, frame: &Frame, column: usize) -> E::Lack {
+        E::lack(|| Cause::Unreadable(Reporter::address(self.world, &frame.cell(column))))
+    }
+
+    pub(super) fn exists(&mut self, rows: &'a Rows) -> Answer<'a, bool, E> {
         let mut found = false;
         self.each(rows, false, &mut |_, _| {
             found = true;
@@ -251,56 +274,21 @@ impl<'w, 'a> Look<'w, 'a> {
     }
 }
 
-/// Each key that is in any of these lists, in order: the total, then by key. They are keys of rows of that table.
-pub(super) fn in_order(world: &World<'_>, table: usize, all: Vec<Vec<[u32; KEY_PARTS]>>) -> Vec<[u32; KEY_PARTS]> {
+/// Keys of rows of a table as people list them: the total, then by key.
+pub(super) fn in_order(world: &World<'_>, table: usize, mut keys: Vec<[u32; KEY_PARTS]>) -> Vec<[u32; KEY_PARTS]> {
     let axes = Names { form: world.form }.axes(table);
     let spelled = |key: &[u32; KEY_PARTS], at: usize| world.keys.name(axes[at], key[at]);
-    let order = |a: &[u32; KEY_PARTS], b: &[u32; KEY_PARTS]| {
+    keys.sort_by(|a, b| {
         let by_name = || (0..axes.len().min(KEY_PARTS)).map(|at| spelled(a, at).cmp(spelled(b, at)));
-        match (a == b, (a[0] != TOTAL).cmp(&(b[0] != TOTAL))) {
-            (true, _) => Ordering::Equal,
-            (false, Ordering::Equal) => by_name().find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b)),
-            (false, order) => order,
-        }
-    };
-    let mut keys: Vec<[u32; KEY_PARTS]> = Vec::new();
-    for mut own in all {
-        // The keys of one table stand in order, but for the total among codes; those of several units don't.
-        if let Some(total) = own.iter().position(|key| key[0] == TOTAL) {
-            own[..=total].rotate_right(1);
-        }
-        if !own.is_sorted_by(|a, b| order(a, b).is_lt()) {
-            own.sort_by(order);
-            own.dedup();
-        }
-        keys = merged(keys, own, order);
-    }
+        let total = (a[0] != TOTAL).cmp(&(b[0] != TOTAL));
+        total.then_with(|| by_name().find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b)))
+    });
     keys
-}
-
-/// Two sorted lists as one, what is in both once.
-fn merged<T: Copy>(first: Vec<T>, second: Vec<T>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
-    let mut all = Vec::with_capacity(first.len() + second.len());
-    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
-    loop {
-        let next = match (first.peek(), second.peek()) {
-            (Some(a), Some(b)) => order(a, b),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return all,
-        };
-        all.extend(if next.is_le() { first.next() } else { None });
-        let other = if next.is_ge() { second.next() } else { None };
-        all.extend(other.filter(|_| next.is_gt()));
-    }
 }
 
 fn row_with(table: &BookTable<'_>, rows: &Rows, key: &[u32; KEY_PARTS]) -> u32 {
     let Some(join) = rows.joins.first() else { return NONE };
     let number = key.get(join.position).copied().unwrap_or(NONE);
-    let fits = |row: &u32| {
-        let have = table.key(*row);
-        rows.joins.iter().all(|join| have.get(join.position) == key.get(join.position))
-    };
-    table.with(join.position, number).iter().map(|(_, row)| *row).find(fits).unwrap_or(NONE)
+    let mut with = table.with(join.position, number).iter().copied();
+    with.find(|row| table.fits(*row, &rows.joins, key)).unwrap_or(NONE)
 }

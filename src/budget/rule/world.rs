@@ -7,12 +7,14 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Range;
 
-use super::book::{Book, BookTable, KEY_PARTS};
+use super::book::{Book, BookTable, KEY_PARTS, NONE};
 use super::consolidated::Slack;
 use super::evaluate::{Books, Filed};
 use super::interval::{Interval, Relation};
 use super::keys::Keys;
 use super::line::Measure;
+use super::syntax::Unit;
+use super::written;
 use crate::budget::cell::Cell;
 use crate::budget::form_set::{ColumnKind, FormSet, Rows as RowsOf, fold_width};
 use crate::budget::money::{Amount, Decimals, Denomination, Scale};
@@ -29,12 +31,37 @@ pub(super) struct World<'a> {
     pub(super) last: Option<usize>,
     pub(super) given: Option<usize>,
     pub(super) units: Range<usize>,
-    /// The texts of the filing, folded, for each column that somebody has asked for; and where those of a table begin.
-    folded: (Vec<OnceCell<Folded<'a>>>, Vec<usize>),
+    /// What the texts of the filing say, as far as somebody has asked: for each column, by row; and where those of a table
+    /// begin.
+    texts: (Vec<OnceCell<Vec<OnceCell<Box<Text<'a>>>>>>, Vec<usize>),
 }
 
-/// The texts of a column, by row: empty for a blank, nothing for what is no text or nothing but spaces.
-type Folded<'a> = Vec<Option<Cow<'a, str>>>;
+/// What a text says: it is read many times over.
+pub(super) struct Text<'a> {
+    /// With its width folded.
+    pub(super) folded: Cow<'a, str>,
+    figure: OnceCell<Option<(Unit, Interval)>>,
+    mentioned: OnceCell<Vec<Interval>>,
+}
+
+impl Text<'_> {
+    /// The figure that it is as a whole, if it is one of that unit.
+    pub(super) fn figure(&self, unit: Unit) -> Option<Interval> {
+        let figure = self.figure.get_or_init(|| written::figure(&self.folded));
+        figure.filter(|(of, _)| *of == unit).map(|(_, figure)| figure)
+    }
+
+    /// Whether it is one.
+    pub(super) fn is_unit(&self, unit: Unit) -> bool {
+        let figure = self.figure.get_or_init(|| written::figure(&self.folded));
+        figure.as_ref().is_some_and(|(of, _)| *of == unit)
+    }
+
+    /// The amounts of money that it mentions.
+    pub(super) fn mentioned(&self) -> &[Interval] {
+        self.mentioned.get_or_init(|| written::mentioned(&self.folded).collect())
+    }
+}
 
 /// Which book is whose.
 pub(super) const THIS: usize = 0;
@@ -59,10 +86,11 @@ impl<'a> World<'a> {
             from.push(columns);
             columns += table.columns.len();
         }
-        let folded = (vec![OnceCell::new(); columns], from);
-        World { form, keys, books, filings: *filings, slack, last, given, units, folded }
+        let texts = (std::iter::repeat_with(OnceCell::new).take(columns).collect(), from);
+        World { form, keys, books, filings: *filings, slack, last, given, units, texts }
     }
 
+    #[inline]
     pub(super) fn table(&self, book: usize, table: usize) -> Option<&BookTable<'a>> {
         let book = if book == RELATIONS { Some(&self.form.rules.relations) } else { self.books.get(book) };
         book.and_then(|book| book.tables.get(table))
@@ -81,28 +109,81 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The texts of a column of the filing, with their widths folded.
-    pub(super) fn folded(&self, table: usize, column: usize) -> &[Option<Cow<'a, str>>] {
-        let (columns, from) = &self.folded;
-        let place = from.get(table).and_then(|from| columns.get(from + column));
-        let Some((place, filed)) = place.zip(self.table(THIS, table)) else { return &[] };
-        place.get_or_init(|| {
-            let fold = |row| match filed.cell(row, column) {
-                None | Some(Cell::Blank) => Some(Cow::Borrowed("")),
-                Some(Cell::Text(text)) => Some(fold_width(text)).filter(|text| !text.is_empty()),
-                Some(_) => None,
-            };
-            (0..filed.len()).map(fold).collect()
-        })
+    /// A part of the key of a row at hand.
+    pub(super) fn part(&self, frame: &Frame, part: usize) -> u32 {
+        if frame.row == NONE {
+            return frame.key.get(part).copied().unwrap_or(NONE);
+        }
+        self.table(frame.book, frame.table).map_or(NONE, |table| table.part(frame.row, part))
     }
 
-    /// How the cells of a column are read.
-    pub(super) fn reading(&self, table: usize, column: usize) -> Reading<'a> {
-        let kind = self.form.tables.get(table).and_then(|table| table.columns.get(column)).map(|column| column.kind);
-        let columns = self.form.tables.get(table).map_or(0, |table| table.columns.len());
-        let slack = self.slack.map(|slack| slack.get(table).map_or(&[][..], Vec::as_slice));
-        Reading { kind, slack, column, columns }
+    /// The key of a row at hand.
+    pub(super) fn key(&self, frame: &Frame) -> [u32; KEY_PARTS] {
+        let of_row = |table: &BookTable<'a>| table.key(frame.row);
+        if frame.row == NONE { frame.key } else { self.table(frame.book, frame.table).map_or(frame.key, of_row) }
     }
+
+    // ── texts of the filing ──────────────────────────────────────────────────────────────
+
+    /// What a row of the filing says in a column; nothing if that is no text.
+    pub(super) fn text(&self, frame: &Frame, column: usize) -> Option<&Text<'a>> {
+        let Some(Cell::Text(text)) = self.cell(frame, column).filter(|_| frame.book == THIS) else { return None };
+        let (columns, from) = &self.texts;
+        let rows = columns.get(from.get(frame.table)? + column)?.get_or_init(|| {
+            let rows = self.table(THIS, frame.table).map_or(0, BookTable::len);
+            std::iter::repeat_with(OnceCell::new).take(rows as usize).collect()
+        });
+        let read = || Text { folded: fold_width(text), figure: OnceCell::new(), mentioned: OnceCell::new() };
+        rows.get(frame.row as usize).map(|place| place.get_or_init(|| Box::new(read())).as_ref())
+    }
+
+    // ── cells ────────────────────────────────────────────────────────────────────────────
+
+    /// The cell of a row at hand; nothing where there is no row, or no such column in its filing's form set.
+    #[inline]
+    pub(super) fn cell(&self, frame: &Frame, column: usize) -> Option<&'a Cell> {
+        self.table(frame.book, frame.table)?.cell(frame.row, column)
+    }
+
+    /// The figure in a cell.
+    pub(super) fn standing(&self, (table, row, column): (usize, u32, usize), cell: &Cell) -> Standing {
+        match cell {
+            Cell::Amount(amount) => match self.slack {
+                Some(slack) => Standing::Sum(amount.value.fen(), self.slack_of(slack, (table, row, column))),
+                None => Standing::Amount(self.as_meant(*amount, table, column)),
+            },
+            Cell::Number(filed) => match self.kind(table, column) {
+                Some(ColumnKind::Percent { .. }) => Standing::Percent(*filed),
+                _ => Standing::Count(*filed),
+            },
+            Cell::Blank | Cell::Text(_) | Cell::Unreadable(_) => Standing::None,
+        }
+    }
+
+    /// Who writes 4060 元 means it: only 万元 hide something behind their last digit.
+    #[inline]
+    pub(super) fn as_meant(&self, amount: Amount, table: usize, column: usize) -> Amount {
+        match amount.scale.denomination {
+            Denomination::Yuan if self.is_as_written(table, column) => Amount { scale: Scale::FEN, ..amount },
+            Denomination::Yuan | Denomination::Wan => amount,
+        }
+    }
+
+    fn kind(&self, table: usize, column: usize) -> Option<ColumnKind> {
+        Some(self.form.tables.get(table)?.columns.get(column)?.kind)
+    }
+
+    fn is_as_written(&self, table: usize, column: usize) -> bool {
+        matches!(self.kind(table, column), Some(ColumnKind::Amount { decimals: Decimals::AsWritten, .. }))
+    }
+
+    /// How far a sum may be from the truth, in 分.
+    fn slack_of(&self, slack: &Slack, (table, row, column): (usize, u32, usize)) -> i128 {
+        let columns = self.form.tables.get(table).map_or(0, |table| table.columns.len());
+        slack.get(table).and_then(|slack| slack.get(row as usize * columns + column)).copied().unwrap_or(0)
+    }
+
+    // ── rows ─────────────────────────────────────────────────────────────────────────────
 
     /// Whether rows stand below this one.
     pub(super) fn is_parent(&self, book: usize, table: usize, row: u32) -> bool {
@@ -134,9 +215,23 @@ impl<'a> World<'a> {
 pub(super) struct Frame {
     pub(super) book: usize,
     pub(super) table: usize,
-    /// [`super::book::NONE`] for a key without a row.
+    /// [`NONE`] for a key without a row.
     pub(super) row: u32,
+    /// Only of a key without a row; of others the book knows.
     pub(super) key: [u32; KEY_PARTS],
+}
+
+impl Frame {
+    /// A row of a table.
+    pub(super) fn of(book: usize, table: usize, row: u32) -> Frame {
+        Frame { book, table, row, key: [NONE; KEY_PARTS] }
+    }
+
+    /// One of its cells.
+    pub(super) fn cell(&self, column: usize) -> Seen {
+        let Frame { book, table, row, key } = *self;
+        Seen { book, table, column, row, key }
+    }
 }
 
 /// A cell that was read.
@@ -149,20 +244,19 @@ pub(super) struct Seen {
     pub(super) key: [u32; KEY_PARTS],
 }
 
-/// What stands in a cell, and what a figure there can stand for.
-pub(super) enum Standing<'c> {
-    Blank,
+/// The figure that stands in a cell.
+pub(super) enum Standing {
+    /// Nothing, or nothing that is a figure.
+    None,
     /// Everything that prints so.
     Amount(Amount),
     /// A sum of amounts, and how far it may be from the truth, in 分.
     Sum(i128, i128),
     Count(Number),
     Percent(Number),
-    Text(&'c str),
-    Unreadable,
 }
 
-impl Standing<'_> {
+impl Standing {
     /// All that a figure can stand for.
     pub(super) fn figure(&self) -> Option<Interval> {
         match self {
@@ -170,64 +264,24 @@ impl Standing<'_> {
             Standing::Sum(fen, slack) => Some(Interval::of_sum(*fen, *slack)),
             Standing::Count(number) => Some(Interval::of_count(*number)),
             Standing::Percent(number) => Some(Interval::of_percent(*number)),
-            Standing::Blank | Standing::Text(_) | Standing::Unreadable => None,
+            Standing::None => None,
         }
-    }
-}
-
-/// How the cells of a column are read.
-pub(super) struct Reading<'a> {
-    kind: Option<ColumnKind>,
-    /// How far sums may be from the truth, in 分: row by row, a place for each column.
-    slack: Option<&'a [i128]>,
-    column: usize,
-    columns: usize,
-}
-
-impl Reading<'_> {
-    /// What stands in the cell of a row.
-    #[inline]
-    pub(super) fn of<'c>(&self, row: u32, cell: &'c Cell) -> Standing<'c> {
-        match cell {
-            Cell::Blank => Standing::Blank,
-            Cell::Amount(amount) => match self.slack {
-                Some(slack) => {
-                    let slack = slack.get(row as usize * self.columns + self.column).copied().unwrap_or(0);
-                    Standing::Sum(amount.value.fen(), slack)
-                }
-                // Who writes 4060 元 means it: only 万元 hide something behind their last digit.
-                None if amount.scale.denomination == Denomination::Yuan && self.is_as_written() => {
-                    Standing::Amount(Amount { scale: Scale::FEN, ..*amount })
-                }
-                None => Standing::Amount(*amount),
-            },
-            Cell::Number(filed) => match self.kind {
-                Some(ColumnKind::Percent { .. }) => Standing::Percent(*filed),
-                _ => Standing::Count(*filed),
-            },
-            Cell::Text(text) => Standing::Text(text),
-            Cell::Unreadable(_) => Standing::Unreadable,
-        }
-    }
-
-    fn is_as_written(&self) -> bool {
-        matches!(self.kind, Some(ColumnKind::Amount { decimals: Decimals::AsWritten, .. }))
     }
 }
 
 /// What a figure comes to.
-#[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
-    Number(Interval),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a, F> {
+    Number(F),
     Blank,
-    Text(Cow<'a, str>),
+    Text(&'a str),
 }
 
 /// The two sides of the comparison that decided.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sides<'a> {
-    pub(super) left: Value<'a>,
-    pub(super) right: Value<'a>,
+    pub(super) left: Value<'a, Interval>,
+    pub(super) right: Value<'a, Interval>,
     pub(super) relation: Relation,
     pub(super) measure: Measure,
     /// Where the right side's cells begin in what was read.

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::interval::Interval;
 use super::syntax::Unit;
+use crate::budget::form_set::length_of;
 use crate::budget::money::{Amount, Decimals, Denomination};
 
 /// How deep the brackets of a written sum may nest.
@@ -14,24 +15,23 @@ const DEPTH_MAX: usize = 8;
 
 /// The whole text as a figure of that unit.
 pub(super) fn read(text: &str, unit: Unit) -> Option<Interval> {
+    figure(text).filter(|(of, _)| *of == unit).map(|(_, figure)| figure)
+}
+
+/// The whole text as a figure, and its unit.
+pub(super) fn figure(text: &str) -> Option<(Unit, Interval)> {
     let text = text.trim_start_matches(['≥', '≤', '<', '>', '=', '约', '＜', '＞', '＝']);
     let (number, rest) = number(text)?;
-    match unit {
-        Unit::Yuan if !matches!(rest, "元" | "万元") => None,
-        Unit::Yuan => amount(number, rest).map(|(amount, _)| amount),
-        Unit::YuanPerHead => {
-            let rest = rest.strip_prefix("元/人")?;
-            let fits = matches!(rest, "" | "年" | "/年" | "月" | "/月" | "·年" | "·月");
-            if fits { amount(number, "元").map(|(amount, _)| amount) } else { None }
+    match rest {
+        "元" | "万元" => amount(number, rest).map(|(amount, _)| (Unit::Yuan, amount)),
+        "人" => Some((Unit::Heads, decimal(number)?)),
+        "万人" => Some((Unit::Heads, decimal(number)?.times(&Interval::exact(10_000, 1)).ok()?)),
+        rest => {
+            let per = rest.strip_prefix("元/人")?;
+            let fits = matches!(per, "" | "年" | "/年" | "月" | "/月" | "·年" | "·月");
+            let (rate, _) = amount(number, "元").filter(|_| fits)?;
+            Some((Unit::YuanPerHead, rate))
         }
-        Unit::Heads => {
-            let (times, rest) = rest.strip_prefix('万').map_or((1, rest), |rest| (10_000, rest));
-            if rest != "人" {
-                return None;
-            }
-            decimal(number)?.times(&Interval::exact(times, 1)).ok()
-        }
-        Unit::Time => None,
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) fn mentioned(text: &str) -> impl Iterator<Item = Interval> {
     let mut rest = text;
     std::iter::from_fn(move || {
         loop {
-            let at = rest.bytes().position(|byte| byte.is_ascii_digit())?;
+            let at = first_digit(rest)?;
             let (digits, after) = number(rest.get(at..)?)?;
             rest = after;
             if let Some((found, _)) = amount(digits, after).filter(|(_, behind)| !behind.starts_with('/')) {
@@ -53,6 +53,17 @@ pub(super) fn mentioned(text: &str) -> impl Iterator<Item = Interval> {
             }
         }
     })
+}
+
+fn first_digit(text: &str) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let begins = *text.as_bytes().get(at)?;
+        if begins.is_ascii_digit() {
+            return Some(at);
+        }
+        at += length_of(begins);
+    }
 }
 
 /// Digits with a point, and what follows. Thousands separators are passed over.

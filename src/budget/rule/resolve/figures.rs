@@ -234,7 +234,7 @@ impl<'f> Resolver<'f> {
 
 pub(super) enum Chosen {
     Row(Named),
-    Rows(Test),
+    Rows(Vec<Test>),
 }
 
 pub(super) fn is_starred(kind: ColumnKind, assigned: bool) -> bool {

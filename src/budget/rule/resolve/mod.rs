@@ -139,6 +139,7 @@ impl<'f> Resolver<'f> {
             scope: resolved,
             when,
             when_once,
+            like: 0,
             claim,
             table,
             column,

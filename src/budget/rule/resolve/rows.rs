@@ -42,8 +42,8 @@ impl<'f> Resolver<'f> {
                 Ok(())
             }
             Chosen::Row(_) => fault(node.at, Reason::FormWrongValue, &node.table, "one row"),
-            Chosen::Rows(test) => {
-                tests.push(test);
+            Chosen::Rows(more) => {
+                tests.extend(more);
                 Ok(())
             }
         });
@@ -107,16 +107,19 @@ impl<'f> Resolver<'f> {
                 let leads = own.filter(|_| outer && single && !*not).map(|join| join.position);
                 Test::In { not: *not, rows, leads }
             }
-            Select::Test(node) => Test::Holds(self.condition(node)?),
+            Select::Test(node) => {
+                let condition = self.condition(node)?;
+                return Ok(Chosen::Rows(Test::of(condition, self.frames.len() - 1)));
+            }
         };
-        Ok(Chosen::Rows(test))
+        Ok(Chosen::Rows(vec![test]))
     }
 
     pub(super) fn row_or_level(&mut self, table: usize, name: &str, at: Span) -> Resolved<Chosen> {
         let rows = self.names.row(table, name);
         let level = self.names.levels(table).iter().find(|level| level.name == name);
         match (rows.as_slice(), level) {
-            ([], Some(level)) => Ok(Chosen::Rows(Test::Level(level.digits))),
+            ([], Some(level)) => Ok(Chosen::Rows(vec![Test::Level(level.digits)])),
             ([RowName::Total], None) => Ok(Chosen::Row(Named::Total)),
             ([RowName::Key(key)], None) => {
                 let axis = self.names.axes(table).first().copied().unwrap_or(usize::MAX);
