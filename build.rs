@@ -20,6 +20,8 @@ fn compile_protos(out: &Path) -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
         .extern_path(".budget.consolidation.v1.RowChunk", "crate::proto::RowChunk")
+        .extern_path(".budget.consolidation.v1.SeenCell", "crate::proto::SeenCell")
+        .extern_path(".budget.consolidation.v1.Quantity", "crate::proto::Quantity")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -21,13 +21,30 @@ use tonic::{Request, Status};
 
 use crate::data::{FORM_SET, Filing, Generator, YEAR};
 
-/// Sends prepared bytes as they are.
+/// Sends prepared bytes as they are, and of an answer reads only whether the filing was taken: what a client does with the
+/// rest of it, it does on a machine of its own.
 #[derive(Clone, Copy)]
 struct Prepared;
 
+/// What is read of a `SubmitResponse`; the numbers are those of `submission.proto`, the rest is passed over.
+#[derive(Clone, PartialEq, Message)]
+struct Taken {
+    #[prost(message, optional, tag = "1")]
+    verdict: Option<TakenRows>,
+    #[prost(uint32, tag = "3")]
+    version: u32,
+}
+
+/// Of its verdict.
+#[derive(Clone, PartialEq, Message)]
+struct TakenRows {
+    #[prost(uint64, tag = "5")]
+    row_count: u64,
+}
+
 impl Codec for Prepared {
     type Encode = Bytes;
-    type Decode = api::SubmitResponse;
+    type Decode = Taken;
     type Encoder = Prepared;
     type Decoder = Prepared;
 
@@ -51,11 +68,11 @@ impl Encoder for Prepared {
 }
 
 impl Decoder for Prepared {
-    type Item = api::SubmitResponse;
+    type Item = Taken;
     type Error = Status;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<api::SubmitResponse>, Status> {
-        let message = api::SubmitResponse::decode(buffer);
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Taken>, Status> {
+        let message = Taken::decode(buffer);
         message.map(Some).map_err(|error| Status::internal(error.to_string()))
     }
 }

@@ -76,8 +76,11 @@ impl CellAddress {
     }
 
     /// As it is written, at once: answers hold hundreds.
-    pub fn spelled(&self) -> String {
-        [&self.table, "/", &self.row, "/", &self.column].concat()
+    pub fn spelled(&self) -> CompactString {
+        let parts = [self.table.as_str(), "/", &self.row, "/", &self.column];
+        let mut spelled = CompactString::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.into_iter().for_each(|part| spelled.push_str(part));
+        spelled
     }
 
     /// Reads `table/row/column`; the row is everything between the first and the last slash.

@@ -6,7 +6,7 @@ use crate::budget::finding::Strength;
 use crate::budget::money::{Amount, Decimals, Denomination};
 use crate::budget::number::Number;
 use crate::budget::rule::{Cause, CellSeen, Checked, Counts, Quantity, RuleFinding, Source, Verdict};
-use crate::proto::api;
+use crate::proto::{self, api};
 
 /// All that rules found in one filing.
 pub(super) fn checked(counts: Option<api::RuleCounts>, findings: &[api::RuleFinding]) -> Checked {
@@ -60,7 +60,7 @@ fn number(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn cell(wire: &api::SeenCell) -> Option<CellSeen> {
+fn cell(wire: &proto::SeenCell) -> Option<CellSeen> {
     let source = match wire.source.as_str() {
         "" => Source::This,
         "last" => Source::Last,
@@ -77,7 +77,7 @@ fn cell(wire: &api::SeenCell) -> Option<CellSeen> {
     Some(CellSeen { source, address: CellAddress::parse(&wire.cell)?, value })
 }
 
-fn quantity(wire: &api::Quantity) -> Quantity {
+fn quantity(wire: &proto::Quantity) -> Quantity {
     let text = || Quantity::Text(wire.value.as_str().into());
     let number = || Number::parse(&wire.value, Decimals::AsWritten).ok();
     let read = match api::QuantityKind::try_from(wire.kind) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use compact_str::{CompactString, ToCompactString};
 use prost::Message;
 
 use super::limits::Bounds;
@@ -9,7 +10,7 @@ use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::FormSet;
 use crate::budget::rule::{Cause, CellSeen, Counts, Quantity, RuleFinding, Source, Verdict};
-use crate::proto::api;
+use crate::proto::{self, api};
 use crate::wording::{Language, rule};
 
 /// Words rule findings, with sentences or without.
@@ -108,22 +109,22 @@ fn number(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn cell(seen: &CellSeen) -> api::SeenCell {
+fn cell(seen: &CellSeen) -> proto::SeenCell {
     let source = match &seen.source {
-        Source::This => String::new(),
-        Source::Last => "last".to_owned(),
-        Source::Round => "round".to_owned(),
-        Source::Unit(code) => code.to_string(),
+        Source::This => CompactString::default(),
+        Source::Last => "last".into(),
+        Source::Round => "round".into(),
+        Source::Unit(code) => code.clone(),
     };
     let value = seen.value.as_ref().filter(|cell| !cell.is_blank()).map(value);
-    api::SeenCell { cell: seen.address.spelled(), source, value }
+    proto::SeenCell { cell: seen.address.spelled(), source, value }
 }
 
-fn value(cell: &Cell) -> api::Quantity {
-    let of = |kind: api::QuantityKind| api::Quantity {
+fn value(cell: &Cell) -> proto::Quantity {
+    let of = |kind: api::QuantityKind| proto::Quantity {
         kind: kind.into(),
-        value: cell.to_string(),
-        amount_unit: String::new(),
+        value: cell.to_compact_string(),
+        amount_unit: CompactString::default(),
     };
     match cell {
         Cell::Blank => of(api::QuantityKind::Unspecified),
@@ -134,20 +135,22 @@ fn value(cell: &Cell) -> api::Quantity {
     }
 }
 
-fn quantity(quantity: &Quantity) -> api::Quantity {
+fn quantity(quantity: &Quantity) -> proto::Quantity {
     let (kind, value, amount_unit) = match quantity {
-        Quantity::Blank => (api::QuantityKind::Unspecified, String::new(), ""),
-        Quantity::Amount(amount) => (api::QuantityKind::Amount, amount.to_string(), amount.scale.denomination.as_str()),
-        Quantity::Percent(number) => (api::QuantityKind::Percent, number.to_string(), ""),
-        Quantity::Number(number) => (api::QuantityKind::Number, number.to_string(), ""),
-        Quantity::Text(text) => (api::QuantityKind::Text, text.to_string(), ""),
+        Quantity::Blank => (api::QuantityKind::Unspecified, CompactString::default(), ""),
+        Quantity::Amount(amount) => {
+            (api::QuantityKind::Amount, amount.to_compact_string(), amount.scale.denomination.as_str())
+        }
+        Quantity::Percent(number) => (api::QuantityKind::Percent, number.to_compact_string(), ""),
+        Quantity::Number(number) => (api::QuantityKind::Number, number.to_compact_string(), ""),
+        Quantity::Text(text) => (api::QuantityKind::Text, text.clone(), ""),
     };
-    api::Quantity { kind: kind.into(), value, amount_unit: amount_unit.to_owned() }
+    proto::Quantity { kind: kind.into(), value, amount_unit: amount_unit.into() }
 }
 
 fn cause(cause: &Cause) -> api::Cause {
     let (mut table, mut row, mut cell) = (String::new(), String::new(), String::new());
-    let mut at = |address: &CellAddress| cell = address.spelled();
+    let mut at = |address: &CellAddress| cell = address.to_string();
     match cause {
         Cause::TableMissing(id) | Cause::NotGiven(id) | Cause::FiledUnevenly(id) => table = id.to_string(),
         Cause::RowMissing(id, key) => (table, row) = (id.to_string(), key.to_string()),

@@ -1,10 +1,12 @@
 //! The generated messages and services of `proto/`. Named only by `grpc/`, `cli/` and `consolidator/record.rs`.
 
 mod row_chunk;
+mod seen_cell;
 
 /// A message as bytes: what names a request, beside its key.
 pub use prost::Message;
 pub use row_chunk::RowChunk;
+pub use seen_cell::{Quantity, SeenCell};
 
 /// The API, `proto/budget/consolidation/v1`.
 #[allow(missing_docs, clippy::all, unreachable_pub)]

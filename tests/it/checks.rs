@@ -9,6 +9,7 @@ use budget_consolidator::budget::rule::{Books, evaluate};
 use budget_consolidator::consolidator::verify::verify;
 use budget_consolidator::ledger::actor::Actor;
 use budget_consolidator::ledger::event::Event;
+use budget_consolidator::proto::Quantity;
 use budget_consolidator::proto::api::{self, JudgedSubmission, RuleFinding};
 use budget_consolidator::proto::storage;
 use budget_consolidator::store::{Journal, MemoryJournal};
@@ -87,13 +88,14 @@ async fn the_answer_holds_what_check_finds_offline() {
         assert_eq!(wire.cells.len(), found.cells.len());
         for (cell, seen) in wire.cells.iter().zip(&found.cells) {
             let value = seen.value.as_ref().map(ToString::to_string).filter(|value| !value.is_empty());
-            assert_eq!((&cell.cell, cell.value.as_ref().map(|v| v.value.clone())), (&seen.address.to_string(), value));
+            let sent = (cell.cell.to_string(), cell.value.as_ref().map(|v| v.value.to_string()));
+            assert_eq!(sent, (seen.address.to_string(), value));
         }
         let texts = |of: &Option<_>| of.as_ref().map(ToString::to_string);
         let sides = [&wire.left, &wire.right, &wire.difference, &wire.tolerance].map(|side| side.as_ref());
         let found = [&found.left, &found.right, &found.difference, &found.tolerance].map(texts);
-        let percent = |q: &api::Quantity| if q.kind == i32::from(api::QuantityKind::Percent) { "%" } else { "" };
-        assert_eq!(sides.map(|side| side.map(|q| q.value.clone() + percent(q))), found, "{}", place(wire));
+        let percent = |q: &Quantity| if q.kind == i32::from(api::QuantityKind::Percent) { "%" } else { "" };
+        assert_eq!(sides.map(|side| side.map(|q| q.value.to_string() + percent(q))), found, "{}", place(wire));
     }
     server.stop().await;
 }
