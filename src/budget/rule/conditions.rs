@@ -102,6 +102,7 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
         if best == Meeting::Never { cause.map_or(Ok(best), Err) } else { Ok(best) }
     }
 
+    #[inline]
     pub(super) fn compare(
         &mut self,
         first: &'a Expr,
@@ -109,10 +110,18 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
         measure: Measure,
     ) -> Answer<'a, Meeting, E> {
         match (E::NOTES, measure, rest) {
-            (false, Measure::Text, [(Relation::Equal, second)]) => return self.compare_texts(first, second),
-            (false, measure, _) if measure.is_number() => return self.compare_numbers(first, rest),
-            _ => {}
+            (false, Measure::Text, [(Relation::Equal, second)]) => self.compare_texts(first, second),
+            (false, measure, _) if measure.is_number() => self.compare_numbers(first, rest),
+            _ => self.compare_noting(first, rest, measure),
         }
+    }
+
+    fn compare_noting(
+        &mut self,
+        first: &'a Expr,
+        rest: &'a [(Relation, Expr)],
+        measure: Measure,
+    ) -> Answer<'a, Meeting, E> {
         let left = self.value(first)?;
         let left_cells = self.eye.seen().len();
         let mut worst = Meeting::Plain;

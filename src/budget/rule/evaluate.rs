@@ -178,6 +178,13 @@ struct SpokenOf {
     unsure: Vec<Frame>,
 }
 
+/// A row at which a line is to be looked at exactly.
+struct Open {
+    row: u32,
+    /// That the line speaks of it is known.
+    is_meant: bool,
+}
+
 impl<'a> Run<'_, 'a> {
     // ── lines and rows ───────────────────────────────────────────────────────────────────
 
@@ -261,24 +268,25 @@ impl<'a> Run<'_, 'a> {
         let fixed = world.fixed_rows(rows.table);
         let frames = (0..table.len()).map(|row| Frame::of(book, rows.table, row));
         let spoken_of = self.spoken_of(line, Some(rows), frames);
-        let mut open: Vec<u32> = spoken_of.unsure.iter().map(|frame| frame.row).collect();
+        let mut open: Vec<Open> =
+            spoken_of.unsure.iter().map(|frame| Open { row: frame.row, is_meant: false }).collect();
         let failing = spoken_of.rows.iter().filter(|frame| !self.plainly_holds(line, Some(**frame)));
-        open.extend(failing.map(|frame| frame.row));
+        open.extend(failing.map(|frame| Open { row: frame.row, is_meant: true }));
         if open.is_empty() && fixed.is_none() {
             self.hold(line, spoken_of.rows.len());
             self.spoken_of = spoken_of;
             return Ok(());
         }
-        open.sort_by(|a, b| table.as_printed(*a, *b));
+        open.sort_by(|a, b| table.as_printed(a.row, b.row));
         let stopped = match fixed {
             Some(fixed) => self.fixed_rows(line, rows, (book, &table.fixed, fixed), &open),
-            None => open.iter().find_map(|row| Some((*row, self.candidate(line, rows, book, *row).err()?))),
+            None => open.iter().find_map(|open| Some((open.row, self.candidate(line, rows, book, open).err()?))),
         };
         let held = match &stopped {
             None => spoken_of.rows.len() + spoken_of.unsure.len() - open.len(),
             // What can't be judged ends a line: rows behind it were not looked at.
             Some((at, _)) => {
-                let open: HashSet<u32, KeyHash> = open.into_iter().collect();
+                let open: HashSet<u32, KeyHash> = open.iter().map(|open| open.row).collect();
                 let before = |row: u32| table.as_printed(row, *at).is_lt();
                 spoken_of.rows.iter().filter(|frame| !open.contains(&frame.row) && before(frame.row)).count()
             }
@@ -294,7 +302,7 @@ impl<'a> Run<'_, 'a> {
         line: &'a Line,
         rows: &'a Rows,
         (book, filed, fixed): (usize, &[u32], &[FixedRow]),
-        open: &[u32],
+        open: &[Open],
     ) -> Option<(u32, Cause)> {
         let required = rows.tests.iter().any(|test| matches!(test, Test::Parents));
         for (row, definition) in filed.iter().zip(fixed) {
@@ -302,8 +310,8 @@ impl<'a> Run<'_, 'a> {
                 let cause = Cause::RowMissing(self.world.id(rows.table), definition.key.clone());
                 self.exact.eye.seen.clear();
                 self.not_evaluable(line, 0, cause);
-            } else if open.contains(row)
-                && let Err(cause) = self.candidate(line, rows, book, *row)
+            } else if let Some(open) = open.iter().find(|open| open.row == *row)
+                && let Err(cause) = self.candidate(line, rows, book, open)
             {
                 return Some((*row, cause));
             }
@@ -311,10 +319,10 @@ impl<'a> Run<'_, 'a> {
         None
     }
 
-    fn candidate(&mut self, line: &'a Line, rows: &'a Rows, book: usize, row: u32) -> Result<()> {
-        let frame = Frame::of(book, rows.table, row);
-        if self.exact.passes(rows, frame)? {
-            self.exactly_at(line, Some(frame));
+    fn candidate(&mut self, line: &'a Line, rows: &'a Rows, book: usize, open: &Open) -> Result<()> {
+        let frame = Frame::of(book, rows.table, open.row);
+        if open.is_meant || self.exact.passes(rows, frame)? {
+            self.exactly_at(line, Some(frame), open.is_meant);
         }
         Ok(())
     }
@@ -330,13 +338,14 @@ impl<'a> Run<'_, 'a> {
         match meant {
             Ok(Meeting::Never) => {}
             Ok(_) if self.plainly_holds(line, frame) => self.hold(line, 1),
-            _ => self.exactly_at(line, frame),
+            meant => self.exactly_at(line, frame, meant.is_ok()),
         }
     }
 
-    fn exactly_at(&mut self, line: &'a Line, frame: Option<Frame>) {
+    /// Looks again exactly; at a row that is meant if a glance has seen that it is.
+    fn exactly_at(&mut self, line: &'a Line, frame: Option<Frame>, is_meant: bool) {
         self.exact.frames.extend(frame);
-        self.instance(line);
+        self.instance(line, is_meant);
         self.exact.frames.clear();
     }
 
@@ -356,7 +365,7 @@ impl<'a> Run<'_, 'a> {
         self.hold(line, spoken_of.unsure.len() + spoken_of.rows.len() - open.len());
         self.spoken_of = spoken_of;
         for key in in_order(self.world, table, open) {
-            self.exactly_at(line, Some(at_key(key)));
+            self.exactly_at(line, Some(at_key(key)), false);
         }
         Ok(())
     }
@@ -368,8 +377,8 @@ impl<'a> Run<'_, 'a> {
 
     // ── one instance ─────────────────────────────────────────────────────────────────────
 
-    fn instance(&mut self, line: &'a Line) {
-        if let Some(when) = line.when.as_ref().filter(|_| !line.when_once) {
+    fn instance(&mut self, line: &'a Line, is_meant: bool) {
+        if let Some(when) = line.when.as_ref().filter(|_| !line.when_once && !is_meant) {
             match self.whether(when) {
                 Ok(Meeting::Never) => return,
                 Ok(Meeting::Plain | Meeting::ByRounding) => {}

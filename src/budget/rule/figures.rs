@@ -166,19 +166,24 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
                 Ok(Value::Text(self.world.keys.name(*axis, number)))
             }
             Expr::As { of, unit, sum } => self.read_as(of, *unit, *sum),
-            number => self.number(number).map(Value::Number),
+            number => self.reckoned(number).map(Value::Number),
         }
     }
 
     /// A blank adds nothing.
+    #[inline]
     pub(super) fn number(&mut self, expr: &'a Expr) -> Answer<'a, E::Figure, E> {
+        let Expr::Here { frame, column } = expr else { return self.reckoned(expr) };
+        let Some(frame) = self.frames.get(*frame) else { return Ok(E::Figure::ZERO) };
+        self.eye.saw(frame, *column);
+        self.as_number(frame, *column)
+    }
+
+    /// The same of anything but a cell of a row at hand, as most are.
+    fn reckoned(&mut self, expr: &'a Expr) -> Answer<'a, E::Figure, E> {
         match expr {
+            Expr::Here { .. } => self.number(expr),
             Expr::Number(number) => self.exactly(number),
-            Expr::Here { frame, column } => {
-                let Some(frame) = self.frames.get(*frame) else { return Ok(E::Figure::ZERO) };
-                self.eye.saw(frame, *column);
-                self.as_number(frame, *column)
-            }
             Expr::Cell { rows, column } => {
                 let frame = self.find(rows)?;
                 self.read_number(&frame, *column)

@@ -71,6 +71,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// What both need.
+    pub(super) fn and(self, other: Needs) -> Needs {
+        Needs { units: self.units || other.units, last: self.last || other.last, given: self.given || other.given }
+    }
+
     /// Whether the filing alone is enough.
     pub fn filing_only(self) -> bool {
         self == Needs::default()

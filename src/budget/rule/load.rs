@@ -102,6 +102,7 @@ impl<'t> Loader<'t> {
             }
         }
         set.warnings.extend(unread(form, &resolver.read));
+        set.needs = needs(&set.rules);
         set.keys = KnownKeys::new(form, &resolver.keys);
         set.fixed = (0..form.tables.len()).map(|table| set.keys.fixed(form, table)).collect();
         set.relations = Book::of_relations(form, &resolver.tables, &mut set.keys);
@@ -180,8 +181,7 @@ impl<'t> Loader<'t> {
             };
             match resolver.lines(checks.len(), &node, &kinds, views) {
                 Ok(more) => {
-                    let any = |need: fn(Needs) -> bool| more.iter().any(|line| need(line.needs));
-                    let needs = Needs { units: any(|n| n.units), last: any(|n| n.last), given: any(|n| n.given) };
+                    let needs = more.iter().fold(Needs::default(), |all, line| all.and(line.needs));
                     let spoken = aloud::sentences(Names { form }, &node);
                     checks.push(Check { formula, aloud: spoken.0, aloud_en: spoken.1, needs });
                     more.into_iter().for_each(|line| push(&mut lines, line));
@@ -372,4 +372,18 @@ fn push(lines: &mut Vec<Line>, mut line: Line) {
         _ => lines.len(),
     };
     lines.push(line);
+}
+
+/// What the lines for each kind of submission need, that any looks at.
+fn needs(rules: &[Rule]) -> Vec<(Kind, Needs)> {
+    let mut all: Vec<(Kind, Needs)> = Vec::new();
+    for line in rules.iter().flat_map(|rule| &rule.lines) {
+        for kind in &line.kinds {
+            match all.iter_mut().find(|(of, _)| of == kind) {
+                Some((_, needs)) => *needs = needs.and(line.needs),
+                None => all.push((*kind, line.needs)),
+            }
+        }
+    }
+    all
 }

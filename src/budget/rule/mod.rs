@@ -59,6 +59,8 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// What is allowed but probably not meant: rules that can never find anything, amounts that no rule reads.
     pub warnings: Vec<FormFault>,
+    /// What the rules for each kind of submission need beside it.
+    needs: Vec<(Kind, Needs)>,
     /// Keys that the form set knows.
     keys: KnownKeys,
     /// Its fixed rows, numbered, for each table.
@@ -123,12 +125,7 @@ impl RuleSet {
 
     /// What the rules that look at submissions of a kind need beside them.
     pub fn needs(&self, kind: Kind) -> Needs {
-        let lines = self.rules.iter().flat_map(|rule| &rule.lines).filter(|line| line.kinds.contains(&kind));
-        lines.fold(Needs::default(), |all, line| Needs {
-            units: all.units || line.needs.units,
-            last: all.last || line.needs.last,
-            given: all.given || line.needs.given,
-        })
+        self.needs.iter().find(|(of, _)| *of == kind).map_or_else(Needs::default, |(_, needs)| *needs)
     }
 
     /// Number and rule of that id.

@@ -14,7 +14,7 @@ use super::syntax::Unit;
 use super::world::{Frame, RELATIONS, THIS, World};
 use super::written;
 use crate::budget::cell::Cell;
-use crate::budget::form_set::{fold_width, folds_alike};
+use crate::budget::form_set::{fold_width, folds_to};
 
 impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
     pub(super) fn book(&self, of: BookOf) -> Answer<'a, usize, E> {
@@ -206,17 +206,21 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
 
     #[inline]
     pub(super) fn passes(&mut self, rows: &'a Rows, frame: Frame) -> Answer<'a, bool, E> {
-        for test in &rows.tests {
+        if rows.tests.is_empty() { Ok(true) } else { self.passes_all(&rows.tests, &frame) }
+    }
+
+    fn passes_all(&mut self, tests: &'a [Test], frame: &Frame) -> Answer<'a, bool, E> {
+        for test in tests {
             let passes = match test {
                 Test::Parents => self.world.is_parent(frame.book, frame.table, frame.row),
                 Test::Leaves => !self.world.is_parent(frame.book, frame.table, frame.row),
-                Test::Says(any) => self.says_any(&frame, any)?,
-                Test::IsUnit(column, unit) => self.is_unit(&frame, *column, *unit)?,
+                Test::Says(any) => self.says_any(frame, any)?,
+                Test::IsUnit(column, unit) => self.is_unit(frame, *column, *unit)?,
                 Test::Level(digits) => {
                     let table = self.world.table(frame.book, frame.table);
                     table.is_some_and(|table| table.is_on_level(frame.row, *digits))
                 }
-                Test::In { .. } | Test::Holds(_) => self.passes_inside(test, frame)?,
+                Test::In { .. } | Test::Holds(_) => self.passes_inside(test, *frame)?,
             };
             if !passes {
                 return Ok(false);
@@ -239,7 +243,7 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
     fn says_any(&self, frame: &Frame, any: &[(usize, String)]) -> Answer<'a, bool, E> {
         for (column, wanted) in any {
             match self.world.cell(frame, *column) {
-                Some(Cell::Text(text)) if folds_alike(text, wanted) => return Ok(true),
+                Some(Cell::Text(text)) if folds_to(text, wanted) => return Ok(true),
                 Some(Cell::Unreadable(_)) => return Err(self.unreadable_at(frame, *column)),
                 _ => {}
             }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use super::book::{Book, BookTable, KEY_PARTS, NONE};
@@ -33,8 +34,11 @@ pub(super) struct World<'a> {
     pub(super) units: Range<usize>,
     /// What the texts of the filing say, as far as somebody has asked: for each column, by row; and where those of a table
     /// begin.
-    texts: (Vec<OnceCell<Vec<OnceCell<Box<Text<'a>>>>>>, Vec<usize>),
+    texts: (Vec<OnceCell<ColumnTexts<'a>>>, Vec<usize>),
 }
+
+/// The texts of a column, by row.
+type ColumnTexts<'a> = Vec<OnceCell<Box<Text<'a>>>>;
 
 /// What a text says: it is read many times over.
 pub(super) struct Text<'a> {
@@ -235,13 +239,24 @@ impl Frame {
 }
 
 /// A cell that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) book: usize,
     pub(super) table: usize,
     pub(super) column: usize,
     pub(super) row: u32,
     pub(super) key: [u32; KEY_PARTS],
+}
+
+impl Hash for Seen {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Rows of one table differ most; the key is that of a row that isn't there.
+        let place = (self.book << 16 ^ self.table << 8 ^ self.column) as u64;
+        state.write_u64(place << 32 | u64::from(self.row));
+        if self.row == NONE {
+            self.key.iter().for_each(|part| state.write_u32(*part));
+        }
+    }
 }
 
 /// The figure that stands in a cell.
