@@ -65,14 +65,26 @@ impl Money {
 
     /// Prints at `scale`, rounded once, half away from zero: `416709200.00` at 万元.2 is `41670.92`.
     pub fn print(self, scale: Scale) -> String {
-        self.rounded(scale).to_string()
+        self.digits(scale).map_or_else(|| self.rounded(scale).to_string(), |digits| digits.to_string())
     }
 
     /// The nearest value that `scale` can print, back in 元: what a ceiling issued in 万元 is compared with.
     pub fn round_to(self, scale: Scale) -> Money {
+        let fen = self.digits(scale).and_then(|digits| digits.mantissa.checked_mul(scale.quantum_fen()));
+        if let Some(fen) = fen {
+            return Money::from_fen(fen);
+        }
         let mut value = self.rounded(scale) * scale.denomination.in_yuan();
         value.rescale(2);
         Money(value)
+    }
+
+    /// The same without a decimal, which takes long to print; nothing if there are more digits than fit.
+    fn digits(self, scale: Scale) -> Option<Number> {
+        let fen = i64::try_from(self.fen()).ok().filter(|_| scale.decimals <= scale.denomination.decimals_max())?;
+        let quantum = scale.quantum_fen();
+        let away = i64::from(2 * (fen % quantum).abs() >= quantum) * fen.signum();
+        Some(Number { mantissa: fen / quantum + away, decimals: scale.decimals })
     }
 
     fn rounded(self, scale: Scale) -> Decimal {
@@ -100,7 +112,10 @@ impl Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        match self.digits(Scale::FEN) {
+            Some(digits) => digits.fmt(f),
+            None => fmt::Display::fmt(&self.0, f),
+        }
     }
 }
 
@@ -529,6 +544,10 @@ mod tests {
                 for fen in (-30_000..30_000).step_by(37).chain([0, 1_000_000, -1_000_000, CELL_FEN_MAX, -CELL_FEN_MAX])
                 {
                     let value = Money::from_fen(fen);
+                    let decimal = value.rounded(scale);
+                    assert_eq!(value.print(scale), decimal.to_string(), "{fen} {scale}");
+                    assert_eq!(value.round_to(scale).0, decimal * denomination.in_yuan(), "{fen} {scale}");
+                    assert_eq!(value.to_string(), value.0.to_string());
                     assert_eq!(Amount { value, scale }.to_string(), value.print(scale), "{fen} {scale}");
                 }
             }

@@ -131,7 +131,7 @@ fn shown(sum: &Sum, column: &Column) -> Cell {
                 Decimals::AsWritten => 0,
             };
             let scale = |decimals: u8| Scale { denomination, decimals };
-            let exact = |decimals: &u8| value.round_to(scale(*decimals)) == value;
+            let exact = |decimals: &u8| value.fen() % i128::from(scale(*decimals).quantum_fen()) == 0;
             let finest = denomination.decimals_max();
             Cell::Amount(Amount { value, scale: scale((least..=finest).find(exact).unwrap_or(finest)) })
         }
