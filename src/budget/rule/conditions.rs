@@ -109,10 +109,10 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
         rest: &'a [(Relation, Expr)],
         measure: Measure,
     ) -> Answer<'a, Meeting, E> {
-        match (E::NOTES, measure, rest) {
-            (false, Measure::Text, [(Relation::Equal, second)]) => self.compare_texts(first, second),
-            (false, measure, _) if measure.is_number() => self.compare_numbers(first, rest),
-            _ => self.compare_noting(first, rest, measure),
+        if !E::NOTES && measure.is_number() {
+            self.compare_numbers(first, rest)
+        } else {
+            self.compare_noting(first, rest, measure)
         }
     }
 
@@ -145,15 +145,6 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
             worst = worst.and(left.compare(*relation, &right).map_err(impossible::<E>)?);
         }
         Ok(worst)
-    }
-
-    fn compare_texts(&mut self, first: &'a Expr, second: &'a Expr) -> Answer<'a, Meeting, E> {
-        let holds = match (self.value(first)?, self.value(second)?) {
-            (Value::Text(first), Value::Text(second)) => folds_alike(first, second),
-            (Value::Blank, Value::Blank) => true,
-            (first, second) => return meet::<E>(&first, &second, Relation::Equal),
-        };
-        Ok(if holds { Meeting::Plain } else { Meeting::Never })
     }
 
     pub(super) fn filled(&mut self, rows: &'a Rows) -> Answer<'a, bool, E> {

@@ -150,10 +150,16 @@ impl<'a> Look<'_, 'a, Glance> {
         {
             return Ok(false);
         }
-        match line.when.as_ref().filter(|_| !line.when_once) {
-            Some(when) => Ok(self.at(frame, |look| look.truth(when))? != Meeting::Never),
-            None => Ok(true),
-        }
+        self.is_meant(line, Some(frame))
+    }
+
+    /// The same of a row that it is for.
+    fn is_meant(&mut self, line: &'a Line, frame: Option<Frame>) -> Answer<'a, bool, Glance> {
+        let Some(when) = line.when_by_row() else { return Ok(true) };
+        self.frames.extend(frame);
+        let met = self.truth(when);
+        self.frames.clear();
+        Ok(met? != Meeting::Never)
     }
 
     /// Whether a line plainly holds at a row of which it speaks. If not, there is something to tell.
@@ -272,11 +278,6 @@ impl<'a> Run<'_, 'a> {
             spoken_of.unsure.iter().map(|frame| Open { row: frame.row, is_meant: false }).collect();
         let failing = spoken_of.rows.iter().filter(|frame| !self.plainly_holds(line, Some(**frame)));
         open.extend(failing.map(|frame| Open { row: frame.row, is_meant: true }));
-        if open.is_empty() && fixed.is_none() {
-            self.hold(line, spoken_of.rows.len());
-            self.spoken_of = spoken_of;
-            return Ok(());
-        }
         open.sort_by(|a, b| table.as_printed(a.row, b.row));
         let stopped = match fixed {
             Some(fixed) => self.fixed_rows(line, rows, (book, &table.fixed, fixed), &open),
@@ -328,16 +329,10 @@ impl<'a> Run<'_, 'a> {
     }
 
     fn at_frame(&mut self, line: &'a Line, frame: Option<Frame>) {
-        let when = line.when.as_ref().filter(|_| !line.when_once);
-        let meant = match (&mut self.glance, frame, when) {
-            (Some(glance), Some(frame), Some(when)) => glance.at(frame, |look| look.truth(when)),
-            (Some(glance), None, Some(when)) => glance.truth(when),
-            (Some(_), _, None) => Ok(Meeting::Plain),
-            (None, ..) => Err(Unsure),
-        };
+        let meant = self.glance.as_mut().map_or(Err(Unsure), |glance| glance.is_meant(line, frame));
         match meant {
-            Ok(Meeting::Never) => {}
-            Ok(_) if self.plainly_holds(line, frame) => self.hold(line, 1),
+            Ok(false) => {}
+            Ok(true) if self.plainly_holds(line, frame) => self.hold(line, 1),
             meant => self.exactly_at(line, frame, meant.is_ok()),
         }
     }
@@ -378,7 +373,7 @@ impl<'a> Run<'_, 'a> {
     // ── one instance ─────────────────────────────────────────────────────────────────────
 
     fn instance(&mut self, line: &'a Line, is_meant: bool) {
-        if let Some(when) = line.when.as_ref().filter(|_| !line.when_once && !is_meant) {
+        if let Some(when) = line.when_by_row().filter(|_| !is_meant) {
             match self.whether(when) {
                 Ok(Meeting::Never) => return,
                 Ok(Meeting::Plain | Meeting::ByRounding) => {}

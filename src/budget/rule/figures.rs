@@ -22,15 +22,9 @@ type Worth<'a, E> = Answer<'a, Value<'a, <E as Eye<'a>>::Figure>, E>;
 impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
     // ── cells ────────────────────────────────────────────────────────────────────────────
 
-    /// What stands in a cell of a row, which counts as read from now on.
-    #[inline]
-    fn cell(&mut self, frame: &Frame, column: usize) -> Option<&'a Cell> {
-        self.eye.saw(frame, column);
-        self.world.cell(frame, column).filter(|cell| !cell.is_blank())
-    }
-
     pub(super) fn read(&mut self, frame: &Frame, column: usize) -> Worth<'a, E> {
-        match self.cell(frame, column) {
+        self.eye.saw(frame, column);
+        match self.world.cell(frame, column).filter(|cell| !cell.is_blank()) {
             None if self.is_given(frame) => Err(self.not_given(frame)),
             None => Ok(Value::Blank),
             Some(Cell::Text(text)) => Ok(Value::Text(text)),

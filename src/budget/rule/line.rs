@@ -59,6 +59,13 @@ pub(super) struct Line {
     pub(super) needs: Needs,
 }
 
+impl Line {
+    /// The condition on each row, if it isn't the same for all.
+    pub(super) fn when_by_row(&self) -> Option<&Expr> {
+        self.when.as_ref().filter(|_| !self.when_once)
+    }
+}
+
 /// What a line needs beside the filing itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {

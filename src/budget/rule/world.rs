@@ -57,8 +57,7 @@ impl Text<'_> {
 
     /// Whether it is one.
     pub(super) fn is_unit(&self, unit: Unit) -> bool {
-        let figure = self.figure.get_or_init(|| written::figure(&self.folded));
-        figure.as_ref().is_some_and(|(of, _)| *of == unit)
+        self.figure(unit).is_some()
     }
 
     /// The amounts of money that it mentions.
