@@ -22,6 +22,7 @@ fn compile_protos(out: &Path) -> Result<(), Box<dyn Error>> {
         .extern_path(".budget.consolidation.v1.RowChunk", "crate::proto::RowChunk")
         .extern_path(".budget.consolidation.v1.SeenCell", "crate::proto::SeenCell")
         .extern_path(".budget.consolidation.v1.Quantity", "crate::proto::Quantity")
+        .extern_path(".budget.consolidation.v1.ShownCell", "crate::proto::ShownCell")
         .compile_fds(descriptors)?;
     Ok(())
 }

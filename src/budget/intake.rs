@@ -363,7 +363,7 @@ fn wrong_key(form: &FormSet, table: &Table, key: &str) -> Option<Remark> {
     match &table.rows {
         Rows::Record if key == RECORD_ROW => None,
         Rows::Record => Some(Remark::new(Reason::UnknownRow).with("found", key).with("expected", RECORD_ROW)),
-        Rows::Fixed { rows, .. } if rows.iter().any(|row| row.key == key) => None,
+        Rows::Fixed { rows, .. } if rows.place(key).is_some() => None,
         Rows::Fixed { rows, .. } => {
             let known: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
             Some(Remark::new(Reason::UnknownRow).with("found", key).with("expected", known.join(", ")))

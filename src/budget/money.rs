@@ -65,7 +65,7 @@ impl Money {
 
     /// Prints at `scale`, rounded once, half away from zero: `416709200.00` at 万元.2 is `41670.92`.
     pub fn print(self, scale: Scale) -> String {
-        self.digits(scale).map_or_else(|| self.rounded(scale).to_string(), |digits| digits.to_string())
+        Amount { value: self, scale }.to_string()
     }
 
     /// The nearest value that `scale` can print, back in 元: what a ceiling issued in 万元 is compared with.
@@ -79,7 +79,19 @@ impl Money {
         Money(value)
     }
 
-    /// The same without a decimal, which takes long to print; nothing if there are more digits than fit.
+    /// With how many decimals it prints exactly: the fewest, but no fewer than `least`; the finest if none will do.
+    pub fn exact_decimals(self, denomination: Denomination, least: u8) -> u8 {
+        let finest = denomination.decimals_max();
+        let is_exact = |decimals: &u8| {
+            let (fen, quantum) = (self.fen(), Scale { denomination, decimals: *decimals }.quantum_fen());
+            // Whole numbers of 128 bits take long to divide.
+            i64::try_from(fen).map_or_else(|_| fen % i128::from(quantum) == 0, |fen| fen % quantum == 0)
+        };
+        (least.min(finest)..=finest).find(is_exact).unwrap_or(finest)
+    }
+
+    /// Its digits at `scale`, rounded once: what is printed, without a decimal, which takes long to print. Nothing if there
+    /// are more than fit.
     fn digits(self, scale: Scale) -> Option<Number> {
         let fen = i64::try_from(self.fen()).ok().filter(|_| scale.decimals <= scale.denomination.decimals_max())?;
         let quantum = scale.quantum_fen();
@@ -375,12 +387,12 @@ impl Amount {
     }
 }
 
+/// As it was written; a value that is finer than the scale rounded once, half away from zero.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.digits() {
-            // As it was written. Answers hold hundreds of amounts, and a decimal takes long to print.
-            Some(mantissa) => Number { mantissa, decimals: self.scale.decimals }.fmt(f),
-            None => f.write_str(&self.value.print(self.scale)),
+        match self.value.digits(self.scale) {
+            Some(digits) => digits.fmt(f),
+            None => fmt::Display::fmt(&self.value.rounded(self.scale), f),
         }
     }
 }

@@ -122,8 +122,8 @@ impl Show for CellHistory {
                 one.kind.clone(),
                 one.unit.clone(),
                 one.version.to_string(),
-                one.from.clone().unwrap_or_default().value,
-                one.to.clone().unwrap_or_default().value,
+                one.from.clone().unwrap_or_default().value.into_string(),
+                one.to.clone().unwrap_or_default().value.into_string(),
                 one.difference.clone(),
             ]
         };

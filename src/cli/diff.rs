@@ -11,7 +11,8 @@ use super::settings::Settings;
 use super::view::cell_json;
 use super::words::{grouped, parse_moment, round_code, round_name, say, time, time_for_programs};
 use super::{Times, node_title, parse_round};
-use crate::proto::api::{self, ChangedCell, DiffEvent, DiffShown, DiffTable, RowChange, ShownCell};
+use crate::proto::ShownCell;
+use crate::proto::api::{self, ChangedCell, DiffEvent, DiffShown, DiffTable, RowChange};
 use crate::wording::{Language, label};
 
 const PAGE_CELLS: u32 = 1_000;
@@ -327,10 +328,10 @@ impl Show for Diff {
                 cell.row_label.clone(),
                 cell.column.clone(),
                 change_code(cell).to_owned(),
-                from.value,
-                from.exact,
-                to.value,
-                to.exact,
+                from.value.into_string(),
+                from.exact.into_string(),
+                to.value.into_string(),
+                to.exact.into_string(),
                 cell.difference.clone(),
                 causes.join(" "),
             ]

@@ -8,7 +8,8 @@ use super::output::{Grid, Look};
 use super::words::{grouped, money, say, scale_of, written_scale};
 use crate::budget::money::{Denomination, Scale};
 use crate::budget::roll_up::SUBTOTAL_ROW;
-use crate::proto::api::{ColumnHead, ShownCell, ShownRow, ShownTable};
+use crate::proto::ShownCell;
+use crate::proto::api::{ColumnHead, ShownRow, ShownTable};
 use crate::wording::{Language, label};
 
 /// How amounts are wanted.
@@ -55,9 +56,9 @@ fn shown_scale(column: &ColumnHead, how: Money) -> Option<Scale> {
 /// A cell as shown in a table for people.
 pub(super) fn cell_text(cell: &ShownCell, column: &ColumnHead, how: Money) -> String {
     let Some(scale) = shown_scale(column, how) else {
-        return if column.grouped { grouped(&cell.value) } else { cell.value.clone() };
+        return if column.grouped { grouped(&cell.value) } else { cell.value.to_string() };
     };
-    let Some(exact) = money(&cell.exact) else { return cell.value.clone() };
+    let Some(exact) = money(&cell.exact) else { return cell.value.to_string() };
     let own = scale_of(&column.r#type);
     let as_written = written_scale(&cell.value, &cell.exact, own);
     let text = match how {
@@ -115,7 +116,7 @@ fn notes(columns: &[&ColumnHead], unit: Option<&str>, how: Money, language: Lang
 fn row_name(table: &ShownTable, row: &ShownRow) -> String {
     let filed =
         table.columns.iter().zip(&row.cells).find(|(column, cell)| column.r#type == NAME && !cell.value.is_empty());
-    filed.map_or_else(|| row.label.clone(), |(_, cell)| cell.value.clone())
+    filed.map_or_else(|| row.label.clone(), |(_, cell)| cell.value.to_string())
 }
 
 /// A row's key for people.

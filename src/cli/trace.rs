@@ -11,7 +11,8 @@ use super::view::cell_json;
 use super::words::{as_of, grouped, hex, kind_code, kind_name, money, say, time_for_programs, written_scale};
 use super::{Moment, Times, node_title};
 use crate::budget::money::Money;
-use crate::proto::api::{self, ShownCell, TraceElimination, TraceNode, TraceShare};
+use crate::proto::ShownCell;
+use crate::proto::api::{self, TraceElimination, TraceNode, TraceShare};
 use crate::wording::{Language, label};
 
 const PAGE_SHARES: u32 = 1_000;
@@ -388,7 +389,7 @@ impl Show for Trace {
 fn printed(figure: &ShownCell, language: Language) -> String {
     if figure.exact.is_empty() {
         let blank = label("share-blank", language).to_owned();
-        return if figure.value.is_empty() { blank } else { figure.value.clone() };
+        return if figure.value.is_empty() { blank } else { figure.value.to_string() };
     }
     let unit = written_scale(&figure.value, &figure.exact, None).map_or("", |scale| scale.denomination.as_str());
     let facts =

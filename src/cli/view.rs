@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::words::{as_of, grouped, round_code, round_name, say, short_digest};
 use super::{Moment, Times, node_title};
 use crate::budget::form_set::FormSet;
+use crate::proto::ShownCell;
 use crate::proto::api::{self, InternalTransfer, ShownRow, ShownTable, TransferStanding, ViewResponse};
 use crate::wording::label;
 
@@ -286,12 +287,12 @@ impl Show for View {
                             column.id.clone(),
                             column.label.clone(),
                             column.r#type.clone(),
-                            cell.value.clone(),
-                            cell.exact.clone(),
-                            cell.slack.clone(),
-                            cell.reported.clone(),
-                            cell.adjusted.clone(),
-                            cell.eliminated.clone(),
+                            cell.value.to_string(),
+                            cell.exact.to_string(),
+                            cell.slack.to_string(),
+                            cell.reported.to_string(),
+                            cell.adjusted.to_string(),
+                            cell.eliminated.to_string(),
                         ]);
                     }
                 }
@@ -404,7 +405,7 @@ fn transfer_json(transfer: &InternalTransfer) -> Value {
 }
 
 /// A cell for programs; what is empty is left out.
-pub(super) fn cell_json(cell: &api::ShownCell) -> Value {
+pub(super) fn cell_json(cell: &ShownCell) -> Value {
     let parts = [
         ("exact", &cell.exact),
         ("slack", &cell.slack),
@@ -412,7 +413,7 @@ pub(super) fn cell_json(cell: &api::ShownCell) -> Value {
         ("adjusted", &cell.adjusted),
         ("eliminated", &cell.eliminated),
     ];
-    let mut value = json!({ "value": cell.value });
+    let mut value = json!({ "value": cell.value.as_str() });
     if let Some(value) = value.as_object_mut() {
         let said = parts.into_iter().filter(|(_, text)| !text.is_empty());
         value.extend(said.map(|(name, text)| (name.to_owned(), Value::from(text.as_str()))));

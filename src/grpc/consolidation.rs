@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use compact_str::{CompactString, ToCompactString};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -14,15 +15,15 @@ use super::watch::{Stopping, WatchStream, Watches};
 use super::{diff, identity, look, quota, trace};
 use crate::budget::cell::Cell;
 use crate::budget::form_set::{Column, FormSet, Table};
-use crate::budget::money::{Money, Total};
+use crate::budget::money::{Amount, Money, Total};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::budget::rule::Verdict;
 use crate::budget::submission::{Content, FiledRow, FiledTable, Kind, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
-use crate::ledger::view::{self, NodeView, Posted, Scope, TransferStanding};
-use crate::proto::api;
+use crate::ledger::view::{self, NodeView, Posted, PostedRow, Scope, TransferStanding};
+use crate::proto::{ShownCell, api};
 
 pub(super) struct Consolidation {
     consolidator: Consolidator,
@@ -78,45 +79,46 @@ fn table_out(table: &Table, rows: Vec<api::ShownRow>) -> api::ShownTable {
 }
 
 /// A cell as it was filed.
-pub(super) fn filed_cell(cell: &Cell) -> api::ShownCell {
+pub(super) fn filed_cell(cell: &Cell) -> ShownCell {
     let amount = cell.amount();
     let slack = amount.map_or(Money::ZERO, |amount| amount.scale.half_quantum());
-    api::ShownCell {
-        value: cell.to_string(),
-        exact: amount.map_or_else(String::new, |amount| amount.value.to_string()),
+    ShownCell {
+        value: cell.to_compact_string(),
+        exact: amount.map_or_else(CompactString::default, |amount| amount.value.to_compact_string()),
         slack: some_money(slack),
-        ..api::ShownCell::default()
+        ..ShownCell::default()
     }
 }
 
 /// A cell as it was summed.
-pub(super) fn summed_cell(column: &Column, posted: &Posted) -> api::ShownCell {
+pub(super) fn summed_cell(column: &Column, posted: &Posted) -> ShownCell {
     let sum = posted.consolidated();
     // What is taken off shows even where nobody has filed the cell: nothing is dropped on the way to a total.
     if sum.parts == 0 && posted.eliminated.parts == 0 {
-        return api::ShownCell::default();
+        return ShownCell::default();
     }
     let Some(scale) = column.kind.print_scale() else {
-        return api::ShownCell { value: (sum.value.money().fen() / 100).to_string(), ..api::ShownCell::default() };
+        return ShownCell { value: (sum.value.fen() / 100).to_compact_string(), ..ShownCell::default() };
     };
     let differs = posted.adjusted.value != Total::ZERO || posted.eliminated.value != Total::ZERO;
-    api::ShownCell {
-        value: sum.value.money().print(scale),
-        exact: sum.value.money().to_string(),
+    let money = sum.value.money();
+    ShownCell {
+        value: Amount { value: money, scale }.to_compact_string(),
+        exact: money.to_compact_string(),
         slack: some_money(sum.slack.money()),
-        reported: if differs { posted.reported.value.money().to_string() } else { String::new() },
+        reported: if differs { posted.reported.value.money().to_compact_string() } else { CompactString::default() },
         adjusted: some_money(posted.adjusted.value.money()),
         eliminated: some_money(posted.eliminated.value.money()),
     }
 }
 
-fn some_money(money: Money) -> String {
-    if money.is_zero() { String::new() } else { money.to_string() }
+fn some_money(money: Money) -> CompactString {
+    if money.is_zero() { CompactString::default() } else { money.to_compact_string() }
 }
 
 fn filed_rows(form: &FormSet, table: &Table, filed: &FiledTable) -> Vec<api::ShownRow> {
     let mut rows: Vec<_> = filed.rows().iter().collect();
-    rows.sort_by_cached_key(|row| form.print_position(table, row.key));
+    form.sort_for_print(table, &mut rows, |row| row.key);
     let shown = |row: FiledRow<'_>| api::ShownRow {
         key: row.key.to_string(),
         label: form.row_label(table, row.key).to_owned(),
@@ -138,19 +140,14 @@ fn shown_table(view: &NodeView, index: usize) -> api::ShownTable {
     let rows = match &view.filing {
         Some((_, submission)) => submission.table(index).map_or_else(Vec::new, |filed| filed_rows(form, table, filed)),
         None => {
-            let row = |key: &compact_str::CompactString| api::ShownRow {
-                key: key.to_string(),
-                label: form.row_label(table, key).to_owned(),
-                level: level(form, table, key),
-                cells: view
-                    .row(index, key)
-                    .iter()
-                    .zip(&table.columns)
-                    .map(|(posted, column)| summed_cell(column, posted))
-                    .collect(),
+            let row = |row: PostedRow<'_>| api::ShownRow {
+                key: row.key.to_string(),
+                label: form.row_label(table, row.key).to_owned(),
+                level: level(form, table, row.key),
+                cells: row.cells().zip(&table.columns).map(|(posted, column)| summed_cell(column, &posted)).collect(),
                 unit: String::new(),
             };
-            view.row_keys(index).iter().map(row).collect()
+            view.rows_in_print(index).into_iter().map(row).collect()
         }
     };
     let (filings, empty, listed) = match &view.filing {

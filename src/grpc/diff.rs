@@ -17,7 +17,7 @@ use crate::ledger::event::{Envelope, Event};
 use crate::ledger::state::{Filings, Version};
 use crate::ledger::view::{self, NodeView, Scope};
 use crate::ledger::{Contents, Position};
-use crate::proto::api;
+use crate::proto::{ShownCell, api};
 
 /// A side that was found.
 struct Found {
@@ -149,7 +149,7 @@ impl Found {
 }
 
 /// A figure as View shows it.
-pub(super) fn shown(column: &Column, figure: &Figure) -> api::ShownCell {
+pub(super) fn shown(column: &Column, figure: &Figure) -> ShownCell {
     match figure {
         Figure::Filed(cell) => filed_cell(cell),
         Figure::Summed(posted) => summed_cell(column, posted),

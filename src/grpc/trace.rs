@@ -14,7 +14,7 @@ use crate::consolidator::{Consolidator, Snapshot};
 use crate::ledger::actor::Actor;
 use crate::ledger::trace::{After, Elimination, Line, Share, Traced, eliminations, shares};
 use crate::ledger::view::{self, Scope};
-use crate::proto::api;
+use crate::proto::{ShownCell, api};
 
 pub(super) async fn answer(
     consolidator: &Consolidator,
@@ -71,7 +71,7 @@ fn trace(
     let filed = traced.view.filing.as_ref().and_then(|(_, submission)| submission.cell(form, address)).map(filed_cell);
     let figure = filed.unwrap_or_else(|| {
         let row = traced.view.row(traced.table, &address.row);
-        row.get(traced.column).map_or_else(api::ShownCell::default, |posted| summed_cell(column, posted))
+        row.get(traced.column).map_or_else(ShownCell::default, |posted| summed_cell(column, posted))
     });
     let mut between: BTreeMap<&UnitCode, api::TraceNode> = BTreeMap::new();
     for code in shares.iter().flat_map(|share| &share.path) {

@@ -188,13 +188,7 @@ type Rows = BTreeMap<RowKey, Vec<Figure>>;
 fn rows_of(view: &NodeView, table: usize) -> Rows {
     match &view.filing {
         Some((_, submission)) => submission.table(table).map_or_else(Rows::new, |filed| filed_rows(filed, None)),
-        None => {
-            let row = |key: RowKey| {
-                let cells = view.row(table, &key).into_iter().map(Figure::Summed).collect();
-                (key, cells)
-            };
-            view.row_keys(table).into_iter().map(row).collect()
-        }
+        None => view.rows(table).map(|row| (row.key.clone(), row.cells().map(Figure::Summed).collect())).collect(),
     }
 }
 
@@ -214,8 +208,9 @@ fn compare_rows(
 ) {
     let definition: &Table = &view.form.tables[table];
     let mut keys: Vec<&RowKey> = from.keys().chain(to.keys()).collect();
-    keys.sort_by_cached_key(|key| view.form.print_position(definition, key));
+    keys.sort();
     keys.dedup();
+    view.form.sort_for_print(definition, &mut keys, |key| key);
     for key in keys {
         let (old, new) = (from.get(key), to.get(key));
         let change = match (old, new) {

@@ -181,8 +181,7 @@ fn lines_below(form: &FormSet, table: &Table, filed: &FiledTable, row: &str, col
     match &table.rows {
         Rows::Record => {}
         Rows::Fixed { rows, .. } => {
-            let mut open: Vec<(usize, bool)> =
-                rows.iter().position(|r| r.key == row).map(|at| (at, false)).into_iter().collect();
+            let mut open: Vec<(usize, bool)> = rows.place(row).map(|at| (at, false)).into_iter().collect();
             // A form set has no cycles, so this ends; the bound is for sums that name one row many times.
             while let Some((at, minus)) = open.pop() {
                 if found.len() > rows.len() {

@@ -2,16 +2,15 @@
 //!
 //! All of it is looked up or derived on the spot; nothing here changes anything.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Contents;
 use super::state::{Book, BookKey, Filings, State, Version};
 use crate::budget::cell::{CellAddress, RowKey};
-use crate::budget::form_set::{FormSet, RollUp, Rows};
+use crate::budget::form_set::{FormSet, RollUp};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::roll_up::{Sum, Totals};
+use crate::budget::roll_up::{Sum, TableTotals, Totals};
 use crate::budget::rule::{Checked, Consolidated, SumRow};
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::UnitTree;
@@ -87,52 +86,73 @@ impl NodeView {
             let Some(totals) = self.reported.table(table).filter(|_| definition.roll_up == RollUp::Sum) else {
                 continue;
             };
-            let filings: BTreeMap<&RowKey, u32> = totals.rows().map(|(key, filings, _)| (key, filings)).collect();
-            let mut keys = self.row_keys(table);
-            keys.sort();
-            let row = |key: RowKey| SumRow {
-                sums: self.row(table, &key).iter().map(Posted::consolidated).collect(),
-                filings: filings.get(&key).copied().unwrap_or(0),
-                key,
+            let row = |row: PostedRow<'_>| SumRow {
+                sums: row.cells().map(|posted| posted.consolidated()).collect(),
+                filings: row.filings,
+                key: row.key.clone(),
             };
-            sums.add(&self.form, table, totals.filings, &keys.into_iter().map(row).collect::<Vec<_>>());
+            sums.add(&self.form, table, totals.filings, &self.rows(table).map(row).collect::<Vec<_>>());
         }
         sums.check(&self.form)
     }
 
-    /// The keys of a table's rows in print order.
-    pub fn row_keys(&self, table: usize) -> Vec<RowKey> {
-        let sides = [Some(&self.reported), self.adjusted.as_ref(), self.eliminated.as_ref()];
-        let mut keys: Vec<RowKey> = sides
-            .into_iter()
-            .flatten()
-            .filter_map(|totals| totals.table(table))
-            .flat_map(|totals| totals.rows().map(|(key, _, _)| key.clone()))
-            .collect();
-        let definition = &self.form.tables[table];
-        if let Rows::Fixed { rows, .. } = &definition.rows {
-            // Fixed rows are in print order already, and a look at each is cheaper than sorting by place.
-            keys.sort();
-            keys.dedup();
-            return rows.iter().map(|row| &row.key).filter(|key| keys.binary_search(key).is_ok()).cloned().collect();
-        }
-        keys.sort_by_cached_key(|key| self.form.print_position(definition, key));
-        keys.dedup();
-        keys
+    /// Posting level by posting level, the sums of a table.
+    fn levels(&self, table: usize) -> [Option<&TableTotals>; 3] {
+        let levels = [Some(&self.reported), self.adjusted.as_ref(), self.eliminated.as_ref()];
+        levels.map(|totals| totals?.table(table))
+    }
+
+    /// The rows of a table, sorted by key.
+    pub fn rows(&self, table: usize) -> impl Iterator<Item = PostedRow<'_>> {
+        let width = self.form.tables[table].columns.len();
+        let mut levels = self.levels(table).map(|totals| totals.into_iter().flat_map(TableTotals::rows).peekable());
+        std::iter::from_fn(move || {
+            let key = levels.iter_mut().filter_map(|level| level.peek().map(|(key, ..)| *key)).min()?;
+            let rows = levels.each_mut().map(|level| level.next_if(|(at, ..)| *at == key));
+            let filings = rows[0].map_or(0, |(_, filings, _)| filings);
+            Some(PostedRow { key, filings, width, levels: rows.map(|row| row.map_or(&[][..], |(.., sums)| sums)) })
+        })
+    }
+
+    /// The same in print order.
+    pub fn rows_in_print(&self, table: usize) -> Vec<PostedRow<'_>> {
+        let mut rows: Vec<PostedRow<'_>> = self.rows(table).collect();
+        self.form.sort_for_print(&self.form.tables[table], &mut rows, |row| row.key);
+        rows
     }
 
     /// The cells of one row, by column.
     pub fn row(&self, table: usize, key: &str) -> Vec<Posted> {
         let width = self.form.tables[table].columns.len();
-        let sums = |totals: Option<&Arc<Totals>>| -> Vec<Sum> {
-            let row = totals.and_then(|totals| totals.table(table)).and_then(|totals| totals.row(key));
-            row.map_or_else(|| vec![Sum::BLANK; width], <[Sum]>::to_vec)
-        };
-        let reported = sums(Some(&self.reported));
-        let (adjusted, eliminated) = (sums(self.adjusted.as_ref()), sums(self.eliminated.as_ref()));
-        let posted = |at: usize| Posted { reported: reported[at], adjusted: adjusted[at], eliminated: eliminated[at] };
-        (0..width).map(posted).collect()
+        let levels = self.levels(table).map(|totals| totals.and_then(|totals| totals.row(key)).unwrap_or(&[]));
+        posted(levels, width).collect()
     }
+}
+
+/// One row of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct PostedRow<'v> {
+    /// Its key.
+    pub key: &'v RowKey,
+    /// How many submissions have it.
+    pub filings: u32,
+    width: usize,
+    levels: [&'v [Sum]; 3],
+}
+
+impl<'v> PostedRow<'v> {
+    /// Its cells, by column.
+    pub fn cells(&self) -> impl Iterator<Item = Posted> + use<'v> {
+        posted(self.levels, self.width)
+    }
+}
+
+/// Cells of a row by its sums on each level; without a row on a level, there is nothing.
+fn posted(levels: [&[Sum]; 3], width: usize) -> impl Iterator<Item = Posted> {
+    (0..width).map(move |at| {
+        let [reported, adjusted, eliminated] = levels.map(|sums| sums.get(at).copied().unwrap_or(Sum::BLANK));
+        Posted { reported, adjusted, eliminated }
+    })
 }
 
 /// Where in the years and rounds a reader looks.

@@ -2,11 +2,14 @@
 
 mod row_chunk;
 mod seen_cell;
+mod short_text;
+mod shown_cell;
 
 /// A message as bytes: what names a request, beside its key.
 pub use prost::Message;
 pub use row_chunk::RowChunk;
 pub use seen_cell::{Quantity, SeenCell};
+pub use shown_cell::ShownCell;
 
 /// The API, `proto/budget/consolidation/v1`.
 #[allow(missing_docs, clippy::all, unreachable_pub)]

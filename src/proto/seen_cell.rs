@@ -9,6 +9,8 @@ use prost::bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
+use super::short_text::{merge_text, put_text, text_len};
+
 /// A figure or text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Quantity {
@@ -97,33 +99,6 @@ impl Message for SeenCell {
     fn clear(&mut self) {
         *self = SeenCell::default();
     }
-}
-
-fn put_text(field: u32, text: &str, buf: &mut impl BufMut) {
-    if !text.is_empty() {
-        encoding::encode_key(field, WireType::LengthDelimited, buf);
-        encoding::encode_varint(text.len() as u64, buf);
-        buf.put_slice(text.as_bytes());
-    }
-}
-
-fn text_len(field: u32, text: &str) -> usize {
-    match text.len() {
-        0 => 0,
-        length => encoding::key_len(field) + encoding::encoded_len_varint(length as u64) + length,
-    }
-}
-
-fn merge_text(
-    wire_type: WireType,
-    text: &mut CompactString,
-    buf: &mut impl Buf,
-    context: DecodeContext,
-) -> Result<(), DecodeError> {
-    let mut read = String::new();
-    encoding::string::merge(wire_type, &mut read, buf, context)?;
-    *text = read.into();
-    Ok(())
 }
 
 #[cfg(test)]

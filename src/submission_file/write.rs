@@ -44,7 +44,7 @@ fn table(out: &mut String, filed: &FiledTable, form: &FormSet) {
         Content::Rows(rows) => rows,
     };
     let mut rows: Vec<_> = rows.iter().collect();
-    rows.sort_by_cached_key(|row| form.print_position(table, row.key));
+    form.sort_for_print(table, &mut rows, |row| row.key);
     out.push_str("\"rows\": [");
     for (at, row) in rows.into_iter().enumerate() {
         out.push_str(if at == 0 { "\n" } else { ",\n" });

@@ -10,8 +10,9 @@ use budget_consolidator::cli;
 use budget_consolidator::ledger::actor::{Actor, Role};
 use budget_consolidator::ledger::decide::{Action, Target, VersionStep};
 use budget_consolidator::ledger::review::Move;
+use budget_consolidator::proto::ShownCell;
 use budget_consolidator::proto::api::as_of::Moment;
-use budget_consolidator::proto::api::{self, ReviewStep, ShownCell};
+use budget_consolidator::proto::api::{self, ReviewStep};
 use proptest::prelude::*;
 
 use crate::as_of::{self, act, runtime, take};
@@ -121,7 +122,7 @@ fn version(version: u32) -> api::DiffSide {
 }
 
 fn named(cell: &api::ChangedCell) -> String {
-    let shown = |cell: &Option<ShownCell>| cell.as_ref().map_or("–".to_owned(), |cell| cell.value.clone());
+    let shown = |cell: &Option<ShownCell>| cell.as_ref().map_or("–".to_owned(), |cell| cell.value.to_string());
     let mark = match cell.change() {
         api::RowChange::Added => " added",
         api::RowChange::Removed => " removed",
@@ -375,7 +376,7 @@ proptest! {
                 .chain(after.keys())
                 .filter(|cell| {
                     let value = |cells: &BTreeMap<[String; 3], ShownCell>| {
-                        cells.get(*cell).map(|cell| cell.value.clone()).unwrap_or_default()
+                        cells.get(*cell).map(|cell| cell.value.to_string()).unwrap_or_default()
                     };
                     value(&before) != value(&after)
                 })

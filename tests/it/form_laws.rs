@@ -360,12 +360,19 @@ impl World {
             let counted = view.reported.table(index).map_or((0, 0, 0), |t| (t.filings, t.empty, t.listed));
             assert_eq!(counted, (filed.len() as u32, empty as u32, listed as u64), "counts of {at}");
 
-            let keys: BTreeSet<String> = view.row_keys(index).iter().map(ToString::to_string).collect();
+            let rows: Vec<_> = view.rows_in_print(index);
+            let keys: BTreeSet<String> = rows.iter().map(|row| row.key.to_string()).collect();
             let expected = sums.0.keys().filter(|(id, _)| *id == table.id).map(|(_, row)| row.clone());
             assert_eq!(keys, expected.collect(), "rows of {at}");
-            for key in &keys {
-                let expected = &sums.0[&(table.id.clone(), key.clone())];
-                for (column, posted) in table.columns.iter().zip(view.row(index, key)) {
+            for row in rows {
+                let key = row.key;
+                let expected = &sums.0[&(table.id.clone(), key.to_string())];
+                assert_eq!(
+                    row.cells().collect::<Vec<_>>(),
+                    view.row(index, key),
+                    "the one row and all rows: {at}/{key}"
+                );
+                for (column, posted) in table.columns.iter().zip(row.cells()) {
                     let sum = expected.get(&column.id);
                     let parts = posted.reported.parts + posted.adjusted.parts + posted.eliminated.parts;
                     assert_eq!(sum.is_none(), parts == 0, "blank or not: {at}/{key}/{}", column.id);
@@ -504,10 +511,10 @@ impl World {
             let view = self.view(&node);
             let scope = Scope { node: node.as_str().into(), year: FORM_YEAR, round: Round::Second, form_set: None };
             for (index, table) in view.form.tables.iter().enumerate() {
-                for key in view.row_keys(index) {
-                    for (column, posted) in table.columns.iter().zip(view.row(index, &key)) {
+                for row in view.rows_in_print(index) {
+                    for (column, posted) in table.columns.iter().zip(row.cells()) {
                         if column.kind.adds_up() {
-                            let address = CellAddress::new(&table.id, &key, &column.id);
+                            let address = CellAddress::new(&table.id, row.key, &column.id);
                             self.trace_adds_up(&scope, address, &posted, &view);
                             traced += 1;
                         }

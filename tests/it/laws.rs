@@ -202,11 +202,11 @@ impl Ledger {
         for code in UNITS.into_iter().chain([BUREAU, "1", "9"]) {
             let scope = Scope { node: code.into(), year: YEAR, round: Round::Second, form_set: None };
             let view = view(&self.state, &scope, &self.past).unwrap();
-            for key in view.row_keys(0) {
-                for (column, posted) in view.row(0, &key).iter().enumerate() {
+            for row in view.rows(0) {
+                for (column, posted) in row.cells().enumerate() {
                     let sum = posted.consolidated();
                     if sum.parts > 0 {
-                        sums.insert((code.to_owned(), key.to_string(), column), sum.value.money().fen());
+                        sums.insert((code.to_owned(), row.key.to_string(), column), sum.value.money().fen());
                     }
                 }
             }

@@ -187,7 +187,7 @@ impl Scene {
         let request = api::ViewRequest { scope: scope_of_form(), tables: vec!["T01A".into()], children: false };
         let view = self.department.consolidation().view(request).await.unwrap().into_inner();
         let total = view.tables[0].rows.iter().find(|row| row.key == "total");
-        (view.filings, total.map(|row| row.cells[0].value.clone()).unwrap_or_default())
+        (view.filings, total.map(|row| row.cells[0].value.to_string()).unwrap_or_default())
     }
 
     /// Where the unit stands on the board, and who is next.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use budget_consolidator::proto::api;
+use budget_consolidator::proto::{ShownCell, api};
 use budget_consolidator::store::MemoryJournal;
 use budget_consolidator::submission_file::SubmissionFile;
 use serde_json::Value;
@@ -186,7 +186,7 @@ impl<'v> Comparison<'v> {
 fn printed(table: &api::ShownTable, row: &api::ShownRow, column: &str) -> String {
     let Some(at) = table.columns.iter().position(|head| head.id == column) else { return String::new() };
     let value = &row.cells[at].value;
-    if table.columns[at].grouped && !value.is_empty() { model::grouped(value) } else { value.clone() }
+    if table.columns[at].grouped && !value.is_empty() { model::grouped(value) } else { value.to_string() }
 }
 
 /// Compares the whole view of the seed's unit; says how many figures.
@@ -312,17 +312,17 @@ pub async fn compare_sums(server: &TestServer, node: &str, layout: &Layout, file
 }
 
 /// A sum as a view gives it.
-fn in_print(sum: &model::Sum, column: &model::Column) -> api::ShownCell {
+fn in_print(sum: &model::Sum, column: &model::Column) -> ShownCell {
     if column.unit == "count" {
-        return api::ShownCell { value: model::print(sum.consolidated(), "元", 0), ..Default::default() };
+        return ShownCell { value: model::print(sum.consolidated(), "元", 0).into(), ..Default::default() };
     }
-    let some = |fen: i128| if fen == 0 { String::new() } else { model::print(fen, "元", 2) };
+    let some = |fen: i128| if fen == 0 { String::new() } else { model::print(fen, "元", 2) }.into();
     let differs = sum.adjusted != 0 || sum.eliminated != 0;
-    api::ShownCell {
-        value: model::print(sum.consolidated(), &column.unit, column.decimals.unwrap_or(2)),
-        exact: model::print(sum.consolidated(), "元", 2),
+    ShownCell {
+        value: model::print(sum.consolidated(), &column.unit, column.decimals.unwrap_or(2)).into(),
+        exact: model::print(sum.consolidated(), "元", 2).into(),
         slack: some(sum.slack),
-        reported: if differs { model::print(sum.reported, "元", 2) } else { String::new() },
+        reported: if differs { model::print(sum.reported, "元", 2) } else { String::new() }.into(),
         adjusted: some(sum.adjusted),
         eliminated: some(sum.eliminated),
     }

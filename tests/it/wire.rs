@@ -1,7 +1,7 @@
 //! The main way over a real socket: file, be refused, correct, read, trace, restart.
 
 use crate::support::*;
-use budget_consolidator::proto::api;
+use budget_consolidator::proto::{ShownCell, api};
 
 #[tokio::test]
 async fn the_example_flows_from_filing_to_view() {
@@ -38,7 +38,7 @@ async fn the_example_flows_from_filing_to_view() {
 }
 
 /// The cell of a shown table.
-fn shown<'v>(view: &'v api::ViewResponse, table: &str, row: &str, column: &str) -> &'v api::ShownCell {
+fn shown<'v>(view: &'v api::ViewResponse, table: &str, row: &str, column: &str) -> &'v ShownCell {
     let table = view.tables.iter().find(|t| t.id == table).unwrap();
     let at = table.columns.iter().position(|c| c.id == column).unwrap();
     &table.rows.iter().find(|r| r.key == row).unwrap().cells[at]

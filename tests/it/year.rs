@@ -273,7 +273,7 @@ impl Year {
         let view = self.auditor.view(DEPARTMENT, &[table], false).await.unwrap();
         let table = &view.tables[0];
         let at = table.columns.iter().position(|found| found.id == column).unwrap();
-        table.rows.iter().find(|found| found.key == row).unwrap().cells[at].value.clone()
+        table.rows.iter().find(|found| found.key == row).unwrap().cells[at].value.to_string()
     }
 
     async fn watch(&self, scope: api::Scope) -> Streaming<api::WatchResponse> {

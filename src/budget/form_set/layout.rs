@@ -42,7 +42,7 @@ fn put_table(text: &mut String, form: &FormSet, table: &Table) {
     match &table.rows {
         Rows::Record => put(text, format_args!("record")),
         Rows::Fixed { rows, .. } => {
-            for row in rows {
+            for row in rows.iter() {
                 put(text, format_args!("row {} {:?}", row.key, row.parts));
             }
         }

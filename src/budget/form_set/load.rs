@@ -392,7 +392,7 @@ impl<'f> Loader<'f> {
                     None => None,
                 };
                 let rows = self.fixed_rows(lines)?;
-                Some(Rows::Fixed { rows, axis })
+                Some(Rows::Fixed { rows: rows.into(), axis })
             }
             DeValue::String(text) => {
                 let (total, keys) = match text.split_once('>') {
@@ -759,7 +759,7 @@ fn eliminated_cell(
         ("@code", Rows::Keyed { .. }) => EliminatedRows::Code,
         ("@class", Rows::Fixed { axis: Some(_), .. }) => EliminatedRows::Class,
         (RECORD_ROW, Rows::Record) => EliminatedRows::Row(RECORD_ROW.into()),
-        (key, Rows::Fixed { rows, .. }) if rows.iter().any(|row| row.key == key) => EliminatedRows::Row(key.into()),
+        (key, Rows::Fixed { rows, .. }) if rows.place(key).is_some() => EliminatedRows::Row(key.into()),
         (key, Rows::Keyed { total: Some(total), .. }) if total == key => EliminatedRows::Row(key.into()),
         _ => return unknown(row),
     };

@@ -18,7 +18,7 @@ pub use catalogue::Catalogue;
 pub(crate) use catalogue::{fold_width, folds_alike, folds_to, length_of, one_begins_other};
 pub use layout::same_table;
 pub use load::{FormFault, PARTS_MAX};
-pub use rows::{FixedRow, Part};
+pub use rows::{FixedRow, FixedRows, Part};
 
 use super::cell::{CellAddress, RECORD_ROW};
 use super::digest::Digest;
@@ -141,7 +141,7 @@ pub enum Rows {
     /// The same rows in every filing.
     Fixed {
         /// The rows in print order.
-        rows: Vec<FixedRow>,
+        rows: FixedRows,
         /// The axis that the keys are codes of, as an index into [`FormSet::axes`].
         axis: Option<usize>,
     },
@@ -292,7 +292,7 @@ impl FormSet {
         let column = table.column(&address.column)?;
         let known = match &table.rows {
             Rows::Record => address.row == RECORD_ROW,
-            Rows::Fixed { rows, .. } => rows.iter().any(|row| row.key == address.row),
+            Rows::Fixed { rows, .. } => rows.place(&address.row).is_some(),
             Rows::Keyed { total, .. } => {
                 total.as_ref().is_some_and(|total| *total == address.row)
                     || self.key_fault(table, &address.row).is_none()
@@ -323,7 +323,7 @@ impl FormSet {
     pub fn row_label<'t>(&'t self, table: &'t Table, key: &str) -> &'t str {
         match &table.rows {
             Rows::Record => "",
-            Rows::Fixed { rows, .. } => rows.iter().find(|row| row.key == key).map_or("", |row| &row.label),
+            Rows::Fixed { rows, .. } => rows.find(key).map_or("", |row| &row.label),
             Rows::Keyed { axes, .. } => {
                 let catalogue = match axes.as_slice() {
                     [axis] => self.axes[*axis].catalogue.as_ref(),
@@ -338,9 +338,7 @@ impl FormSet {
     pub fn row_level(&self, table: &Table, key: &str) -> usize {
         match &table.rows {
             Rows::Record => 1,
-            Rows::Fixed { rows, .. } => {
-                rows.iter().find(|row| row.key == key).map_or(1, |row| usize::from(row.parts.is_empty()))
-            }
+            Rows::Fixed { rows, .. } => rows.find(key).map_or(1, |row| usize::from(row.parts.is_empty())),
             Rows::Keyed { total, axes } => {
                 if total.as_ref().is_some_and(|total| total == key) {
                     return 0;
@@ -369,11 +367,26 @@ impl FormSet {
         key.get(..above.digits)
     }
 
+    /// Puts rows that are sorted by key in print order.
+    pub fn sort_for_print<R>(&self, table: &Table, rows: &mut [R], key: impl Fn(&R) -> &str) {
+        match &table.rows {
+            // Codes are printed as they sort, but for the total.
+            Rows::Keyed { total, .. } if self.code_axis(table).is_some() => {
+                if let Some(at) = rows.iter().position(|row| total.as_deref() == Some(key(row))) {
+                    rows[..=at].rotate_right(1);
+                }
+            }
+            Rows::Record | Rows::Fixed { .. } | Rows::Keyed { .. } => {
+                rows.sort_by_cached_key(|row| self.print_position(table, key(row)));
+            }
+        }
+    }
+
     /// Where a row stands in print: total first, then fixed rows as listed, keys by code, list numbers by value.
-    pub fn print_position(&self, table: &Table, key: &str) -> (usize, Vec<(u64, CompactString)>) {
+    fn print_position(&self, table: &Table, key: &str) -> (usize, Vec<(u64, CompactString)>) {
         match &table.rows {
             Rows::Record => (0, Vec::new()),
-            Rows::Fixed { rows, .. } => (rows.iter().position(|row| row.key == key).unwrap_or(rows.len()), Vec::new()),
+            Rows::Fixed { rows, .. } => (rows.place(key).unwrap_or(rows.len()), Vec::new()),
             Rows::Keyed { total, .. } => {
                 if total.as_ref().is_some_and(|total| total == key) {
                     return (0, Vec::new());

@@ -1,5 +1,7 @@
 //! Fixed rows: `"key label = what it adds"`.
 
+use std::ops::Deref;
+
 use compact_str::CompactString;
 
 /// One fixed row of a table.
@@ -20,6 +22,43 @@ pub struct Part {
     pub row: usize,
     /// Whether it is taken off instead.
     pub minus: bool,
+}
+
+/// The fixed rows of a table in print order, which are also found by their keys.
+#[derive(Debug)]
+pub struct FixedRows {
+    rows: Vec<FixedRow>,
+    /// Places in `rows`, sorted by key.
+    by_key: Vec<usize>,
+}
+
+impl FixedRows {
+    /// The place in print of the row of that key.
+    pub fn place(&self, key: &str) -> Option<usize> {
+        let at = self.by_key.binary_search_by(|place| self.rows[*place].key.as_str().cmp(key)).ok()?;
+        self.by_key.get(at).copied()
+    }
+
+    /// The row of that key.
+    pub fn find(&self, key: &str) -> Option<&FixedRow> {
+        self.rows.get(self.place(key)?)
+    }
+}
+
+impl From<Vec<FixedRow>> for FixedRows {
+    fn from(rows: Vec<FixedRow>) -> FixedRows {
+        let mut by_key: Vec<usize> = (0..rows.len()).collect();
+        by_key.sort_by(|a, b| rows[*a].key.cmp(&rows[*b].key));
+        FixedRows { rows, by_key }
+    }
+}
+
+impl Deref for FixedRows {
+    type Target = [FixedRow];
+
+    fn deref(&self) -> &[FixedRow] {
+        &self.rows
+    }
 }
 
 /// What is wrong with a list of fixed rows: the row's index, and the offending name.
@@ -141,6 +180,14 @@ mod tests {
         let rows = parse_rows(&["a 甲", "b 乙", "c 合计 = a..b", "d 总计 = c - a"]).unwrap();
         assert_eq!(rows[2].parts, [Part { row: 0, minus: false }, Part { row: 1, minus: false }]);
         assert_eq!(rows[3].parts, [Part { row: 2, minus: false }, Part { row: 0, minus: true }]);
+    }
+
+    #[test]
+    fn rows_are_found_by_key_wherever_they_are_printed() {
+        let rows = FixedRows::from(parse_rows(&["9 九", "10 十", "b 乙", "a 甲"]).unwrap());
+        let found = |key| rows.place(key).zip(rows.find(key).map(|row| row.label.as_str()));
+        assert_eq!(["9", "10", "b", "a"].map(found), [(0, "九"), (1, "十"), (2, "乙"), (3, "甲")].map(Some));
+        assert_eq!(["", "1", "c"].map(found), [None; 3]);
     }
 
     #[test]

@@ -130,10 +130,8 @@ fn shown(sum: &Sum, column: &Column) -> Cell {
                 Decimals::Fixed(decimals) => decimals,
                 Decimals::AsWritten => 0,
             };
-            let scale = |decimals: u8| Scale { denomination, decimals };
-            let exact = |decimals: &u8| value.fen() % i128::from(scale(*decimals).quantum_fen()) == 0;
-            let finest = denomination.decimals_max();
-            Cell::Amount(Amount { value, scale: scale((least..=finest).find(exact).unwrap_or(finest)) })
+            let decimals = value.exact_decimals(denomination, least);
+            Cell::Amount(Amount { value, scale: Scale { denomination, decimals } })
         }
         ColumnKind::Count => {
             // A count is kept in the place of 元.

@@ -81,7 +81,7 @@ impl KnownKeys {
     pub(super) fn fixed(&mut self, form: &FormSet, table: usize) -> Vec<FixedKey> {
         let Some(Rows::Fixed { rows, .. }) = form.tables.get(table).map(|table| &table.rows) else { return Vec::new() };
         let Some(axis) = Names { form }.axes(table).first().copied() else { return Vec::new() };
-        let places = (0_u32..).zip(rows);
+        let places = (0_u32..).zip(rows.iter());
         let key = |(place, row): (u32, &FixedRow)| FixedKey {
             number: self.number(axis, &row.key),
             key: row.key.clone(),

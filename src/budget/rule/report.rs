@@ -212,12 +212,7 @@ fn fraction((value, over): (i128, i128), measure: Measure, scale: Scale) -> Quan
     match measure {
         Measure::Amount | Measure::Rate | Measure::Zero => {
             let value = Money::from_total_fen(rounded(value, over)).unwrap_or(Money::ZERO);
-            let finest = scale.denomination.decimals_max();
-            let exact = |decimals: &u8| {
-                let printed = Scale { decimals: *decimals, ..scale }.quantum_fen();
-                value.fen() % i128::from(printed) == 0
-            };
-            let decimals = (scale.decimals.min(finest)..=finest).find(exact).unwrap_or(finest);
+            let decimals = value.exact_decimals(scale.denomination, scale.decimals);
             Quantity::Amount(Amount { value, scale: Scale { decimals, ..scale } })
         }
         Measure::Ratio => {

@@ -199,7 +199,7 @@ impl<'a> World<'a> {
 
     pub(super) fn fixed_rows(&self, table: usize) -> Option<&'a [crate::budget::form_set::FixedRow]> {
         match self.form.tables.get(table).map(|table| &table.rows) {
-            Some(RowsOf::Fixed { rows, .. }) => Some(rows),
+            Some(RowsOf::Fixed { rows, .. }) => Some(&**rows),
             _ => None,
         }
     }
