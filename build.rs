@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use prost_types::FileDescriptorSet;
+use prost_types::field_descriptor_proto::Type;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     compile_protos(&out)?;
@@ -16,15 +19,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn compile_protos(out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let protos = files_below(Path::new("proto"), "proto")?;
-    let descriptors = protox::compile(&protos, ["proto"])?;
+    let mut descriptors = protox::compile(&protos, ["proto"])?;
     fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    keep_as_bytes(&mut descriptors, ".budget.consolidation.v1.RuleFinding");
     tonic_prost_build::configure()
         .extern_path(".budget.consolidation.v1.RowChunk", "crate::proto::RowChunk")
-        .extern_path(".budget.consolidation.v1.SeenCell", "crate::proto::SeenCell")
-        .extern_path(".budget.consolidation.v1.Quantity", "crate::proto::Quantity")
         .extern_path(".budget.consolidation.v1.ShownCell", "crate::proto::ShownCell")
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Fields of that message become its bytes in the generated code, which on the wire are the same: `proto/write.rs` says why.
+fn keep_as_bytes(descriptors: &mut FileDescriptorSet, message: &str) {
+    let messages = descriptors.file.iter_mut().flat_map(|file| &mut file.message_type);
+    for field in messages.flat_map(|message| &mut message.field).filter(|field| field.type_name() == message) {
+        field.set_type(Type::Bytes);
+        field.type_name = None;
+    }
 }
 
 /// Writes a constant with the files of every folder in `forms/`: `&[&[(file name, bytes)]]`.

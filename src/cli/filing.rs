@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::notes::{Note, counts, headroom, judgement_json, list};
 use super::output::{Failure, Look, Sheet, Show, alarm, strong};
 use super::returned::{fates, fates_json};
-use super::rule_finding::checked;
+use super::rule_finding::{self, checked};
 use super::rules::Judged;
 use super::words::{grouped, hex, say, short_digest, time, time_for_programs};
 use crate::budget::form_set::FormSet;
@@ -119,10 +119,13 @@ impl Filed {
     }
 
     /// Answered by the server.
-    pub(super) fn sent(answer: api::SubmitResponse, form: &Arc<FormSet>) -> Filed {
+    ///
+    /// # Errors
+    /// A failure if the answer can't be read; also below.
+    pub(super) fn sent(answer: api::SubmitResponse, form: &Arc<FormSet>) -> Result<Filed, Failure> {
         let verdict = answer.verdict.unwrap_or_default();
         let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
-        Filed {
+        Ok(Filed {
             fate: if taken { Fate::Submitted } else { Fate::Refused },
             version: answer.version,
             position: answer.position,
@@ -130,12 +133,12 @@ impl Filed {
             repeated: answer.repeated,
             mirror_position: answer.mirror_position,
             answers: answer.answers,
-            ..Filed::judged(verdict, form)
-        }
+            ..Filed::judged(verdict, form)?
+        })
     }
 
     /// An adjustment, answered by the server.
-    pub(super) fn adjusted(answer: api::AdjustResponse, form: &Arc<FormSet>) -> Filed {
+    pub(super) fn adjusted(answer: api::AdjustResponse, form: &Arc<FormSet>) -> Result<Filed, Failure> {
         let approved = answer.state == i32::from(api::VersionState::Approved);
         let adjusts = (answer.version > 0).then_some((answer.adjusts, approved));
         let answer = api::SubmitResponse {
@@ -147,24 +150,24 @@ impl Filed {
             mirror_position: answer.mirror_position,
             answers: answer.answers,
         };
-        Filed { adjusts, ..Filed::sent(answer, form) }
+        Ok(Filed { adjusts, ..Filed::sent(answer, form)? })
     }
 
     /// Answered by the server, but only tried.
-    pub(super) fn dry(answer: api::DryRunResponse, form: &Arc<FormSet>) -> Filed {
+    pub(super) fn dry(answer: api::DryRunResponse, form: &Arc<FormSet>) -> Result<Filed, Failure> {
         let verdict = answer.verdict.unwrap_or_default();
         let taken = verdict.outcome == i32::from(api::Outcome::Submitted);
-        Filed {
+        Ok(Filed {
             fate: if taken { Fate::WouldPass } else { Fate::WouldBeRefused },
             version: answer.version,
             position: answer.position,
-            ..Filed::judged(verdict, form)
-        }
+            ..Filed::judged(verdict, form)?
+        })
     }
 
-    fn judged(verdict: api::Verdict, form: &Arc<FormSet>) -> Filed {
-        let checked = checked(verdict.rule_counts, &verdict.rule_findings);
-        Filed {
+    fn judged(verdict: api::Verdict, form: &Arc<FormSet>) -> Result<Filed, Failure> {
+        let checked = checked(verdict.rule_counts, &rule_finding::read(&verdict.rule_findings)?);
+        Ok(Filed {
             fate: Fate::Refused,
             notes: verdict.findings.iter().map(Note::wire).collect(),
             rules: Judged { form: Arc::clone(form), checked, coverage: None, said: Vec::new() },
@@ -181,7 +184,7 @@ impl Filed {
             receipt: None,
             answers: Vec::new(),
             adjusts: None,
-        }
+        })
     }
 }
 
@@ -477,7 +480,7 @@ mod tests {
         let slot = Slot { unit: "407004".into(), year: 2024, round: Round::Second, kind: Kind::Unit };
         let files = crate::consolidator::embedded_form_sets().into_iter().next().unwrap();
         let form = Arc::new(FormSet::load(files).unwrap());
-        Filing { file: "a.json".into(), slot: Some(slot), form: None, result: Ok(Filed::sent(answer, &form)) }
+        Filing { file: "a.json".into(), slot: Some(slot), form: None, result: Filed::sent(answer, &form) }
     }
 
     #[test]

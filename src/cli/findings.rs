@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::notes::{Note, list};
 use super::output::{Answer, Failure, Look, Sheet, Show, strong};
-use super::rule_finding::checked;
+use super::rule_finding::{self, checked};
 use super::rules::{Judged, Said};
 use super::settings::Settings;
 use super::words::{kind_code, kind_name, round_code, round_name, say, time, time_for_programs};
@@ -150,10 +150,11 @@ impl Listed {
             Some(said) => Said::Text(said.text.clone()),
             None => Said::Nothing,
         };
-        let said = wire.rule_findings.iter().map(said).collect();
+        let found = rule_finding::read(&wire.rule_findings)?;
+        let said = found.iter().map(said).collect();
         Ok(Listed {
             notes: wire.findings.iter().map(Note::wire).collect(),
-            rules: Judged { form, checked: checked(wire.rule_counts, &wire.rule_findings), coverage: None, said },
+            rules: Judged { form, checked: checked(wire.rule_counts, &found), coverage: None, said },
             wire,
         })
     }

@@ -11,6 +11,7 @@ use super::attempt::Attempt;
 use super::client::Client;
 use super::findings::{fetch, request};
 use super::output::{Answer, Failure};
+use super::rule_finding;
 use super::settings::Settings;
 use super::table_file::{TableFile, receipt};
 use super::{Done, Times};
@@ -78,10 +79,11 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let Some(judged) = submissions.iter().rfind(of_slot) else {
         return Err(Failure::Usage(settings.say("justify-nothing", &[("node", &args.node)])));
     };
+    let found = rule_finding::read(&judged.rule_findings)?;
     let mut items = Vec::new();
     let mut absent = Vec::new();
     for said in &said {
-        let about: Vec<&RuleFinding> = judged.rule_findings.iter().filter(|found| said.is_about(found)).collect();
+        let about: Vec<&RuleFinding> = found.iter().filter(|found| said.is_about(found)).collect();
         if about.is_empty() {
             let place = said.place.as_ref().map(ToString::to_string).unwrap_or_default();
             absent.push(format!("{} {place}", said.rule).trim().to_owned());

@@ -1,12 +1,21 @@
 //! What rules found, as it came over the wire: back to what this program words itself. The way there is the server's:
 //! `grpc/rule_finding.rs`.
 
+use super::output::Failure;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::money::{Amount, Decimals, Denomination};
 use crate::budget::number::Number;
 use crate::budget::rule::{Cause, CellSeen, Checked, Counts, Quantity, RuleFinding, Source, Verdict};
 use crate::proto::{self, api};
+
+/// The findings of an answer.
+///
+/// # Errors
+/// A failure if they are none that this program can read.
+pub(super) fn read(written: &[Vec<u8>]) -> Result<Vec<api::RuleFinding>, Failure> {
+    proto::rule_findings(written).map_err(|error| Failure::Failed(error.to_string()))
+}
 
 /// All that rules found in one filing.
 pub(super) fn checked(counts: Option<api::RuleCounts>, findings: &[api::RuleFinding]) -> Checked {
@@ -60,7 +69,7 @@ fn number(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn cell(wire: &proto::SeenCell) -> Option<CellSeen> {
+fn cell(wire: &api::SeenCell) -> Option<CellSeen> {
     let source = match wire.source.as_str() {
         "" => Source::This,
         "last" => Source::Last,
@@ -77,7 +86,7 @@ fn cell(wire: &proto::SeenCell) -> Option<CellSeen> {
     Some(CellSeen { source, address: CellAddress::parse(&wire.cell)?, value })
 }
 
-fn quantity(wire: &proto::Quantity) -> Quantity {
+fn quantity(wire: &api::Quantity) -> Quantity {
     let text = || Quantity::Text(wire.value.as_str().into());
     let number = || Number::parse(&wire.value, Decimals::AsWritten).ok();
     let read = match api::QuantityKind::try_from(wire.kind) {

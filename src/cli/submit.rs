@@ -195,7 +195,7 @@ impl Desk<'_> {
             let stream = tokio_stream::iter(parts).map(|part| api::DryRunRequest { part: Some(dry(part)) });
             let answer = self.client.submissions().dry_run(stream).await;
             let answer = answer.map_err(|status| self.client.failure(&status))?.into_inner();
-            let filed = Filed::dry(answer, &form);
+            let filed = Filed::dry(answer, &form)?;
             return Ok((form, filed));
         }
         let actor = self.settings.actor_text();
@@ -218,8 +218,9 @@ impl Desk<'_> {
             }
         };
         match answer {
-            Ok(mut filed) => {
+            Ok(filed) => {
                 attempt.answered();
+                let mut filed = filed?;
                 filed.receipt = Some(self.receipt(path, filed.position).await);
                 Ok((form, filed))
             }

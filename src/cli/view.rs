@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::figures::{Money, Side, card_or_grid, side_by_side};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
-use super::rule_finding::checked;
+use super::rule_finding::{self, checked};
 use super::rules;
 use super::settings::Settings;
 use super::words::{as_of, grouped, round_code, round_name, say, short_digest};
 use super::{Moment, Times, node_title};
 use crate::budget::form_set::FormSet;
 use crate::proto::ShownCell;
-use crate::proto::api::{self, InternalTransfer, ShownRow, ShownTable, TransferStanding, ViewResponse};
+use crate::proto::api::{self, InternalTransfer, RuleFinding, ShownRow, ShownTable, TransferStanding, ViewResponse};
 use crate::wording::label;
 
 /// How many rows of a list are asked for at once.
@@ -76,12 +76,22 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         (_, _, true) => Money::Exact,
         _ => Money::AsPrinted,
     };
-    let form = match answer.rule_findings.is_empty() {
+    let failed = rule_finding::read(&answer.rule_findings)?;
+    let form = match failed.is_empty() {
         true => None,
         false => Some(client.form_set_version(&answer.form_set, &answer.form_set_digest).await?),
     };
     let past = args.moment.as_of.is_some();
-    Ok(settings.answer(&View { answer, past, lists, form, money, children: args.children, column: args.column }))
+    Ok(settings.answer(&View {
+        answer,
+        failed,
+        past,
+        lists,
+        form,
+        money,
+        children: args.children,
+        column: args.column,
+    }))
 }
 
 /// Whether rows stand behind the table that the view has not.
@@ -114,6 +124,8 @@ async fn listed(client: &Client, scope: &api::Scope, table: &str) -> Result<Vec<
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) answer: ViewResponse,
+    /// What rules failed at.
+    pub(super) failed: Vec<RuleFinding>,
     /// Whether an earlier moment was asked for.
     pub(super) past: bool,
     /// Rows of list tables by table.
@@ -200,7 +212,7 @@ impl View {
         if counts == api::RuleCounts::default() {
             return String::new();
         }
-        let checked = checked(Some(counts), &self.answer.rule_findings);
+        let checked = checked(Some(counts), &self.failed);
         let mut out = format!("\n{}\n", strong(label("view-rules", look.language)));
         out.push_str(&format!("  {}\n", rules::counts(checked.counts, look.language)));
         if let Some(form) = &self.form {
@@ -244,7 +256,7 @@ impl Show for View {
             "expected": answer.expected,
             "tables": answer.tables.iter().map(|table| table_json(table, list(&table.id))).collect::<Vec<_>>(),
             "children": children,
-            "rules": rules_json(answer),
+            "rules": rules_json(answer, &self.failed),
             "transfers": answer.transfers.iter().map(transfer_json).collect::<Vec<_>>(),
         })
     }
@@ -302,15 +314,15 @@ impl Show for View {
     }
 }
 
-fn rules_json(answer: &ViewResponse) -> Value {
+fn rules_json(answer: &ViewResponse, failed: &[RuleFinding]) -> Value {
     let counts = answer.rule_counts.unwrap_or_default();
-    let finding = |finding: &api::RuleFinding| json!({ "rule": finding.rule, "table": finding.table, "row": finding.row, "column": finding.column });
+    let finding = |finding: &RuleFinding| json!({ "rule": finding.rule, "table": finding.table, "row": finding.row, "column": finding.column });
     json!({
         "pass": counts.pass,
         "pass_by_rounding": counts.pass_by_rounding,
         "fail": counts.fail,
         "not_evaluable": counts.not_evaluable,
-        "failed": answer.rule_findings.iter().map(finding).collect::<Vec<_>>(),
+        "failed": failed.iter().map(finding).collect::<Vec<_>>(),
     })
 }
 
@@ -432,6 +444,7 @@ mod tests {
     fn view(tables: Vec<ShownTable>) -> View {
         let answer = ViewResponse { tables, ..sample_node() };
         View {
+            failed: Vec::new(),
             answer,
             past: false,
             lists: HashMap::new(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use prost::Message;
+use prost::{Message, encoding};
 
 use super::content;
 use super::review_record as review;
@@ -29,7 +29,7 @@ use crate::ledger::event::{
     Adjustment, Affected, Attempt, ControlIssued, Envelope, Event, FormSetPublished, Justification, Justified, Looked,
     Refused, Submitted, TailGivenUp, Timestamp, UnitsImported,
 };
-use crate::proto::storage;
+use crate::proto::{storage, write};
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -253,29 +253,38 @@ fn unpack_attempt(stored: storage::Attempt) -> Option<Attempt> {
 
 fn pack_verdicts(verdicts: &Verdicts) -> Result<storage::Verdicts, Remark> {
     let Verdicts { counts, listed, grounds } = verdicts;
-    let texts = |of: fn(&RuleVerdict) -> &CompactString| listed.iter().map(|one| of(one).to_string()).collect();
-    let numbers =
-        |of: fn(&RuleVerdict) -> usize| listed.iter().map(|one| u32::try_from(of(one)).unwrap_or(u32::MAX)).collect();
-    let list = storage::VerdictList {
-        rules: texts(|one| &one.rule),
-        checks: numbers(|one| one.check),
-        links: numbers(|one| one.link),
-        tables: texts(|one| &one.place.table),
-        rows: texts(|one| &one.place.row),
-        columns: texts(|one| &one.place.column),
-        verdicts: listed.iter().map(|one| one.verdict as u8).collect(),
-    };
+    let list = put_verdicts(listed);
     Ok(storage::Verdicts {
         pass: counts.pass,
         pass_by_rounding: counts.pass_by_rounding,
         fail: counts.fail,
         not_evaluable: counts.not_evaluable,
-        list_zstd: if listed.is_empty() { Vec::new() } else { content::compress(&list.encode_to_vec())? },
+        list_zstd: if listed.is_empty() { Vec::new() } else { content::compress(&list)? },
         last: grounds.last.unwrap_or(0),
         units: grounds.units.clone(),
         expected_plus_one: grounds.expected.map_or(0, |expected| expected + 1),
         deadline_ms: grounds.deadline.map(|deadline| deadline.0),
     })
+}
+
+/// The fields of a `storage::VerdictList`: a filing has dozens of them, with four texts each.
+fn put_verdicts(listed: &[RuleVerdict]) -> Vec<u8> {
+    let mut list = Vec::with_capacity(64 * listed.len());
+    let texts = |field, of: fn(&RuleVerdict) -> &CompactString, list: &mut Vec<u8>| {
+        listed.iter().for_each(|one| write::message(field, list, |list| list.extend_from_slice(of(one).as_bytes())));
+    };
+    let numbers = |field, of: fn(&RuleVerdict) -> usize, list: &mut Vec<u8>| {
+        let numbers: Vec<u32> = listed.iter().map(|one| u32::try_from(of(one)).unwrap_or(u32::MAX)).collect();
+        encoding::uint32::encode_packed(field, &numbers, list);
+    };
+    texts(1, |one| &one.rule, &mut list);
+    numbers(2, |one| one.check, &mut list);
+    numbers(3, |one| one.link, &mut list);
+    texts(4, |one| &one.place.table, &mut list);
+    texts(5, |one| &one.place.row, &mut list);
+    texts(6, |one| &one.place.column, &mut list);
+    write::bytes(7, &listed.iter().map(|one| one.verdict as u8).collect::<Vec<u8>>(), &mut list);
+    list
 }
 
 fn unpack_verdicts(stored: storage::Verdicts) -> Option<Verdicts> {
@@ -583,4 +592,25 @@ fn unpack_form_set(stored: storage::FormSetPublished) -> Option<Event> {
     let files: FormFiles = stored.files.into_iter().map(file).collect::<Option<BTreeMap<_, _>>>()?;
     let form_set = FormSetVersion { id: CompactString::from(stored.id), digest: Digest::from_bytes(&stored.digest)? };
     Some(Event::FormSetPublished(FormSetPublished { form_set, files: Arc::new(files) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_written_as_generated_code_writes_them() {
+        let verdict =
+            |place: CellAddress, check, verdict| RuleVerdict { rule: "V-01".into(), check, link: 300, place, verdict };
+        let listed = [
+            verdict(CellAddress::new("T03", "2080109", "basic"), 0, Verdict::PassByRounding),
+            // A line about nothing in particular has no place.
+            verdict(CellAddress::new("", "", ""), 1, Verdict::NotEvaluable),
+            verdict(CellAddress::new("PI", &"长".repeat(60), "value"), 2, Verdict::Fail),
+        ];
+        let written = put_verdicts(&listed);
+        let read = storage::VerdictList::decode(written.as_slice()).unwrap();
+        assert_eq!(read.encode_to_vec(), written);
+        assert_eq!((read.rows[1].as_str(), read.verdicts.as_slice()), ("", &[1, 3, 2][..]));
+    }
 }

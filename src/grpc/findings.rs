@@ -184,7 +184,7 @@ impl Justifications<'_> {
                     Some(position) => self.text(position, &fingerprint)?,
                     None => None,
                 };
-                judged.rule_findings.push(api::RuleFinding { justification, ..wording.finding(finding) });
+                judged.rule_findings.push(wording.finding(finding, &fingerprint, justification.as_ref()));
             }
         }
         Ok(Some(judged))

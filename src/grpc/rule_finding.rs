@@ -1,16 +1,15 @@
-//! What rules found → wire messages. The way back is the client's: `cli/rule_finding.rs`.
+//! What rules found → wire messages, written at once as the bytes that they are there. The way back is the client's:
+//! `cli/rule_finding.rs`.
 
 use std::sync::Arc;
-
-use compact_str::{CompactString, ToCompactString};
-use prost::Message;
 
 use super::limits::Bounds;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::FormSet;
-use crate::budget::rule::{Cause, CellSeen, Counts, Quantity, RuleFinding, Source, Verdict};
-use crate::proto::{self, api};
+use crate::budget::money::Amount;
+use crate::budget::rule::{Cause, CellSeen, Counts, Fingerprint, Quantity, RuleFinding, Source, Verdict};
+use crate::proto::{Message, api, write};
 use crate::wording::{Language, rule};
 
 /// Words rule findings, with sentences or without.
@@ -31,53 +30,85 @@ impl Wording {
     }
 
     /// As many as an answer can hold, in their order, and how many more there are.
-    pub(super) fn findings(&self, findings: &[RuleFinding], bounds: &Bounds) -> (Vec<api::RuleFinding>, u32) {
+    pub(super) fn findings(&self, findings: &[RuleFinding], bounds: &Bounds) -> (Vec<Vec<u8>>, u32) {
+        let all = self.fitting(findings, 0..findings.len(), bounds);
+        if all.len() == findings.len() {
+            return (all.into_iter().map(|(_, written)| written).collect(), 0);
+        }
         let mut places: Vec<usize> = (0..findings.len()).collect();
         places.sort_by_key(|at| (findings[*at].verdict != Verdict::Fail, findings[*at].strength, *at));
+        let mut told = self.fitting(findings, places, bounds);
+        told.sort_by_key(|(at, _)| *at);
+        let left_out = u32::try_from(findings.len() - told.len()).unwrap_or(u32::MAX);
+        (told.into_iter().map(|(_, written)| written).collect(), left_out)
+    }
+
+    /// Those at these places that fit into an answer, one after the other.
+    fn fitting(
+        &self,
+        findings: &[RuleFinding],
+        places: impl IntoIterator<Item = usize>,
+        bounds: &Bounds,
+    ) -> Vec<(usize, Vec<u8>)> {
         // `limits::FINDING_BYTES_MAX`, as that answer has it.
         let (mut cells, mut bytes) = (bounds.finding_cells, bounds.answer_bytes / 2);
         let mut told = Vec::with_capacity(findings.len().min(cells));
         for at in places {
-            let Some(left) = cells.checked_sub(1 + findings[at].cells.len()) else { continue };
-            let finding = self.finding(&findings[at]);
-            let Some(room) = bytes.checked_sub(finding.encoded_len()) else { break };
+            let finding = &findings[at];
+            let Some(left) = cells.checked_sub(1 + finding.cells.len()) else { continue };
+            let written = self.finding(finding, &self.form.rules.fingerprint(finding), None);
+            let Some(room) = bytes.checked_sub(written.len()) else { break };
             (cells, bytes) = (left, room);
-            told.push((at, finding));
+            told.push((at, written));
         }
-        told.sort_by_key(|(at, _)| *at);
-        let left_out = number(findings.len() - told.len());
-        (told.into_iter().map(|(_, finding)| finding).collect(), left_out)
+        told
     }
 
-    pub(super) fn finding(&self, finding: &RuleFinding) -> api::RuleFinding {
-        let sentence = |language| match self.with_sentences {
-            true => rule::sentence(finding, &self.form, language),
-            false => String::new(),
-        };
-        api::RuleFinding {
-            rule: finding.rule.to_string(),
-            strength: strength(finding.strength),
-            check: number(finding.check),
-            link: number(finding.link),
-            table: finding.place.table.to_string(),
-            row: finding.place.row.to_string(),
-            column: finding.place.column.to_string(),
-            row_title: finding.row_title.to_string(),
-            verdict: verdict(finding.verdict),
-            cells: finding.cells.iter().map(cell).collect(),
-            left_cells: number(finding.left_cells),
-            left: finding.left.as_ref().map(quantity),
-            relation: finding.relation.to_owned(),
-            right: finding.right.as_ref().map(quantity),
-            difference: finding.difference.as_ref().map(quantity),
-            tolerance: finding.tolerance.as_ref().map(quantity),
-            cause: finding.cause.as_ref().map(cause),
-            after: finding.after.as_ref().map(ToString::to_string).unwrap_or_default(),
-            fingerprint: self.form.rules.fingerprint(finding).0.to_vec(),
-            sentence_zh: sentence(Language::Chinese),
-            sentence_en: sentence(Language::English),
-            justification: None,
+    /// One of them as a `RuleFinding`, with its fingerprint and what its unit has said about it.
+    pub(super) fn finding(
+        &self,
+        finding: &RuleFinding,
+        fingerprint: &Fingerprint,
+        justification: Option<&api::Justification>,
+    ) -> Vec<u8> {
+        let mut written = Vec::with_capacity(256 + 64 * finding.cells.len());
+        let out = &mut written;
+        write::text(1, &finding.rule, out);
+        write::number(2, strength(finding.strength), out);
+        write::number(3, finding.check, out);
+        write::number(4, finding.link, out);
+        write::text(5, &finding.place.table, out);
+        write::text(6, &finding.place.row, out);
+        write::text(7, &finding.place.column, out);
+        write::text(8, &finding.row_title, out);
+        write::number(9, verdict(finding.verdict), out);
+        for seen in &finding.cells {
+            write::message(10, out, |out| put_cell(seen, out));
         }
+        write::number(11, finding.left_cells, out);
+        let put_side = |field, side: &Option<Quantity>, out: &mut Vec<u8>| {
+            if let Some(quantity) = side {
+                write::message(field, out, |out| put_quantity(quantity, out));
+            }
+        };
+        put_side(12, &finding.left, out);
+        write::text(13, finding.relation, out);
+        put_side(14, &finding.right, out);
+        put_side(15, &finding.difference, out);
+        put_side(16, &finding.tolerance, out);
+        if let Some(cause) = &finding.cause {
+            write::message(17, out, |out| put_cause(cause, out));
+        }
+        write::text(18, finding.after.as_deref().unwrap_or_default(), out);
+        write::bytes(19, &fingerprint.0, out);
+        if self.with_sentences {
+            write::text(20, &rule::sentence(finding, &self.form, Language::Chinese), out);
+            write::text(21, &rule::sentence(finding, &self.form, Language::English), out);
+        }
+        if let Some(said) = justification {
+            write::message(22, out, |out| out.extend(said.encode_to_vec()));
+        }
+        written
     }
 }
 
@@ -105,57 +136,110 @@ pub(super) fn verdict(verdict: Verdict) -> i32 {
     .into()
 }
 
-fn number(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn cell(seen: &CellSeen) -> proto::SeenCell {
-    let source = match &seen.source {
-        Source::This => CompactString::default(),
-        Source::Last => "last".into(),
-        Source::Round => "round".into(),
-        Source::Unit(code) => code.clone(),
-    };
-    let value = seen.value.as_ref().filter(|cell| !cell.is_blank()).map(value);
-    proto::SeenCell { cell: seen.address.spelled(), source, value }
-}
-
-fn value(cell: &Cell) -> proto::Quantity {
-    let of = |kind: api::QuantityKind| proto::Quantity {
-        kind: kind.into(),
-        value: cell.to_compact_string(),
-        amount_unit: CompactString::default(),
-    };
-    match cell {
-        Cell::Blank => of(api::QuantityKind::Unspecified),
-        Cell::Amount(amount) => quantity(&Quantity::Amount(*amount)),
-        Cell::Number(_) => of(api::QuantityKind::Number),
-        Cell::Text(_) => of(api::QuantityKind::Text),
-        Cell::Unreadable(_) => of(api::QuantityKind::Unreadable),
+/// The fields of a `SeenCell`.
+fn put_cell(seen: &CellSeen, out: &mut Vec<u8>) {
+    let CellAddress { table, row, column } = &seen.address;
+    write::texts(1, &[table, "/", row, "/", column], out);
+    match &seen.source {
+        Source::This => {}
+        Source::Last => write::text(2, "last", out),
+        Source::Round => write::text(2, "round", out),
+        Source::Unit(code) => write::text(2, code, out),
+    }
+    if let Some(cell) = seen.value.as_ref().filter(|cell| !cell.is_blank()) {
+        write::message(3, out, |out| match cell {
+            Cell::Blank => {}
+            Cell::Amount(amount) => put_amount(amount, out),
+            Cell::Number(number) => {
+                write::number(1, i32::from(api::QuantityKind::Number), out);
+                write::shown(2, number, out);
+            }
+            Cell::Text(text) => {
+                write::number(1, i32::from(api::QuantityKind::Text), out);
+                write::text(2, text, out);
+            }
+            Cell::Unreadable(text) => {
+                write::number(1, i32::from(api::QuantityKind::Unreadable), out);
+                write::text(2, text, out);
+            }
+        });
     }
 }
 
-fn quantity(quantity: &Quantity) -> proto::Quantity {
-    let (kind, value, amount_unit) = match quantity {
-        Quantity::Blank => (api::QuantityKind::Unspecified, CompactString::default(), ""),
-        Quantity::Amount(amount) => {
-            (api::QuantityKind::Amount, amount.to_compact_string(), amount.scale.denomination.as_str())
-        }
-        Quantity::Percent(number) => (api::QuantityKind::Percent, number.to_compact_string(), ""),
-        Quantity::Number(number) => (api::QuantityKind::Number, number.to_compact_string(), ""),
-        Quantity::Text(text) => (api::QuantityKind::Text, text.clone(), ""),
+/// The fields of a `Quantity`.
+fn put_quantity(quantity: &Quantity, out: &mut Vec<u8>) {
+    let mut put = |kind: api::QuantityKind, number| {
+        write::number(1, i32::from(kind), out);
+        write::shown(2, number, out);
     };
-    proto::Quantity { kind: kind.into(), value, amount_unit: amount_unit.into() }
+    match quantity {
+        Quantity::Blank => {}
+        Quantity::Amount(amount) => put_amount(amount, out),
+        Quantity::Percent(number) => put(api::QuantityKind::Percent, number),
+        Quantity::Number(number) => put(api::QuantityKind::Number, number),
+        Quantity::Text(text) => {
+            write::number(1, i32::from(api::QuantityKind::Text), out);
+            write::text(2, text, out);
+        }
+    }
 }
 
-fn cause(cause: &Cause) -> api::Cause {
-    let (mut table, mut row, mut cell) = (String::new(), String::new(), String::new());
-    let mut at = |address: &CellAddress| cell = address.to_string();
+fn put_amount(amount: &Amount, out: &mut Vec<u8>) {
+    write::number(1, i32::from(api::QuantityKind::Amount), out);
+    write::shown(2, amount, out);
+    write::text(3, amount.scale.denomination.as_str(), out);
+}
+
+/// The fields of a `Cause`.
+fn put_cause(cause: &Cause, out: &mut Vec<u8>) {
+    write::text(1, cause.as_str(), out);
     match cause {
-        Cause::TableMissing(id) | Cause::NotGiven(id) | Cause::FiledUnevenly(id) => table = id.to_string(),
-        Cause::RowMissing(id, key) => (table, row) = (id.to_string(), key.to_string()),
-        Cause::Unreadable(address) | Cause::BlankFactor(address) => at(address),
+        Cause::TableMissing(id) | Cause::NotGiven(id) | Cause::FiledUnevenly(id) => write::text(2, id, out),
+        Cause::RowMissing(id, key) => {
+            write::text(2, id, out);
+            write::text(3, key, out);
+        }
+        Cause::Unreadable(address) | Cause::BlankFactor(address) => write::shown(4, address, out),
         Cause::NoLastYear | Cause::NoUnits | Cause::DivisionByZero | Cause::TooLarge => {}
     }
-    api::Cause { code: cause.as_str().to_owned(), table, row, cell }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::budget::rule::{Books, evaluate};
+    use crate::submission_file::SubmissionFile;
+
+    /// Field by field what generated code would write: nothing out of order, nothing empty, no length of its own.
+    #[test]
+    fn findings_are_written_as_generated_code_writes_them() {
+        let forms = crate::consolidator::embedded_form_sets().into_iter();
+        let forms: Vec<Arc<FormSet>> = forms.map(|files| Arc::new(FormSet::load(files).unwrap())).collect();
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let mut kinds = BTreeSet::new();
+        for folder in ["fenyang-2024", "linjiang-2024"] {
+            for entry in std::fs::read_dir(examples.join(folder).join("submissions")).unwrap() {
+                let path = entry.unwrap().path();
+                let file = SubmissionFile::read(&std::fs::read_to_string(&path).unwrap()).unwrap();
+                let form = forms.iter().find(|form| form.id == file.form_set.as_str()).unwrap();
+                let reading = file.read_on(form);
+                let checked = evaluate(form, &Books::of(&reading.submission), |_| true);
+                let said =
+                    api::Justification { text: "已核对".into(), position: 7, ..api::Justification::default() };
+                let wording = Wording { form: form.clone(), with_sentences: true };
+                for finding in &checked.findings {
+                    let fingerprint = form.rules.fingerprint(finding);
+                    let written = wording.finding(finding, &fingerprint, Some(&said));
+                    let read = api::RuleFinding::decode(written.as_slice()).unwrap();
+                    assert_eq!(read.encode_to_vec(), written, "{path:?} {} {}", finding.rule, finding.place);
+                    assert_eq!((&read.fingerprint[..], read.justification.as_ref()), (&fingerprint.0[..], Some(&said)));
+                    kinds.extend(read.cells.iter().filter_map(|cell| Some(cell.value.as_ref()?.kind)));
+                }
+            }
+        }
+        assert_eq!(kinds.len(), 3, "amounts, numbers and texts: {kinds:?}");
+    }
 }

@@ -1,14 +1,12 @@
 //! The generated messages and services of `proto/`. Named only by `grpc/`, `cli/` and `consolidator/record.rs`.
 
 mod row_chunk;
-mod seen_cell;
-mod short_text;
 mod shown_cell;
+pub(crate) mod write;
 
 /// A message as bytes: what names a request, beside its key.
 pub use prost::Message;
 pub use row_chunk::RowChunk;
-pub use seen_cell::{Quantity, SeenCell};
 pub use shown_cell::ShownCell;
 
 /// The API, `proto/budget/consolidation/v1`.
@@ -21,6 +19,14 @@ pub mod api {
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod storage {
     tonic::include_proto!("budget.storage.v1");
+}
+
+/// Reads rule findings, which lie in answers as their bytes (`write.rs`).
+///
+/// # Errors
+/// Bytes that are no findings.
+pub fn rule_findings(written: &[Vec<u8>]) -> Result<Vec<api::RuleFinding>, prost::DecodeError> {
+    written.iter().map(|bytes| api::RuleFinding::decode(bytes.as_slice())).collect()
 }
 
 /// Descriptors of all of them, comments included: for reflection, and for the test that pins them.

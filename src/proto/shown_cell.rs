@@ -9,7 +9,7 @@ use prost::bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-use super::short_text::{merge_text, put_text, text_len};
+use super::write;
 
 /// One cell as shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -43,7 +43,7 @@ impl ShownCell {
 
 impl Message for ShownCell {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        self.fields().for_each(|(field, text)| put_text(field, text, buf));
+        self.fields().for_each(|(field, text)| write::text(field, text, buf));
     }
 
     fn merge_field(
@@ -66,6 +66,35 @@ impl Message for ShownCell {
     fn clear(&mut self) {
         *self = ShownCell::default();
     }
+}
+
+/// How long a text field is.
+fn text_len(field: u32, text: &str) -> usize {
+    match text.len() {
+        0 => 0,
+        length => encoding::key_len(field) + encoding::encoded_len_varint(length as u64) + length,
+    }
+}
+
+/// Reads a text field as generated code does.
+fn merge_text(
+    wire_type: WireType,
+    text: &mut CompactString,
+    buf: &mut impl Buf,
+    context: DecodeContext,
+) -> Result<(), DecodeError> {
+    // Where all of it lies at hand and its length is one byte, it is read from there.
+    if let (WireType::LengthDelimited, [length @ ..0x80, rest @ ..]) = (wire_type, buf.chunk())
+        && let Some(Ok(read)) = rest.get(..usize::from(*length)).map(std::str::from_utf8)
+    {
+        *text = read.into();
+        buf.advance(1 + text.len());
+        return Ok(());
+    }
+    let mut read = String::new();
+    encoding::string::merge(wire_type, &mut read, buf, context)?;
+    *text = read.into();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use budget_consolidator::budget::rule::{Books, evaluate};
 use budget_consolidator::consolidator::verify::verify;
 use budget_consolidator::ledger::actor::Actor;
 use budget_consolidator::ledger::event::Event;
-use budget_consolidator::proto::Quantity;
-use budget_consolidator::proto::api::{self, JudgedSubmission, RuleFinding};
+use budget_consolidator::proto::api::{self, JudgedSubmission, Quantity, RuleFinding};
 use budget_consolidator::proto::storage;
 use budget_consolidator::store::{Journal, MemoryJournal};
 use budget_consolidator::submission_file::SubmissionFile;
@@ -45,9 +44,9 @@ async fn judged(server: &TestServer, node: &str) -> JudgedSubmission {
     findings(&server.client(AUDITOR).await, request(node)).await.pop().unwrap()
 }
 
-fn failed(verdict: &api::Verdict) -> Vec<&RuleFinding> {
+fn failed(verdict: &api::Verdict) -> Vec<RuleFinding> {
     let fail = i32::from(api::RuleVerdict::Fail);
-    verdict.rule_findings.iter().filter(|finding| finding.verdict == fail).collect()
+    found(&verdict.rule_findings).into_iter().filter(|finding| finding.verdict == fail).collect()
 }
 
 fn place(finding: &RuleFinding) -> String {
@@ -79,7 +78,7 @@ async fn the_answer_holds_what_check_finds_offline() {
         (offline.counts.pass, offline.counts.pass_by_rounding, offline.counts.fail, offline.counts.not_evaluable)
     );
     assert_eq!((filed.rule_findings.len(), filed.rule_findings_left_out), (offline.findings.len(), 0));
-    for (wire, found) in filed.rule_findings.iter().zip(&offline.findings) {
+    for (wire, found) in found(&filed.rule_findings).iter().zip(&offline.findings) {
         assert_eq!((&*wire.rule, wire.check as usize, wire.link as usize), (&*found.rule, found.check, found.link));
         assert_eq!(place(wire), format!("{} {}", found.rule, found.place));
         assert_eq!(wire.fingerprint, form.rules.fingerprint(found).0);
@@ -115,6 +114,7 @@ async fn sentences_can_be_left_to_the_reader() {
         sentence_en: String::new(),
         ..finding.clone()
     };
+    let (without, with) = (found(&without), found(&with));
     assert!(with.iter().all(|finding| !finding.sentence_zh.is_empty() && !finding.sentence_en.is_empty()));
     assert_eq!(without, with.iter().map(cut).collect::<Vec<_>>());
     server.stop().await;
@@ -142,7 +142,7 @@ async fn whoever_asks_again_gets_the_same_findings_after_a_restart_too() {
         let listed = judged(&server, node).await;
         assert_eq!((listed.position, listed.version), (answer.position, answer.version));
         let verdict = answer.verdict.unwrap();
-        assert_eq!(listed.rule_findings.iter().map(bare).collect::<Vec<_>>(), verdict.rule_findings);
+        assert_eq!(found(&listed.rule_findings).iter().map(bare).collect::<Vec<_>>(), found(&verdict.rule_findings));
         assert_eq!(listed.rule_counts, verdict.rule_counts);
     }
     server.stop().await;
@@ -160,7 +160,7 @@ async fn a_failed_balance_rule_refuses_with_all_findings_and_counts_nowhere() {
     let verdict = answer.verdict.unwrap();
     assert_eq!((answer.version, verdict.outcome), (0, api::Outcome::Refused.into()));
     assert!(verdict.findings.is_empty(), "nothing is wrong with shape or ceilings");
-    let places: Vec<String> = failed(&verdict).into_iter().map(place).collect();
+    let places: Vec<String> = failed(&verdict).iter().map(place).collect();
     // By hand: 2080506 is 6.41 in 表二 and 表五, and 6.14 in 表三.
     for expected in [
         "V-01 T03/20805/total",
@@ -184,7 +184,7 @@ async fn a_failed_balance_rule_refuses_with_all_findings_and_counts_nowhere() {
     table.rows[0].1[2] = "1,0".into();
     let verdict = client.submit(&both, &form).await.unwrap().verdict.unwrap();
     assert_eq!(verdict.findings.len(), 1);
-    assert!(failed(&verdict).into_iter().map(place).any(|place| place == "V-01 T03/20805/total"));
+    assert!(failed(&verdict).iter().map(place).any(|place| place == "V-01 T03/20805/total"));
 
     let right = client.submit(&example("fenyang-2024/submissions/407004.json"), &form).await.unwrap();
     assert_eq!(right.version, 1);
@@ -223,7 +223,8 @@ async fn justify_the_seed(server: &TestServer) -> api::JustifyResponse {
     let judged = judged(server, "407002").await;
     let logic = i32::from(api::Strength::Logic);
     let fail = i32::from(api::RuleVerdict::Fail);
-    let open = judged.rule_findings.iter().filter(|found| (found.strength, found.verdict) == (logic, fail));
+    let found = found(&judged.rule_findings);
+    let open = found.iter().filter(|found| (found.strength, found.verdict) == (logic, fail));
     let items: Vec<(&RuleFinding, &str)> = open.map(|found| (found, words[&place(found)].as_str())).collect();
     assert_eq!((items.len(), judged.unjustified as usize), (words.len(), words.len()));
     let client = server.client(&unit("407002")).await;
@@ -240,7 +241,8 @@ async fn with_the_examples_words_nothing_of_the_seed_is_left_to_explain() {
     assert_eq!(said.position, first.position + 1);
     let after = judged(&server, "407002").await;
     assert_eq!(after.unjustified, 0);
-    let one = after.rule_findings.iter().find(|found| found.rule == "N-11").unwrap();
+    let found_after = found(&after.rule_findings);
+    let one = found_after.iter().find(|found| found.rule == "N-11").unwrap();
     let justification = one.justification.as_ref().unwrap();
     assert_eq!(justification.text, words()["N-11 ASSET/-/equipment_year"]);
     assert_eq!((justification.actor.as_str(), justification.position), ("budget://407002/unit", said.position));
@@ -248,7 +250,7 @@ async fn with_the_examples_words_nothing_of_the_seed_is_left_to_explain() {
     let before = api::ListFindingsRequest { position: first.position, ..request("407002") };
     let before = findings(&server.client(AUDITOR).await, before).await.pop().unwrap();
     assert_eq!(before.unjustified as usize, words().len());
-    assert!(before.rule_findings.iter().all(|found| found.justification.is_none()));
+    assert!(found(&before.rule_findings).iter().all(|found| found.justification.is_none()));
     server.stop().await;
 }
 
@@ -264,7 +266,8 @@ async fn words_stay_with_their_figures_and_go_when_one_of_them_changes() {
     client.submit(&other, &form).await.unwrap();
     let unjustified = |judged: &JudgedSubmission| -> Vec<String> {
         let (logic, fail) = (i32::from(api::Strength::Logic), i32::from(api::RuleVerdict::Fail));
-        let open = judged.rule_findings.iter().filter(|found| (found.strength, found.verdict) == (logic, fail));
+        let found = found(&judged.rule_findings);
+        let open = found.iter().filter(|found| (found.strength, found.verdict) == (logic, fail));
         open.filter(|found| found.justification.is_none()).map(place).collect()
     };
     let of_other = judged(&server, "407002").await;
@@ -278,11 +281,12 @@ async fn words_stay_with_their_figures_and_go_when_one_of_them_changes() {
     let of_seed = judged(&server, "407002").await;
     assert_eq!((of_seed.unjustified, of_seed.version), (0, back.version));
     // A later word takes an earlier one's place.
-    let year = of_seed.rule_findings.iter().find(|found| found.rule == "N-11").unwrap();
-    client.submissions().justify(justify(&of_seed, &[(year, "另有说明")])).await.unwrap();
+    let of_year = |judged: &JudgedSubmission| {
+        found(&judged.rule_findings).into_iter().find(|found| found.rule == "N-11").unwrap()
+    };
+    client.submissions().justify(justify(&of_seed, &[(&of_year(&of_seed), "另有说明")])).await.unwrap();
     let later = judged(&server, "407002").await;
-    let year = later.rule_findings.iter().find(|found| found.rule == "N-11").unwrap();
-    assert_eq!(year.justification.as_ref().unwrap().text, "另有说明");
+    assert_eq!(of_year(&later).justification.as_ref().unwrap().text, "另有说明");
     server.stop().await;
 }
 
@@ -309,7 +313,7 @@ async fn what_can_not_be_an_explanation_is_refused_and_nothing_is_kept() {
     let other = server.client(&unit("407001")).await.submit(&other, &form).await.unwrap();
     let first = client.submit(&example(SEED), &form).await.unwrap();
     let seed = judged(&server, "407002").await;
-    let of = |rule: &str| seed.rule_findings.iter().find(|found| found.rule == rule).unwrap().clone();
+    let of = |rule: &str| found(&seed.rule_findings).into_iter().find(|found| found.rule == rule).unwrap();
     let (year, rounded) = (of("N-11"), of("V-01"));
     assert_eq!(rounded.verdict, i32::from(api::RuleVerdict::PassByRounding));
     let unknown = RuleFinding { fingerprint: vec![7; 32], ..year.clone() };
@@ -414,9 +418,8 @@ async fn a_departments_budget_is_held_against_what_its_units_have_filed() {
     let own = "linjiang-2024/submissions/508.json";
     let department = server.client("budget://508/department").await;
     let of_s14 = |verdict: &api::Verdict, kind: api::RuleVerdict| -> Vec<RuleFinding> {
-        let found =
-            verdict.rule_findings.iter().filter(|found| found.rule == "S-14" && found.verdict == i32::from(kind));
-        found.cloned().collect()
+        let found = found(&verdict.rule_findings).into_iter();
+        found.filter(|found| found.rule == "S-14" && found.verdict == i32::from(kind)).collect()
     };
     let alone = department.dry_run(&example(own), &form).await.unwrap().verdict.unwrap();
     let causes: Vec<String> =
@@ -473,7 +476,7 @@ async fn the_year_before_is_compared_if_it_was_filed() {
     let server = TestServer::fenyang().await;
     let form = form("shanxi-2024");
     let client = server.client(&unit("407002")).await;
-    let of_c07 = |verdict: &api::Verdict| verdict.rule_findings.iter().find(|found| found.rule == "C-07").cloned();
+    let of_c07 = |verdict: &api::Verdict| found(&verdict.rule_findings).into_iter().find(|found| found.rule == "C-07");
     let without = of_c07(&client.dry_run(&example(SEED), &form).await.unwrap().verdict.unwrap()).unwrap();
     assert_eq!(without.cause.unwrap().code, "no_last_year");
 
@@ -510,7 +513,7 @@ async fn what_asks_for_a_deadline_is_not_judged_before_rounds_have_one() {
     let server = TestServer::fenyang().await;
     let verdict = server.client(&unit("407002")).await.submit(&example(SEED), &form("shanxi-2024")).await.unwrap();
     let verdict = verdict.verdict.unwrap();
-    let found: Vec<_> = verdict.rule_findings.iter().filter(|found| found.rule == "P-14").collect();
+    let found: Vec<_> = found(&verdict.rule_findings).into_iter().filter(|found| found.rule == "P-14").collect();
     assert_eq!(found.len(), 1, "said once");
     assert_eq!(found[0].cause.as_ref().unwrap().code, "not_given");
     server.stop().await;
@@ -542,7 +545,7 @@ async fn findings_are_asked_for_by_node_rule_strength_and_verdict_page_by_page()
 
     let seed = &all[1];
     let only = |of: &dyn Fn(&RuleFinding) -> bool| -> Vec<RuleFinding> {
-        seed.rule_findings.iter().filter(|found| of(found)).cloned().collect()
+        found(&seed.rule_findings).into_iter().filter(|found| of(found)).collect()
     };
     let logic = i32::from(api::Strength::Logic);
     let fail = i32::from(api::RuleVerdict::Fail);
@@ -553,8 +556,8 @@ async fn findings_are_asked_for_by_node_rule_strength_and_verdict_page_by_page()
             only(&|found| (found.strength, found.verdict) == (logic, fail)),
         ),
     ] {
-        let found = findings(&department, ask).await;
-        let found: Vec<RuleFinding> = found.into_iter().flat_map(|judged| judged.rule_findings).collect();
+        let judged = findings(&department, ask).await;
+        let found: Vec<RuleFinding> = judged.iter().flat_map(|judged| found(&judged.rule_findings)).collect();
         assert!(!expected.is_empty());
         assert_eq!(found, expected);
     }
@@ -622,7 +625,7 @@ async fn a_verdict_that_was_altered_in_the_journal_is_noticed() {
     assert!(look(&altered).1 >= 1);
     // The verdicts are still those that fell, as the journal has them.
     let server = TestServer::on(Arc::new(altered)).await;
-    let first = judged(&server, "407002").await.rule_findings.remove(0);
+    let first = found(&judged(&server, "407002").await.rule_findings).remove(0);
     assert_eq!((first.verdict, first.left), (i32::from(api::RuleVerdict::NotEvaluable), None), "without figures");
     server.stop().await;
 }

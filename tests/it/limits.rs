@@ -516,19 +516,21 @@ async fn findings_are_as_many_as_an_answer_holds() {
     };
     let all = told(Bounds::default()).await;
     let failed = |verdict: &api::Verdict| {
-        let failed = verdict.rule_findings.iter().filter(|found| found.verdict == i32::from(api::RuleVerdict::Fail));
+        let found = found(&verdict.rule_findings);
+        let failed = found.iter().filter(|found| found.verdict == i32::from(api::RuleVerdict::Fail));
         failed.map(|found| found.fingerprint.clone()).collect::<Vec<_>>()
     };
     assert!(!failed(&all).is_empty() && failed(&all).len() < all.rule_findings.len());
     assert_eq!(all.rule_findings_left_out, 0);
-    let finding_cells: usize = all.rule_findings.iter().map(|found| 1 + found.cells.len()).sum();
-    let bytes: usize = all.rule_findings.iter().map(Message::encoded_len).sum();
+    let every = found(&all.rule_findings);
+    let finding_cells: usize = every.iter().map(|found| 1 + found.cells.len()).sum();
+    let bytes: usize = every.iter().map(Message::encoded_len).sum();
     let within = |finding_cells: usize, bytes: usize| {
         let bounds = Bounds::default();
         told(Bounds { finding_cells, answer_bytes: 2 * bytes, ..bounds })
     };
     let enough = limits::FINDING_BYTES_MAX;
-    let that_failed = all.rule_findings.iter().filter(|found| found.verdict == i32::from(api::RuleVerdict::Fail));
+    let that_failed = every.iter().filter(|found| found.verdict == i32::from(api::RuleVerdict::Fail));
     let for_those: usize = that_failed.map(|found| 1 + found.cells.len()).sum();
     for (cells, bytes, fits) in [
         (finding_cells, enough, true),

@@ -164,7 +164,7 @@ impl Scene {
             fingerprint: found.fingerprint.clone(),
             text: "按原件填报".into(),
         };
-        let items: Vec<_> = judged.rule_findings.iter().filter(open).map(item).collect();
+        let items: Vec<_> = found(&judged.rule_findings).iter().filter(open).map(item).collect();
         assert!(!items.is_empty());
         let request =
             api::JustifyRequest { idempotency_key: new_key(), slot: Some(slot()), position: judged.position, items };

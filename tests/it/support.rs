@@ -13,7 +13,7 @@ use budget_consolidator::grpc;
 use budget_consolidator::grpc::door::Door;
 use budget_consolidator::grpc::limits::Bounds;
 use budget_consolidator::ledger::event::Timestamp;
-use budget_consolidator::proto::api;
+use budget_consolidator::proto::{self, api};
 use budget_consolidator::store::{Journal, MemoryJournal, ReplacedFile};
 use budget_consolidator::submission_file::SubmissionFile;
 use prost::bytes::{Buf, BufMut};
@@ -347,6 +347,11 @@ impl Client {
 }
 
 /// A node in the latest year and the second round.
+/// The rule findings of an answer.
+pub fn found(written: &[Vec<u8>]) -> Vec<api::RuleFinding> {
+    proto::rule_findings(written).unwrap()
+}
+
 pub fn scope(node: &str) -> api::Scope {
     api::Scope { node: node.to_owned(), ..Default::default() }
 }

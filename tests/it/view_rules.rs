@@ -158,7 +158,8 @@ async fn a_view_says_how_rules_come_out_on_its_sums() {
     let taken = server.client(&unit("407003")).await.submit(&file, &in_force).await.unwrap();
     assert_eq!(taken.verdict.unwrap().outcome, i32::from(api::Outcome::Submitted), "the rule is not about filings");
     let view = department.view("407", &["T01A"], false).await.unwrap();
-    let [found] = view.rule_findings.as_slice() else { panic!("{:?}", view.rule_findings) };
+    let all = found(&view.rule_findings);
+    let [found] = all.as_slice() else { panic!("{all:?}") };
     assert_eq!((found.rule.as_str(), found.table.as_str(), found.row.as_str()), ("X-01", "T03", "合计"));
     let total = department.view("407", &["T03"], false).await.unwrap().tables.remove(0);
     let total = total.rows.iter().find(|row| row.key == "合计").unwrap();

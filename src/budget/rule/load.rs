@@ -102,6 +102,7 @@ impl<'t> Loader<'t> {
             }
         }
         set.warnings.extend(unread(form, &resolver.read));
+        set.by_id = set.rules.iter().enumerate().map(|(at, rule)| (rule.id.clone(), at)).collect();
         set.needs = needs(&set.rules);
         set.keys = KnownKeys::new(form, &resolver.keys);
         set.fixed = (0..form.tables.len()).map(|table| set.keys.fixed(form, table)).collect();

@@ -33,6 +33,8 @@ mod syntax;
 mod world;
 mod written;
 
+use std::collections::HashMap;
+
 use compact_str::CompactString;
 
 use super::finding::Strength;
@@ -59,6 +61,8 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// What is allowed but probably not meant: rules that can never find anything, amounts that no rule reads.
     pub warnings: Vec<FormFault>,
+    /// Where each of them is, by its id.
+    by_id: HashMap<CompactString, usize>,
     /// What the rules for each kind of submission need beside it.
     needs: Vec<(Kind, Needs)>,
     /// Keys that the form set knows.
@@ -130,6 +134,7 @@ impl RuleSet {
 
     /// Number and rule of that id.
     pub fn rule(&self, id: &str) -> Option<(usize, &Rule)> {
-        self.rules.iter().enumerate().find(|(_, rule)| rule.id == id)
+        let at = *self.by_id.get(id)?;
+        Some((at, self.rules.get(at)?))
     }
 }

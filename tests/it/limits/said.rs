@@ -218,12 +218,8 @@ async fn what_is_said_is_as_long_as_it_may_be() {
     issue(limits::CONTROL_REASON_CHARS_MAX).await.unwrap();
 
     let slip = client.submit(&example("fenyang-2024/submissions/407004-slip.json"), &form).await.unwrap();
-    let failed = slip
-        .verdict
-        .unwrap()
-        .rule_findings
-        .into_iter()
-        .find(|found| found.verdict == i32::from(api::RuleVerdict::Fail));
+    let mut found = found(&slip.verdict.unwrap().rule_findings).into_iter();
+    let failed = found.find(|found| found.verdict == i32::from(api::RuleVerdict::Fail));
     let fingerprint = failed.unwrap().fingerprint;
     let slot = || Some(slot_out(&example("fenyang-2024/submissions/407004.json").slot));
     let justify = async |items: usize, chars: usize| {

@@ -1,0 +1,78 @@
+//! Messages written field by field, straight from what they tell.
+//!
+//! An answer to a filing has some hundred findings with some thousand cells. To make the generated messages of them first
+//! costs a text on the heap for each of their fields, and their lengths are counted once for every message around them. So
+//! a `RuleFinding` is in its answer as its bytes (`build.rs`): whoever sends it writes these, whoever gets it reads them by
+//! the generated message. Fields that say nothing are left out, as generated code leaves them out.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use prost::bytes::BufMut;
+use prost::encoding::{self, WireType};
+
+/// A text.
+pub(crate) fn text(field: u32, text: &str, out: &mut impl BufMut) {
+    texts(field, &[text], out);
+}
+
+/// A text of several parts.
+pub(crate) fn texts(field: u32, parts: &[&str], out: &mut impl BufMut) {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    if length > 0 {
+        encoding::encode_key(field, WireType::LengthDelimited, out);
+        encoding::encode_varint(length as u64, out);
+        parts.iter().for_each(|part| out.put_slice(part.as_bytes()));
+    }
+}
+
+/// Some bytes.
+pub(crate) fn bytes(field: u32, bytes: &[u8], out: &mut impl BufMut) {
+    if !bytes.is_empty() {
+        encoding::encode_key(field, WireType::LengthDelimited, out);
+        encoding::encode_varint(bytes.len() as u64, out);
+        out.put_slice(bytes);
+    }
+}
+
+/// A number, or what an enumeration numbers.
+pub(crate) fn number(field: u32, number: impl TryInto<u32>, out: &mut Vec<u8>) {
+    let number = number.try_into().unwrap_or(u32::MAX);
+    if number > 0 {
+        encoding::uint32::encode(field, &number, out);
+    }
+}
+
+/// What something prints as.
+pub(crate) fn shown(field: u32, shown: &impl Display, out: &mut Vec<u8>) {
+    let start = out.len();
+    // Memory takes whatever is written to it.
+    let length = delimited(field, out, |out| _ = write!(out, "{shown}"));
+    if length == 0 {
+        out.truncate(start);
+    }
+}
+
+/// A message, which `write` writes; one that says nothing is still there.
+pub(crate) fn message(field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    delimited(field, out, write);
+}
+
+/// A field whose length is only known behind it; returns that.
+fn delimited(field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    encoding::encode_key(field, WireType::LengthDelimited, out);
+    let start = out.len();
+    // Most are so short that one byte says how long they are.
+    out.push(0);
+    write(out);
+    let length = out.len() - start - 1;
+    match u8::try_from(length) {
+        Ok(short @ ..0x80) => out[start] = short,
+        _ => {
+            let mut longer = Vec::with_capacity(10);
+            encoding::encode_varint(length as u64, &mut longer);
+            out.splice(start..=start, longer);
+        }
+    }
+    length
+}
