@@ -1,23 +1,22 @@
 //! The cells of a submission ⇄ bytes: `budget.storage.v1.Content`, zstd (RFC 8878).
 //!
-//! Written field by field straight from the cells: the generated messages would need a copy of every key and text
-//! first. A test holds the two against each other. Knows nothing of events; those are in `record.rs`.
+//! Written field by field straight from the cells, and read the same way: the generated messages would need a copy of
+//! every key and text first. A test holds the two against each other. Knows nothing of events; those are in `record.rs`.
 
 use std::cell::RefCell;
 
 use compact_str::CompactString;
-use prost::Message;
 use prost::encoding::{self, WireType};
 
 use crate::budget::cell::Cell;
-use crate::budget::form_set::FormSet;
+use crate::budget::form_set::{FormSet, Table};
 use crate::budget::money::{Amount, Denomination, Scale};
 use crate::budget::number::Number;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, FiledRows, FiledTable, Submission};
-use crate::proto::storage;
+use crate::proto::read::{self, Field, fields};
 
-/// zstd's level: 3 is the knee of its curve; higher ones cost the filing more time than they save disk.
+/// zstd's level: higher ones cost a filing more time than they save disk.
 const ZSTD_LEVEL: i32 = 1;
 /// What one submission's cells may unpack to: far above the limits of a filing, so that damage can't fill the memory.
 const UNPACKED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -52,8 +51,15 @@ pub(super) fn pack(submission: &Submission, form: &FormSet) -> Result<Vec<u8>, R
 /// Unpacks the cells of a submission. `None` if they can't be read.
 pub(super) fn unpack(packed: &[u8], form: &FormSet) -> Option<Vec<FiledTable>> {
     let bytes = decompress(packed)?;
-    let content = storage::Content::decode(bytes.as_slice()).ok()?;
-    content.tables.into_iter().map(|table| unpack_table(table, form)).collect()
+    let mut tables = Vec::with_capacity(form.tables.len());
+    fields(&bytes, |number, field| match (number, field) {
+        (1, Field::Bytes(table)) => {
+            tables.push(unpack_table(table, form)?);
+            Some(())
+        }
+        _ => None,
+    })?;
+    Some(tables)
 }
 
 thread_local! {
@@ -199,44 +205,65 @@ impl Columns {
     }
 }
 
-fn unpack_table(packed: storage::Table, form: &FormSet) -> Option<FiledTable> {
-    let (table, definition) = form.table(&packed.id)?;
-    let denomination = match packed.amount_unit.as_str() {
+fn unpack_table(packed: &[u8], form: &FormSet) -> Option<FiledTable> {
+    let (mut id, mut empty, mut unit, mut decimals_plus_one) = ("", false, "", 0);
+    let (mut keys, mut columns) = (Vec::with_capacity(32), Vec::with_capacity(16));
+    fields(packed, |number, field| {
+        match (number, field) {
+            (1, Field::Bytes(bytes)) => id = read::text(bytes)?,
+            (2, Field::Number(number)) => empty = number != 0,
+            (3, Field::Bytes(bytes)) => unit = read::text(bytes)?,
+            (4, Field::Number(number)) => decimals_plus_one = number,
+            (5, Field::Bytes(bytes)) => keys.push(read::text(bytes)?),
+            (6, Field::Bytes(bytes)) => columns.push(bytes),
+            _ => return None,
+        }
+        Some(())
+    })?;
+    let (table, definition) = form.table(id)?;
+    let denomination = match unit {
         "" => None,
         unit => Some(Denomination::parse(unit)?),
     };
-    let decimals = match packed.decimals_plus_one {
+    let decimals = match decimals_plus_one {
         0 => None,
         more => Some(u8::try_from(more - 1).ok()?),
     };
     let width = definition.columns.len();
-    let mut rows = FiledRows::with_capacity(packed.keys.len(), width);
-    for key in packed.keys {
+    let mut rows = FiledRows::with_capacity(keys.len(), width);
+    for key in keys {
         rows.push(key.into(), width);
     }
-    for column in packed.columns {
-        let at = definition.column(&column.id)?;
-        unpack_column(column, at, &mut rows)?;
-    }
-    let content = if packed.empty { Content::Empty } else { Content::Rows(rows) };
+    columns.into_iter().try_for_each(|column| unpack_column(column, definition, &mut rows))?;
+    let content = if empty { Content::Empty } else { Content::Rows(rows) };
     Some(FiledTable { table, denomination, decimals, content })
 }
 
-fn unpack_column(column: storage::Column, at: usize, rows: &mut FiledRows) -> Option<()> {
-    if column.states.len() != rows.len() {
+fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows) -> Option<()> {
+    let (mut id, mut states, mut values, mut scales) = ("", &[][..], &[][..], &[][..]);
+    let mut texts = Vec::new();
+    fields(packed, |number, field| {
+        match (number, field) {
+            (1, Field::Bytes(bytes)) => id = read::text(bytes)?,
+            (2, Field::Bytes(bytes)) => states = bytes,
+            (3, Field::Bytes(bytes)) => values = bytes,
+            (4, Field::Bytes(bytes)) => scales = bytes,
+            (5, Field::Bytes(bytes)) => texts.push(read::text(bytes)?),
+            _ => return None,
+        }
+        Some(())
+    })?;
+    if states.len() != rows.len() {
         return None;
     }
-    let alike = column.scales.len() == 1;
-    let mut scales = column.scales.iter().copied();
-    let first = column.scales.first().copied();
-    let mut values = column.values.into_iter();
-    let mut texts = column.texts.into_iter();
-    for (filled, state) in rows.column_mut(at).zip(&column.states) {
+    let alike = scales.len() == 1;
+    let (mut scales, mut texts, first) = (scales.iter().copied(), texts.into_iter(), scales.first().copied());
+    for (filled, state) in rows.column_mut(table.column(id)?).zip(states) {
         let mut scale = || if alike { first } else { scales.next() };
         let cell = match *state {
             BLANK => continue,
             AMOUNT => {
-                let (digits, scale) = (values.next()?, scale()?);
+                let (digits, scale) = (read::signed(&mut values)?, scale()?);
                 let denomination = if scale >= WAN { Denomination::Wan } else { Denomination::Yuan };
                 let decimals = scale % WAN;
                 if decimals > denomination.decimals_max() {
@@ -246,7 +273,7 @@ fn unpack_column(column: storage::Column, at: usize, rows: &mut FiledRows) -> Op
             }
             NUMBER => {
                 let decimals = scale().filter(|decimals| *decimals <= 18)?;
-                Cell::Number(Number { mantissa: values.next()?, decimals })
+                Cell::Number(Number { mantissa: read::signed(&mut values)?, decimals })
             }
             TEXT => Cell::Text(texts.next()?.into()),
             UNREADABLE => Cell::Unreadable(texts.next()?.into()),
@@ -262,6 +289,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::proto::{Message, storage};
 
     #[test]
     fn packed_cells_are_the_generated_message_and_read_back() {

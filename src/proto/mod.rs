@@ -1,5 +1,6 @@
 //! The generated messages and services of `proto/`. Named only by `grpc/`, `cli/` and `consolidator/record.rs`.
 
+pub(crate) mod read;
 mod row_chunk;
 mod shown_cell;
 pub(crate) mod write;
