@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::cell::Cell;
 use super::form_set::FormSet;
-use super::money::{Denomination, Money};
+use super::money::{Denomination, Money, Total};
 use super::submission::{Content, Submission};
 
 /// A SHA-256.
@@ -114,7 +114,8 @@ pub fn digest(submission: &Submission, form: &FormSet) -> Digest {
 
 /// The control total: all amount cells of a submission added up, in 元.
 pub fn control_total(submission: &Submission) -> Money {
-    submission.rows().flat_map(|(_, row)| row.cells).filter_map(Cell::amount).map(|amount| amount.value).sum()
+    let amounts = submission.tables.iter().flat_map(|filed| filed.rows().cells().0).filter_map(Cell::amount);
+    Total::from_fen(amounts.map(|amount| amount.value.fen()).sum()).money()
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {

@@ -100,9 +100,10 @@ struct StatedScale {
 
 /// Reads a submission once more that was read before: findings about its shape, digest and totals follow from its cells.
 /// What found no place then is not among them.
-pub fn read_again(submission: &Submission, form: &FormSet) -> Reading {
-    let mut intake = Intake::new(form, submission.header.clone(), &[]);
-    for (at, filed) in submission.tables.iter().enumerate() {
+pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
+    let Submission { header, tables, .. } = Arc::unwrap_or_clone(submission);
+    let mut intake = Intake::new(form, header, &[]);
+    for (at, filed) in tables.into_iter().enumerate() {
         let Some(table) = form.tables.get(filed.table) else { continue };
         intake.open(&TableHeader {
             id: table.id.to_string(),
@@ -111,7 +112,10 @@ pub fn read_again(submission: &Submission, form: &FormSet) -> Reading {
             decimals: filed.decimals.map(u32::from),
             columns: Vec::new(),
         });
-        let rows = filed.rows();
+        let rows = match filed.content {
+            Content::Rows(rows) => rows,
+            Content::Empty => FiledRows::default(),
+        };
         for (row, line) in rows.iter().zip(1..) {
             let blank = table.columns.iter().zip(row.cells).filter(|(column, cell)| column.required && cell.is_blank());
             for (column, _) in blank {
@@ -122,7 +126,7 @@ pub fn read_again(submission: &Submission, form: &FormSet) -> Reading {
         intake.row_count += rows.len() as u64;
         if let Some(open) = intake.tables.get_mut(at) {
             open.lines = (1..).take(rows.len()).collect();
-            open.rows = rows.clone();
+            open.rows = rows;
         }
     }
     intake.finish()
@@ -294,17 +298,20 @@ impl<'f> Intake<'f> {
             let remark = Remark::new(Reason::EmptyTableHasRows).with("rows", lines.len());
             self.note(at, 0, Finding::refusing(Place::table(&id), remark));
         }
-        let is_filed = |key: &str| rows.get(key).is_some();
+        // Rows are sorted: those whose codes begin a code stand before it, with nothing between but what they begin, too.
+        let mut above: Vec<&str> = Vec::new();
         let axis = form.code_axis(table);
         let name_column = table.columns.iter().position(|column| column.kind == ColumnKind::Name);
         for (row, line) in rows.iter().zip(lines) {
             if let Some(remark) = wrong_key(form, table, row.key) {
                 self.note(at, line, Finding::refusing(Place::row(&id, line, row.key), remark));
             } else if let Some(axis) = axis.filter(|_| table.total_row() != Some(row.key)) {
-                if let Some(parent) = form.parent_code(table, row.key).filter(|parent| !is_filed(parent)) {
+                while above.pop_if(|up| !row.key.starts_with(*up)).is_some() {}
+                if let Some(parent) = form.parent_code(table, row.key).filter(|parent| !above.contains(parent)) {
                     let remark = Remark::new(Reason::ParentRowAbsent).with("row", row.key).with("parent", parent);
                     self.note(at, line, Finding::refusing(Place::row(&id, line, row.key), remark));
                 }
+                above.push(row.key);
                 if let Some(catalogue) = &form.axes[axis].catalogue {
                     let name = name_column.map(|column| (&table.columns[column].id, &row.cells[column]));
                     if let Some(finding) = check_code(catalogue, &id, line, row.key, name) {

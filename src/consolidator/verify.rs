@@ -262,7 +262,7 @@ fn work_out_all(journal: &dyn Journal, waiting: &Mutex<Receiver<Job>>, found: &M
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        let (wrong, shape_untold) = work_out(journal, &job);
+        let (wrong, shape_untold) = work_out(journal, job);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.wrong.extend(wrong);
         found.shape_untold += u64::from(shape_untold);
@@ -270,26 +270,26 @@ fn work_out_all(journal: &dyn Journal, waiting: &Mutex<Receiver<Job>>, found: &M
 }
 
 /// Works one filing out again. Also says whether its shape can't be.
-fn work_out(journal: &dyn Journal, job: &Job) -> (Vec<(Position, Wrong, Remark)>, bool) {
+fn work_out(journal: &dyn Journal, job: Job) -> (Vec<(Position, Wrong, Remark)>, bool) {
     let Job { envelope, form, forms, submission, judged } = job;
     let position = envelope.position;
     let mut wrong = Vec::new();
     let mut add = |kind, what: &str| wrong.push((position, kind, damaged(position, what)));
     let Some(attempt) = envelope.event.attempt() else { return (wrong, false) };
-    let again = read_again(submission, form);
+    let past = Past::of(journal, forms.clone());
+    let checked = checks::judge(&forms, &submission, &attempt.verdicts.grounds, &past);
+    // Nobody else needs the cells any more.
+    let again = read_again(submission, &form);
     if again.digest != attempt.digest {
         add(Wrong::Digest, "digest");
     }
-    let past = Past::of(journal, forms.clone());
-    let checked = checks::judge(forms, submission, &attempt.verdicts.grounds, &past);
-    let judged = match (judged, &checked) {
-        (Ok(judged), Ok(_)) => judged,
+    let (judged, checked) = match (judged, checked) {
+        (Ok(judged), Ok(checked)) => (judged, checked),
         (Err(fault), _) | (_, Err(fault)) => {
-            wrong.push((position, Wrong::Verdicts, fault.clone()));
+            wrong.push((position, Wrong::Verdicts, fault));
             return (wrong, false);
         }
     };
-    let checked = checked.unwrap_or_default();
     if !attempt.verdicts.are_of(&checked) {
         add(Wrong::Verdicts, "verdicts");
     }
@@ -327,7 +327,7 @@ fn work_out(journal: &dyn Journal, job: &Job) -> (Vec<(Position, Wrong, Remark)>
     }
     // What the request said; whether its sender gave it the digest of its content is not kept.
     let order = adjustment(&envelope.event).map(AdjustmentOrder::of);
-    let said = |sealed| Digest::of(&super::said((again.digest, sealed), submission, form, order.as_ref()));
+    let said = |sealed| Digest::of(&super::said((again.digest, sealed), &again.submission, &form, order.as_ref()));
     if ![said(Some(again.digest)), said(None)].contains(&envelope.fingerprint) {
         add(Wrong::Digest, "fingerprint");
     }

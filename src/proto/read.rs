@@ -64,7 +64,9 @@ mod tests {
         let values = vec![0, -1, 1, i64::MIN, i64::MAX];
         let column = storage::Column { id: "名称".into(), values: values.clone(), ..storage::Column::default() };
         let bytes = column.encode_to_vec();
-        let [(1, Field::Bytes(id)), (3, Field::Bytes(mut packed))] = read(&bytes).unwrap()[..] else { panic!("{bytes:?}") };
+        let [(1, Field::Bytes(id)), (3, Field::Bytes(mut packed))] = read(&bytes).unwrap()[..] else {
+            panic!("{bytes:?}")
+        };
         assert_eq!((text(id), text(&id[..1])), (Some("名称"), None));
         let again: Vec<i64> = std::iter::from_fn(|| signed(&mut packed)).collect();
         assert_eq!((again, packed), (values, &[][..]));

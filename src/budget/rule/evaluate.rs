@@ -73,7 +73,7 @@ pub fn evaluate_exactly(form: &FormSet, books: &Books<'_>) -> Checked {
 }
 
 /// Findings that there is room for from the start.
-const FINDINGS: usize = 32;
+const FINDINGS: usize = 128;
 
 pub(super) type Touched = Vec<Vec<bool>>;
 

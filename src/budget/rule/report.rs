@@ -238,6 +238,9 @@ fn number(mantissa: i128, decimals: u8) -> Number {
 
 /// Half away from zero.
 fn rounded(value: i128, over: i128) -> i128 {
+    if over == 1 {
+        return value;
+    }
     let (whole, rest) = (value / over, value % over);
     let away = i128::from(rest.abs() >= over - rest.abs() && rest != 0);
     whole + away * value.signum()
