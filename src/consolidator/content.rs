@@ -14,7 +14,7 @@ use crate::budget::money::{Amount, Denomination, Scale};
 use crate::budget::number::Number;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, FiledRows, FiledTable, Submission};
-use crate::proto::read::{self, Field, fields};
+use crate::proto::read::{self, Field, Texts, fields, fields_before};
 
 /// zstd's level: higher ones cost a filing more time than they save disk.
 const ZSTD_LEVEL: i32 = 1;
@@ -241,23 +241,23 @@ fn unpack_table(packed: &[u8], form: &FormSet) -> Option<FiledTable> {
 
 fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows) -> Option<()> {
     let (mut id, mut states, mut values, mut scales) = ("", &[][..], &[][..], &[][..]);
-    let mut texts = Vec::new();
-    fields(packed, |number, field| {
+    // Texts come last.
+    let texts = fields_before(5, packed, |number, field| {
         match (number, field) {
             (1, Field::Bytes(bytes)) => id = read::text(bytes)?,
             (2, Field::Bytes(bytes)) => states = bytes,
             (3, Field::Bytes(bytes)) => values = bytes,
             (4, Field::Bytes(bytes)) => scales = bytes,
-            (5, Field::Bytes(bytes)) => texts.push(read::text(bytes)?),
             _ => return None,
         }
         Some(())
     })?;
+    let mut texts = Texts::new(5, texts);
     if states.len() != rows.len() {
         return None;
     }
     let alike = scales.len() == 1;
-    let (mut scales, mut texts, first) = (scales.iter().copied(), texts.into_iter(), scales.first().copied());
+    let (first, mut scales) = (scales.first().copied(), scales.iter().copied());
     for (filled, state) in rows.column_mut(table.column(id)?).zip(states) {
         let mut scale = || if alike { first } else { scales.next() };
         let cell = match *state {
@@ -281,7 +281,7 @@ fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows) -> Option<(
         };
         *filled = cell;
     }
-    Some(())
+    texts.is_empty().then_some(())
 }
 
 #[cfg(test)]
