@@ -9,6 +9,7 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
+use compact_str::{CompactString, ToCompactString};
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::number::Number;
@@ -66,6 +67,11 @@ impl Money {
     /// Prints at `scale`, rounded once, half away from zero: `416709200.00` at 万元.2 is `41670.92`.
     pub fn print(self, scale: Scale) -> String {
         Amount { value: self, scale }.to_string()
+    }
+
+    /// As it prints in 元, kept in place: see [`Number::to_text`].
+    pub fn to_text(self) -> CompactString {
+        Amount { value: self, scale: Scale::FEN }.to_text()
     }
 
     /// The nearest value that `scale` can print, back in 元: what a ceiling issued in 万元 is compared with.
@@ -372,6 +378,11 @@ impl Amount {
 }
 
 impl Amount {
+    /// As it prints, kept in place: see [`Number::to_text`].
+    pub fn to_text(self) -> CompactString {
+        self.value.digits(self.scale).map_or_else(|| self.to_compact_string(), Number::to_text)
+    }
+
     /// The digits that it was written with, without the point: `416709200.00` at 万元.2 is `4167092`.
     /// `None` if the value is finer than its scale, which no amount that was read is.
     pub fn digits(self) -> Option<i64> {
@@ -559,8 +570,15 @@ mod tests {
                     let decimal = value.rounded(scale);
                     assert_eq!(value.print(scale), decimal.to_string(), "{fen} {scale}");
                     assert_eq!(value.round_to(scale).0, decimal * denomination.in_yuan(), "{fen} {scale}");
-                    assert_eq!(value.to_string(), value.0.to_string());
-                    assert_eq!(Amount { value, scale }.to_string(), value.print(scale), "{fen} {scale}");
+                    assert_eq!(
+                        (value.to_string(), value.to_text().as_str()),
+                        (value.0.to_string(), &*value.to_string())
+                    );
+                    let amount = Amount { value, scale };
+                    assert_eq!(
+                        (amount.to_string(), amount.to_text().as_str()),
+                        (value.print(scale), &*value.print(scale))
+                    );
                 }
             }
         }

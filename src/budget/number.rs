@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
+
 use super::money::{AmountError, Decimals, Digits};
 
 /// An exact number with the decimals it was written with: `12.64` is 1264 with 2 decimals.
@@ -32,9 +34,15 @@ impl Number {
     }
 }
 
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // From the last digit to the first, without the machinery of formatting: answers hold hundreds of figures.
+impl Number {
+    /// As it prints, without the machinery of formatting: a view has thousands of figures.
+    pub fn to_text(self) -> CompactString {
+        let (text, at) = self.spelled();
+        std::str::from_utf8(&text[at..]).unwrap_or_default().into()
+    }
+
+    /// Its text, which begins at that place: made from the last digit to the first.
+    fn spelled(self) -> ([u8; 40], usize) {
         let (mut text, mut at) = ([b'0'; 40], 40);
         let decimals = self.decimals.min(36);
         let (mut rest, mut written) = (self.mantissa.unsigned_abs(), 0);
@@ -52,6 +60,13 @@ impl fmt::Display for Number {
             at -= 1;
             text[at] = b'-';
         }
+        (text, at)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, at) = self.spelled();
         f.write_str(std::str::from_utf8(&text[at..]).unwrap_or_default())
     }
 }
@@ -65,7 +80,8 @@ mod tests {
         for (text, decimals, print) in
             [("12.64", 2, "12.64"), ("100", 2, "100.00"), ("-0.05", 2, "-0.05"), ("37", 0, "37")]
         {
-            assert_eq!(Number::parse(text, Decimals::Fixed(decimals)).unwrap().to_string(), print);
+            let number = Number::parse(text, Decimals::Fixed(decimals)).unwrap();
+            assert_eq!((number.to_string().as_str(), number.to_text().as_str()), (print, print));
         }
         assert_eq!(Number::parse("100", Decimals::AsWritten).unwrap().to_string(), "100");
         assert!(Number::parse("1.5", Decimals::Fixed(0)).is_err());

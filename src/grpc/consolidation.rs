@@ -83,8 +83,8 @@ pub(super) fn filed_cell(cell: &Cell) -> ShownCell {
     let amount = cell.amount();
     let slack = amount.map_or(Money::ZERO, |amount| amount.scale.half_quantum());
     ShownCell {
-        value: cell.to_compact_string(),
-        exact: amount.map_or_else(CompactString::default, |amount| amount.value.to_compact_string()),
+        value: amount.map_or_else(|| cell.to_compact_string(), Amount::to_text),
+        exact: amount.map_or_else(CompactString::default, |amount| amount.value.to_text()),
         slack: some_money(slack),
         ..ShownCell::default()
     }
@@ -103,17 +103,17 @@ pub(super) fn summed_cell(column: &Column, posted: &Posted) -> ShownCell {
     let differs = posted.adjusted.value != Total::ZERO || posted.eliminated.value != Total::ZERO;
     let money = sum.value.money();
     ShownCell {
-        value: Amount { value: money, scale }.to_compact_string(),
-        exact: money.to_compact_string(),
+        value: Amount { value: money, scale }.to_text(),
+        exact: money.to_text(),
         slack: some_money(sum.slack.money()),
-        reported: if differs { posted.reported.value.money().to_compact_string() } else { CompactString::default() },
+        reported: if differs { posted.reported.value.money().to_text() } else { CompactString::default() },
         adjusted: some_money(posted.adjusted.value.money()),
         eliminated: some_money(posted.eliminated.value.money()),
     }
 }
 
 fn some_money(money: Money) -> CompactString {
-    if money.is_zero() { CompactString::default() } else { money.to_compact_string() }
+    if money.is_zero() { CompactString::default() } else { money.to_text() }
 }
 
 fn filed_rows(form: &FormSet, table: &Table, filed: &FiledTable) -> Vec<api::ShownRow> {

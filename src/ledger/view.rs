@@ -150,8 +150,9 @@ impl<'v> PostedRow<'v> {
 /// Cells of a row by its sums on each level; without a row on a level, there is nothing.
 fn posted(levels: [&[Sum]; 3], width: usize) -> impl Iterator<Item = Posted> {
     (0..width).map(move |at| {
-        let [reported, adjusted, eliminated] = levels.map(|sums| sums.get(at).copied().unwrap_or(Sum::BLANK));
-        Posted { reported, adjusted, eliminated }
+        let sum = |level: &[Sum]| level.get(at).copied().unwrap_or(Sum::BLANK);
+        let [reported, adjusted, eliminated] = &levels;
+        Posted { reported: sum(reported), adjusted: sum(adjusted), eliminated: sum(eliminated) }
     })
 }
 
