@@ -306,6 +306,21 @@ mod tests {
                 let generated = storage::Content::decode(bytes.as_slice()).unwrap();
                 assert_eq!(generated.encode_to_vec(), bytes);
                 assert_eq!(unpack(&packed, &form).unwrap(), reading.submission.tables);
+                // A text, a state or a field too many is damage, and so is one too few.
+                let spoils: [fn(&mut storage::Column); 4] = [
+                    |column| column.texts.push("x".into()),
+                    |column| drop(column.texts.pop()),
+                    |column| column.states.push(BLANK),
+                    |column| column.id.push('x'),
+                ];
+                for spoil in spoils {
+                    let mut spoilt = generated.clone();
+                    let columns = spoilt.tables.iter_mut().flat_map(|table| &mut table.columns);
+                    spoil(columns.rev().find(|column| !column.texts.is_empty()).unwrap());
+                    assert!(unpack(&compress(&spoilt.encode_to_vec()).unwrap(), &form).is_none());
+                }
+                let more = [bytes, vec![0x10, 1]].concat();
+                assert!(unpack(&compress(&more).unwrap(), &form).is_none(), "a field that there isn't");
                 filings += 1;
             }
             assert!(filings > 2, "{}", form.id);
