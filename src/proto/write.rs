@@ -1,6 +1,6 @@
 //! Messages written field by field, straight from what they tell.
 //!
-//! An answer to a filing has some hundred findings with some thousand cells. To make the generated messages of them first
+//! An answer to a filing has some hundred findings with some five hundred cells. To make the generated messages of them first
 //! costs a text on the heap for each of their fields, and their lengths are counted once for every message around them. So
 //! a `RuleFinding` is in its answer as its bytes (`build.rs`): whoever sends it writes these, whoever gets it reads them by
 //! the generated message. Fields that say nothing are left out, as generated code leaves them out.
@@ -13,7 +13,7 @@ use prost::encoding::{self, WireType};
 
 /// A text.
 pub(crate) fn text(field: u32, text: &str, out: &mut impl BufMut) {
-    texts(field, &[text], out);
+    bytes(field, text.as_bytes(), out);
 }
 
 /// A text of several parts.
