@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use compact_str::CompactString;
-use prost::encoding::{self, WireType};
+use prost::encoding;
 
 use crate::budget::cell::Cell;
 use crate::budget::form_set::{FormSet, Table};
@@ -15,6 +15,7 @@ use crate::budget::number::Number;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, FiledRows, FiledTable, Submission};
 use crate::proto::read::{self, Field, Texts, fields, fields_before};
+use crate::proto::write;
 
 /// zstd's level: higher ones cost a filing more time than they save disk.
 const ZSTD_LEVEL: i32 = 1;
@@ -43,7 +44,7 @@ pub(super) fn pack(submission: &Submission, form: &FormSet) -> Result<Vec<u8>, R
         table.clear();
         let finer = || Remark::new(Reason::StoreStopped).with("what", "an amount finer than its scale");
         put_table(&mut table, filed, form, &mut columns).ok_or_else(finer)?;
-        put_bytes(1, &table, &mut content);
+        write::item(1, &table, &mut content);
     }
     compress(&content)
 }
@@ -91,49 +92,19 @@ pub(super) fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
     unpacked.ok()
 }
 
-/// A field of type bytes, string or message.
-fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    put_length(field, bytes.len(), out);
-    out.extend_from_slice(bytes);
-}
-
-/// How such a field begins.
-fn put_length(field: u32, length: usize, out: &mut Vec<u8>) {
-    match (u8::try_from(field << 3 | WireType::LengthDelimited as u32), u8::try_from(length)) {
-        // As nearly all do.
-        (Ok(key), Ok(length)) if length < 0x80 => out.extend_from_slice(&[key, length]),
-        _ => {
-            encoding::encode_key(field, WireType::LengthDelimited, out);
-            encoding::encode_varint(length as u64, out);
-        }
-    }
-}
-
-/// The same, left out if empty.
-fn put_filled(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    if !bytes.is_empty() {
-        put_bytes(field, bytes, out);
-    }
-}
-
-/// How long such a field of a single-byte key is.
-fn filled_len(bytes: &[u8]) -> usize {
-    if bytes.is_empty() { 0 } else { 1 + encoding::encoded_len_varint(bytes.len() as u64) + bytes.len() }
-}
-
 /// The fields of a `storage::Table`. `None` if an amount is finer than its scale.
 fn put_table(out: &mut Vec<u8>, filed: &FiledTable, form: &FormSet, columns: &mut Columns) -> Option<()> {
     let definition = &form.tables[filed.table];
     let rows = filed.rows();
-    put_filled(1, definition.id.as_bytes(), out);
+    write::text(1, &definition.id, out);
     if filed.content == Content::Empty {
         encoding::bool::encode(2, &true, out);
     }
-    put_filled(3, filed.denomination.map_or("", Denomination::as_str).as_bytes(), out);
+    write::text(3, filed.denomination.map_or("", Denomination::as_str), out);
     if let Some(decimals) = filed.decimals {
         encoding::uint32::encode(4, &(u32::from(decimals) + 1), out);
     }
-    rows.iter().for_each(|row| put_bytes(5, row.key.as_bytes(), out));
+    rows.iter().for_each(|row| write::item(5, row.key.as_bytes(), out));
     for (at, column) in definition.columns.iter().enumerate() {
         columns.clear();
         rows.iter().try_for_each(|row| columns.push(&row.cells[at]))?;
@@ -171,11 +142,11 @@ impl Columns {
                 NUMBER
             }
             Cell::Text(text) => {
-                put_bytes(5, text.as_bytes(), &mut self.texts);
+                write::item(5, text.as_bytes(), &mut self.texts);
                 TEXT
             }
             Cell::Unreadable(text) => {
-                put_bytes(5, text.as_bytes(), &mut self.texts);
+                write::item(5, text.as_bytes(), &mut self.texts);
                 UNREADABLE
             }
         };
@@ -198,9 +169,10 @@ impl Columns {
             self.scales.truncate(1);
         }
         let fields = [(1, id.as_bytes()), (2, &self.states), (3, &self.values), (4, &self.scales)];
-        let length = fields.iter().map(|(_, bytes)| filled_len(bytes)).sum::<usize>() + self.texts.len();
-        put_length(6, length, out);
-        fields.into_iter().for_each(|(field, bytes)| put_filled(field, bytes, out));
+        let length =
+            fields.iter().map(|(field, bytes)| write::bytes_len(*field, bytes)).sum::<usize>() + self.texts.len();
+        write::length(6, length, out);
+        fields.into_iter().for_each(|(field, bytes)| write::bytes(field, bytes, out));
         out.extend_from_slice(&self.texts);
     }
 }

@@ -271,7 +271,7 @@ fn pack_verdicts(verdicts: &Verdicts) -> Result<storage::Verdicts, Remark> {
 fn put_verdicts(listed: &[RuleVerdict]) -> Vec<u8> {
     let mut list = Vec::with_capacity(64 * listed.len());
     let texts = |field, of: fn(&RuleVerdict) -> &CompactString, list: &mut Vec<u8>| {
-        listed.iter().for_each(|one| write::message(field, list, |list| list.extend_from_slice(of(one).as_bytes())));
+        listed.iter().for_each(|one| write::item(field, of(one).as_bytes(), list));
     };
     let numbers = |field, of: fn(&RuleVerdict) -> usize, list: &mut Vec<u8>| {
         let numbers: Vec<u32> = listed.iter().map(|one| u32::try_from(of(one)).unwrap_or(u32::MAX)).collect();

@@ -1,6 +1,7 @@
 //! What rules found → wire messages, written at once as the bytes that they are there. The way back is the client's:
 //! `cli/rule_finding.rs`.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::limits::Bounds;
@@ -150,44 +151,33 @@ fn put_cell(seen: &CellSeen, out: &mut Vec<u8>) {
         write::message(3, out, |out| match cell {
             Cell::Blank => {}
             Cell::Amount(amount) => put_amount(amount, out),
-            Cell::Number(number) => {
-                write::number(1, i32::from(api::QuantityKind::Number), out);
-                write::shown(2, number, out);
-            }
-            Cell::Text(text) => {
-                write::number(1, i32::from(api::QuantityKind::Text), out);
-                write::text(2, text, out);
-            }
-            Cell::Unreadable(text) => {
-                write::number(1, i32::from(api::QuantityKind::Unreadable), out);
-                write::text(2, text, out);
-            }
+            Cell::Number(number) => put_value(api::QuantityKind::Number, number, out),
+            Cell::Text(text) => put_value(api::QuantityKind::Text, text, out),
+            Cell::Unreadable(text) => put_value(api::QuantityKind::Unreadable, text, out),
         });
     }
 }
 
 /// The fields of a `Quantity`.
 fn put_quantity(quantity: &Quantity, out: &mut Vec<u8>) {
-    let mut put = |kind: api::QuantityKind, number| {
-        write::number(1, i32::from(kind), out);
-        write::shown(2, number, out);
-    };
     match quantity {
         Quantity::Blank => {}
         Quantity::Amount(amount) => put_amount(amount, out),
-        Quantity::Percent(number) => put(api::QuantityKind::Percent, number),
-        Quantity::Number(number) => put(api::QuantityKind::Number, number),
-        Quantity::Text(text) => {
-            write::number(1, i32::from(api::QuantityKind::Text), out);
-            write::text(2, text, out);
-        }
+        Quantity::Percent(number) => put_value(api::QuantityKind::Percent, number, out),
+        Quantity::Number(number) => put_value(api::QuantityKind::Number, number, out),
+        Quantity::Text(text) => put_value(api::QuantityKind::Text, text, out),
     }
 }
 
+/// The same of money.
 fn put_amount(amount: &Amount, out: &mut Vec<u8>) {
-    write::number(1, i32::from(api::QuantityKind::Amount), out);
-    write::shown(2, amount, out);
+    put_value(api::QuantityKind::Amount, amount, out);
     write::text(3, amount.scale.denomination.as_str(), out);
+}
+
+fn put_value(kind: api::QuantityKind, value: &impl Display, out: &mut Vec<u8>) {
+    write::number(1, i32::from(kind), out);
+    write::shown(2, value, out);
 }
 
 /// The fields of a `Cause`.

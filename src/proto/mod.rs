@@ -1,4 +1,5 @@
-//! The generated messages and services of `proto/`. Named only by `grpc/`, `cli/` and `consolidator/record.rs`.
+//! The generated messages and services of `proto/`, and the few that are written and read by hand where answers and filings
+//! have hundreds of them. Named only by `grpc/`, `cli/` and, in `consolidator/`, `record.rs`, `review_record.rs` and `content.rs`.
 
 pub(crate) mod read;
 mod row_chunk;

@@ -8,7 +8,7 @@ use prost::bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-use super::api;
+use super::{api, write};
 
 /// Field number of `rows`.
 const ROWS: u32 = 1;
@@ -157,9 +157,7 @@ fn read_text<'r>(wire_type: WireType, bytes: &mut &'r [u8]) -> Result<&'r str, D
 impl Message for RowChunk {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         for row in self.rows() {
-            encoding::encode_key(ROWS, WireType::LengthDelimited, buf);
-            encoding::encode_varint(row.len() as u64, buf);
-            buf.put_slice(row);
+            write::item(ROWS, row, buf);
         }
     }
 

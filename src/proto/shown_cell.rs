@@ -60,19 +60,11 @@ impl Message for ShownCell {
     }
 
     fn encoded_len(&self) -> usize {
-        self.fields().map(|(field, text)| text_len(field, text)).sum()
+        self.fields().map(|(field, text)| write::bytes_len(field, text.as_bytes())).sum()
     }
 
     fn clear(&mut self) {
         *self = ShownCell::default();
-    }
-}
-
-/// How long a text field is.
-fn text_len(field: u32, text: &str) -> usize {
-    match text.len() {
-        0 => 0,
-        length => encoding::key_len(field) + encoding::encoded_len_varint(length as u64) + length,
     }
 }
 

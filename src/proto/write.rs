@@ -18,10 +18,9 @@ pub(crate) fn text(field: u32, text: &str, out: &mut impl BufMut) {
 
 /// A text of several parts.
 pub(crate) fn texts(field: u32, parts: &[&str], out: &mut impl BufMut) {
-    let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    if length > 0 {
-        encoding::encode_key(field, WireType::LengthDelimited, out);
-        encoding::encode_varint(length as u64, out);
+    let all = parts.iter().map(|part| part.len()).sum();
+    if all > 0 {
+        length(field, all, out);
         parts.iter().for_each(|part| out.put_slice(part.as_bytes()));
     }
 }
@@ -29,9 +28,33 @@ pub(crate) fn texts(field: u32, parts: &[&str], out: &mut impl BufMut) {
 /// Some bytes.
 pub(crate) fn bytes(field: u32, bytes: &[u8], out: &mut impl BufMut) {
     if !bytes.is_empty() {
-        encoding::encode_key(field, WireType::LengthDelimited, out);
-        encoding::encode_varint(bytes.len() as u64, out);
-        out.put_slice(bytes);
+        item(field, bytes, out);
+    }
+}
+
+/// How long that field is.
+pub(crate) fn bytes_len(field: u32, bytes: &[u8]) -> usize {
+    match bytes.len() {
+        0 => 0,
+        length => encoding::key_len(field) + encoding::encoded_len_varint(length as u64) + length,
+    }
+}
+
+/// One text, message or bytes of a list: an empty one has its place, too.
+pub(crate) fn item(field: u32, bytes: &[u8], out: &mut impl BufMut) {
+    length(field, bytes.len(), out);
+    out.put_slice(bytes);
+}
+
+/// How a field of so many bytes begins.
+pub(crate) fn length(field: u32, length: usize, out: &mut impl BufMut) {
+    match (u8::try_from(field << 3 | WireType::LengthDelimited as u32), u8::try_from(length)) {
+        // As nearly all do.
+        (Ok(key @ ..0x80), Ok(length @ ..0x80)) => out.put_slice(&[key, length]),
+        _ => {
+            encoding::encode_key(field, WireType::LengthDelimited, out);
+            encoding::encode_varint(length as u64, out);
+        }
     }
 }
 
