@@ -25,6 +25,7 @@ fn compile_protos(out: &Path) -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .extern_path(".budget.consolidation.v1.RowChunk", "crate::proto::RowChunk")
         .extern_path(".budget.consolidation.v1.ShownCell", "crate::proto::ShownCell")
+        .extern_path(".budget.consolidation.v1.TableHeader", "crate::proto::TableHeader")
         .compile_fds(descriptors)?;
     Ok(())
 }

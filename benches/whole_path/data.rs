@@ -10,7 +10,7 @@ use budget_consolidator::budget::form_set::FormSet;
 use budget_consolidator::budget::intake::TableHeader;
 use budget_consolidator::budget::submission::{Kind, Round, Slot};
 use budget_consolidator::consolidator::embedded_form_sets;
-use budget_consolidator::proto::api;
+use budget_consolidator::proto::{TableHeader as TableMessage, api};
 use budget_consolidator::submission_file::{FileTable, SubmissionFile};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -88,7 +88,7 @@ impl Generator {
         let files = files.map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
         let form_without_rules = FormSet::load(files).expect("a form set needs no rules");
         let template = SubmissionFile::read(TEMPLATE).expect("the example reads");
-        let template = template.tables.into_iter().map(|table| (table.header.id.clone(), table)).collect();
+        let template = template.tables.into_iter().map(|table| (table.header.id.to_string(), table)).collect();
         let leaves = |table: &str, digits: usize| -> Vec<String> {
             let axis = form.table(table).and_then(|(_, table)| form.code_axis(table)).expect("a coded table");
             let names = &form.axes[axis].catalogue.as_ref().expect("a catalogue").names;
@@ -357,8 +357,8 @@ impl Generator {
 }
 
 fn header(id: &str, empty: bool, columns: &[&str]) -> TableHeader {
-    let columns = columns.iter().map(|id| text(id)).collect();
-    TableHeader { id: text(id), empty, columns, ..TableHeader::default() }
+    let columns = columns.iter().map(|id| (*id).into()).collect();
+    TableHeader { id: id.into(), empty, columns, ..TableHeader::default() }
 }
 
 fn table(id: &str, columns: &[&str], rows: Rows) -> FileTable {
@@ -369,8 +369,8 @@ fn empty(id: &str) -> FileTable {
     FileTable { header: header(id, true, &[]), rows: Vec::new() }
 }
 
-fn header_out(header: &TableHeader) -> api::TableHeader {
-    api::TableHeader {
+fn header_out(header: &TableHeader) -> TableMessage {
+    TableMessage {
         id: header.id.clone(),
         empty: header.empty,
         amount_unit: header.amount_unit.clone(),

@@ -134,7 +134,7 @@ pub(crate) fn run_as_told() -> bool {
 #[derive(Clone)]
 struct Sink;
 
-/// `SubmitRequest` as it would be generated; the server reads chunks by a leaner type of its own.
+/// `SubmitRequest` as it would be generated; the server reads chunks and the headers of tables by leaner types of its own.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Received {
     #[prost(oneof = "Part", tags = "1, 2, 3")]
@@ -144,11 +144,45 @@ struct Received {
 #[derive(Clone, PartialEq, prost::Oneof)]
 enum Part {
     #[prost(message, tag = "1")]
-    Header(api::SubmissionHeader),
+    Header(Header),
     #[prost(message, tag = "2")]
     Chunk(Chunk),
     #[prost(message, tag = "3")]
     Seal(api::Seal),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Header {
+    #[prost(message, optional, tag = "1")]
+    slot: Option<api::Slot>,
+    #[prost(string, tag = "2")]
+    form_set: String,
+    #[prost(bytes = "vec", tag = "3")]
+    form_set_digest: Vec<u8>,
+    #[prost(string, tag = "4")]
+    idempotency_key: String,
+    #[prost(uint32, optional, tag = "5")]
+    version: Option<u32>,
+    #[prost(message, repeated, tag = "6")]
+    tables: Vec<TableHeader>,
+    #[prost(enumeration = "api::Sentences", tag = "7")]
+    sentences: i32,
+    #[prost(message, optional, tag = "8")]
+    adjustment: Option<api::Adjustment>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TableHeader {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(bool, tag = "2")]
+    empty: bool,
+    #[prost(string, tag = "3")]
+    amount_unit: String,
+    #[prost(uint32, optional, tag = "4")]
+    decimals: Option<u32>,
+    #[prost(string, repeated, tag = "5")]
+    columns: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

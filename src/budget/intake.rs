@@ -27,15 +27,15 @@ pub const FINDINGS_MAX: usize = 1_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableHeader {
     /// Table id.
-    pub id: String,
+    pub id: CompactString,
     /// 本表无数据.
     pub empty: bool,
     /// `元`, `万元`, or empty for the form set's default.
-    pub amount_unit: String,
+    pub amount_unit: CompactString,
     /// Decimals, if stated.
     pub decimals: Option<u32>,
     /// The columns whose values each row gives, in that order.
-    pub columns: Vec<String>,
+    pub columns: Vec<CompactString>,
 }
 
 /// A whole filing as read.
@@ -81,8 +81,6 @@ struct Open {
     scale: StatedScale,
     /// For each value of a row, the column that it belongs to.
     columns: Vec<Option<usize>>,
-    /// The columns that may not be blank.
-    required: Vec<usize>,
     rows: FiledRows,
     /// The line of each row.
     lines: Vec<u32>,
@@ -106,9 +104,9 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
     for (at, filed) in tables.into_iter().enumerate() {
         let Some(table) = form.tables.get(filed.table) else { continue };
         intake.open(&TableHeader {
-            id: table.id.to_string(),
+            id: table.id.clone(),
             empty: filed.content == Content::Empty,
-            amount_unit: filed.denomination.map_or("", Denomination::as_str).to_owned(),
+            amount_unit: filed.denomination.map_or("", Denomination::as_str).into(),
             decimals: filed.decimals.map(u32::from),
             columns: Vec::new(),
         });
@@ -117,8 +115,8 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
             Content::Empty => FiledRows::default(),
         };
         for (row, line) in rows.iter().zip(1..) {
-            let blank = table.columns.iter().zip(row.cells).filter(|(column, cell)| column.required && cell.is_blank());
-            for (column, _) in blank {
+            for column in table.required_columns.iter().filter(|column| row.cells[**column].is_blank()) {
+                let column = &table.columns[*column];
                 let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
                 intake.note(at, line, Finding::refusing(Place::cell(&table.id, line, row.key, &column.id), remark));
             }
@@ -149,12 +147,11 @@ impl<'f> Intake<'f> {
         let refuse = |remark| Finding::refusing(place.clone(), remark);
         let mut findings = Vec::new();
         let mut open = Open {
-            id: header.id.as_str().into(),
+            id: header.id.clone(),
             table: known.map(|(index, _)| index),
             empty: header.empty,
             scale: StatedScale::default(),
             columns: Vec::new(),
-            required: Vec::new(),
             rows: FiledRows::default(),
             lines: Vec::new(),
             line: 0,
@@ -181,6 +178,7 @@ impl<'f> Intake<'f> {
                 );
                 findings.push(refuse(remark));
             }
+            open.columns.reserve_exact(header.columns.len());
             let mut next = 0;
             for id in &header.columns {
                 // Mostly they are stated in the form's order.
@@ -199,8 +197,6 @@ impl<'f> Intake<'f> {
                 }
                 open.columns.push(column.filter(|_| reason.is_none()));
             }
-            let required = table.columns.iter().enumerate().filter(|(_, column)| column.required);
-            open.required = required.map(|(at, _)| at).collect();
         } else {
             let known: Vec<&str> = self.form.tables.iter().map(|t| t.id.as_str()).collect();
             findings.push(refuse(
@@ -224,7 +220,7 @@ impl<'f> Intake<'f> {
         let definition = &form.tables[index];
         let mut findings = Vec::new();
         let kind = self.header.kind;
-        let Open { id, columns, required, rows, scale, .. } = open;
+        let Open { id, columns, rows, scale, .. } = open;
         if rows.is_empty() {
             *rows = FiledRows::with_capacity(definition.rows.usual_count(), definition.columns.len());
         }
@@ -247,7 +243,7 @@ impl<'f> Intake<'f> {
                 }
             }
         }
-        for column in required.iter().filter(|column| cells[**column].is_blank()) {
+        for column in definition.required_columns.iter().filter(|column| cells[**column].is_blank()) {
             let column = &definition.columns[*column];
             let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
             findings.push(Finding::refusing(Place::cell(id, line, key, &column.id), remark));

@@ -57,7 +57,7 @@ fn failed(strengths: &[Strength], form: &FormSet, checked: &Checked, said: &[Sai
     let language = look.language;
     let mut out = String::new();
     for strength in strengths.iter().copied() {
-        let fails = |finding: &RuleFinding| finding.verdict == Verdict::Fail && finding.strength == strength;
+        let fails = |finding: &RuleFinding| finding.failed() && finding.strength == strength;
         let failed = checked.findings.iter().enumerate().filter(|(_, finding)| fails(finding));
         let mut rest = failed.peekable();
         while let Some((at, finding)) = rest.next() {
@@ -133,7 +133,7 @@ fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
         "left_cells": finding.left_cells,
         "cause": finding.cause.as_ref().map(|cause| cause.as_str()),
         "after": finding.after.as_ref().map(|rule| rule.as_str()),
-        "fingerprint": finding.fingerprint(formula).to_string(),
+        "fingerprint": finding.failed().then(|| finding.fingerprint(formula).to_string()),
         "sentence_zh": rule::sentence(finding, form, Language::Chinese),
         "sentence_en": rule::sentence(finding, form, Language::English),
     })
@@ -170,7 +170,7 @@ impl Judged {
         out.push_str(&failed(&[Strength::Balance], &self.form, &self.checked, &self.said, look));
         for strength in [Strength::Logic, Strength::Verify] {
             for known in self.form.rules.rules.iter().filter(|known| known.strength == strength) {
-                let failed = |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.rule == known.id;
+                let failed = |finding: &&RuleFinding| finding.failed() && finding.rule == known.id;
                 let places = self.checked.findings.iter().filter(failed).count();
                 if places > 0 {
                     let facts = [("rule", known.id.as_str()), ("title", rule::title(known, language))];
@@ -186,8 +186,7 @@ impl Judged {
 
     /// What the unit has to explain.
     fn to_explain(&self, language: Language) -> String {
-        let to_explain =
-            |finding: &&RuleFinding| finding.verdict == Verdict::Fail && finding.strength == Strength::Logic;
+        let to_explain = |finding: &&RuleFinding| finding.failed() && finding.strength == Strength::Logic;
         match self.checked.findings.iter().filter(to_explain).count() {
             0 => String::new(),
             count => format!("  {}\n", say(language, "rule-to-explain", &[("n", &count.to_string())])),

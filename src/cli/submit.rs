@@ -24,7 +24,7 @@ use crate::budget::intake::Reading;
 use crate::budget::reason::Reason;
 use crate::budget::submission::{Kind, Round, Slot};
 use crate::proto::api::submit_request::Part;
-use crate::proto::{Message, RowChunk, api};
+use crate::proto::{Message, RowChunk, TableHeader, api};
 use crate::submission_file::SubmissionFile;
 
 /// The most rows of a chunk, as the service has it.
@@ -266,7 +266,7 @@ pub(super) fn is_final(failure: &Failure) -> bool {
 
 /// Header, chunks, seal.
 fn parts(file: &SubmissionFile, form: &FormSet, reading: &Reading, key: &str, how: &How) -> Vec<Part> {
-    let tables = file.tables.iter().map(|table| api::TableHeader {
+    let tables = file.tables.iter().map(|table| TableHeader {
         id: table.header.id.clone(),
         empty: table.header.empty,
         amount_unit: table.header.amount_unit.clone(),
@@ -363,7 +363,7 @@ mod tests {
     fn a_filing_is_cut_into_chunks_between_header_and_seal() {
         let files = crate::consolidator::embedded_form_sets().into_iter().next().unwrap();
         let form = FormSet::load(files).unwrap();
-        let header = TableHeader { id: form.tables[0].id.to_string(), columns: vec![], ..TableHeader::default() };
+        let header = TableHeader { id: form.tables[0].id.clone(), columns: vec![], ..TableHeader::default() };
         let rows = (0..600).map(|at| (at.to_string(), vec![])).collect();
         let slot = Slot { unit: "1".into(), year: 2024, round: Round::Second, kind: Kind::Unit };
         let file = SubmissionFile {

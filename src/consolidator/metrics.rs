@@ -15,7 +15,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Done;
 use crate::budget::finding::Strength;
-use crate::budget::rule::Verdict;
 use crate::ledger::Position;
 use crate::ledger::event::Event;
 
@@ -158,7 +157,7 @@ impl Metrics {
             return;
         }
         let failed = done.checked.iter().flat_map(|checked| &checked.findings);
-        let failed = failed.filter(|finding| finding.verdict == Verdict::Fail).map(|finding| finding.strength);
+        let failed = failed.filter(|finding| finding.failed()).map(|finding| finding.strength);
         for strength in attempt.findings.iter().map(|finding| finding.strength).chain(failed) {
             self.findings.get_or_create(&ByStrength { strength: Strength::as_str(strength) }).inc();
         }

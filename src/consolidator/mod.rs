@@ -35,7 +35,7 @@ use crate::budget::finding::Finding;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::intake::Reading;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::rule::{Checked, Fingerprint, RuleFinding, Verdict};
+use crate::budget::rule::{Checked, Fingerprint, RuleFinding};
 use crate::budget::submission::{Slot, Submission};
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::checks::{self, Ahead};
@@ -317,7 +317,7 @@ impl Consolidator {
         if filing.envelope.event.attempt().is_none_or(|attempt| attempt.slot != slot) {
             return Err(unknown());
         }
-        let failed = filing.checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
+        let failed = filing.checked.findings.iter().filter(|finding| finding.failed());
         let failed: BTreeMap<Fingerprint, &RuleFinding> =
             failed.map(|finding| (filing.form.rules.fingerprint(finding), finding)).collect();
         let item = |(fingerprint, text): (Fingerprint, String)| {

@@ -10,7 +10,7 @@ use crate::budget::digest::Digest;
 use crate::budget::finding::{Finding, Place};
 use crate::budget::form_set::FormSet;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::rule::{RuleFinding, Verdict};
+use crate::budget::rule::RuleFinding;
 use crate::budget::submission::{Slot, Submission};
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::answers::{LineAnswer, answer};
@@ -88,9 +88,7 @@ impl Snapshot {
             }
             let is_meant = |finding: &&RuleFinding| {
                 let CellAddress { table, row, column } = &finding.place;
-                finding.verdict == Verdict::Fail
-                    && finding.rule.eq_ignore_ascii_case(&line.rule)
-                    && is_at(line, [table, row, column])
+                finding.failed() && finding.rule.eq_ignore_ascii_case(&line.rule) && is_at(line, [table, row, column])
             };
             // The unit should read where, not only which rule.
             let put = |line: &mut ReturnedLine, row: &str, column: &str| {

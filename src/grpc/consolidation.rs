@@ -18,7 +18,6 @@ use crate::budget::form_set::{Column, FormSet, Table};
 use crate::budget::money::{Amount, Money, Total};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::SUBTOTAL_ROW;
-use crate::budget::rule::Verdict;
 use crate::budget::submission::{Content, FiledRow, FiledTable, Kind, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
@@ -201,7 +200,7 @@ fn view_out(
         }
     }
     let checked = view.check(scope);
-    let failed = checked.findings.iter().filter(|finding| finding.verdict == Verdict::Fail).cloned();
+    let failed = checked.findings.iter().filter(|finding| finding.failed()).cloned();
     let (rule_findings, _) = Wording::without_sentences(&view.form).findings(&failed.collect::<Vec<_>>(), bounds);
     Ok(api::ViewResponse {
         rule_counts: Some(rule_finding::counts(checked.counts)),

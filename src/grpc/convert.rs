@@ -18,7 +18,7 @@ use crate::ledger::decide::{AdjustmentOrder, FigureOrder};
 use crate::ledger::event::{Adjustment, Attempt, Timestamp};
 use crate::ledger::review::{AggregateState, VersionState};
 use crate::ledger::state::Version;
-use crate::proto::api;
+use crate::proto::{self, api};
 use crate::wording::{self, Language};
 
 /// A field that can't be read.
@@ -100,7 +100,7 @@ pub(super) fn fingerprint(request: &impl Message) -> Digest {
     Digest::of(&request.encode_to_vec())
 }
 
-pub(super) fn table_header(header: api::TableHeader) -> TableHeader {
+pub(super) fn table_header(header: proto::TableHeader) -> TableHeader {
     TableHeader {
         id: header.id,
         empty: header.empty,
@@ -249,17 +249,17 @@ pub(super) fn ceiling_out(unit: &str, cell: &CellAddress, ceiling: Option<&Ceili
 }
 
 /// A submission as it was filed: headers and rows, sorted by table and key.
-pub(super) fn submission_out(submission: &Submission, form: &FormSet) -> (Vec<api::TableHeader>, Vec<api::Row>) {
+pub(super) fn submission_out(submission: &Submission, form: &FormSet) -> (Vec<proto::TableHeader>, Vec<api::Row>) {
     let mut headers = Vec::new();
     let mut rows = Vec::new();
     for (at, filed) in submission.tables.iter().enumerate() {
         let table = &form.tables[filed.table];
-        headers.push(api::TableHeader {
-            id: table.id.to_string(),
+        headers.push(proto::TableHeader {
+            id: table.id.clone(),
             empty: filed.content == Content::Empty,
-            amount_unit: filed.denomination.map_or("", Denomination::as_str).to_owned(),
+            amount_unit: filed.denomination.map_or("", Denomination::as_str).into(),
             decimals: filed.decimals.map(u32::from),
-            columns: table.columns.iter().map(|column| column.id.to_string()).collect(),
+            columns: table.columns.iter().map(|column| column.id.clone()).collect(),
         });
         rows.extend(filed.rows().iter().map(|row| api::Row {
             table: u32::try_from(at).unwrap_or(u32::MAX),

@@ -173,18 +173,18 @@ impl Justifications<'_> {
             unjustified: 0,
         };
         for finding in &filing.checked.findings {
-            let failed = finding.verdict == Verdict::Fail;
-            let fingerprint = filing.form.rules.fingerprint(finding);
-            let said = filings.justified_at(&fingerprint, as_of).filter(|_| failed);
-            if failed && finding.strength == Strength::Logic && said.is_none() {
+            let fingerprint = finding.failed().then(|| filing.form.rules.fingerprint(finding));
+            let said =
+                fingerprint.and_then(|fingerprint| Some((filings.justified_at(&fingerprint, as_of)?, fingerprint)));
+            if finding.must_be_explained() && said.is_none() {
                 judged.unjustified += 1;
             }
             if wanted.rule(finding) {
                 let justification = match said {
-                    Some(position) => self.text(position, &fingerprint)?,
+                    Some((position, fingerprint)) => self.text(position, &fingerprint)?,
                     None => None,
                 };
-                judged.rule_findings.push(wording.finding(finding, &fingerprint, justification.as_ref()));
+                judged.rule_findings.push(wording.finding(finding, fingerprint.as_ref(), justification.as_ref()));
             }
         }
         Ok(Some(judged))

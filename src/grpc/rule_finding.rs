@@ -57,7 +57,8 @@ impl Wording {
         for at in places {
             let finding = &findings[at];
             let Some(left) = cells.checked_sub(1 + finding.cells.len()) else { continue };
-            let written = self.finding(finding, &self.form.rules.fingerprint(finding), None);
+            let fingerprint = finding.failed().then(|| self.form.rules.fingerprint(finding));
+            let written = self.finding(finding, fingerprint.as_ref(), None);
             let Some(room) = bytes.checked_sub(written.len()) else { break };
             (cells, bytes) = (left, room);
             told.push((at, written));
@@ -65,11 +66,11 @@ impl Wording {
         told
     }
 
-    /// One of them as a `RuleFinding`, with its fingerprint and what its unit has said about it.
+    /// One of them as a `RuleFinding`, with its fingerprint, if it has one, and what its unit has said about it.
     pub(super) fn finding(
         &self,
         finding: &RuleFinding,
-        fingerprint: &Fingerprint,
+        fingerprint: Option<&Fingerprint>,
         justification: Option<&api::Justification>,
     ) -> Vec<u8> {
         let mut written = Vec::with_capacity(256 + 64 * finding.cells.len());
@@ -101,7 +102,7 @@ impl Wording {
             write::message(17, out, |out| put_cause(cause, out));
         }
         write::text(18, finding.after.as_deref().unwrap_or_default(), out);
-        write::bytes(19, &fingerprint.0, out);
+        write::bytes(19, fingerprint.map_or(&[], |fingerprint| &fingerprint.0), out);
         if self.with_sentences {
             write::text(20, &rule::sentence(finding, &self.form, Language::Chinese), out);
             write::text(21, &rule::sentence(finding, &self.form, Language::English), out);
@@ -221,11 +222,12 @@ mod tests {
                     api::Justification { text: "已核对".into(), position: 7, ..api::Justification::default() };
                 let wording = Wording { form: form.clone(), with_sentences: true };
                 for finding in &checked.findings {
-                    let fingerprint = form.rules.fingerprint(finding);
-                    let written = wording.finding(finding, &fingerprint, Some(&said));
+                    let fingerprint = finding.failed().then(|| form.rules.fingerprint(finding));
+                    let written = wording.finding(finding, fingerprint.as_ref(), Some(&said));
                     let read = api::RuleFinding::decode(written.as_slice()).unwrap();
                     assert_eq!(read.encode_to_vec(), written, "{path:?} {} {}", finding.rule, finding.place);
-                    assert_eq!((&read.fingerprint[..], read.justification.as_ref()), (&fingerprint.0[..], Some(&said)));
+                    let named = fingerprint.map(|fingerprint| fingerprint.0.to_vec()).unwrap_or_default();
+                    assert_eq!((&read.fingerprint, read.justification.as_ref()), (&named, Some(&said)));
                     kinds.extend(read.cells.iter().filter_map(|cell| Some(cell.value.as_ref()?.kind)));
                 }
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use prost::{DecodeError, Message};
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
@@ -24,7 +25,7 @@ use crate::ledger::Contents;
 use crate::ledger::actor::{Actor, Operation};
 use crate::ledger::decide::{AdjustmentOrder, Filing, admit, judge};
 use crate::ledger::event::{Attempt, Event, IdempotencyKey};
-use crate::proto::{RowChunk, api};
+use crate::proto::{self, RowChunk, api};
 
 pub(super) struct Submissions(pub(super) Consolidator);
 
@@ -224,12 +225,12 @@ fn weight(intake: &Intake<'_>, bytes: usize) -> usize {
 }
 
 /// Refuses table headers that no form set can mean: what they state comes back in findings, and those are kept.
-fn bounded(tables: &[api::TableHeader]) -> Result<(), Remark> {
+fn bounded(tables: &[proto::TableHeader]) -> Result<(), Remark> {
     let names = tables.iter().flat_map(|table| table.columns.iter().chain([&table.id, &table.amount_unit]));
     for (field, found, most) in [
         ("tables", tables.len(), limits::TABLES_MAX),
         ("columns", tables.iter().map(|table| table.columns.len()).sum(), limits::COLUMNS_MAX),
-        ("bytes of a name", names.map(String::len).max().unwrap_or(0), limits::KEY_BYTES_MAX),
+        ("bytes of a name", names.map(CompactString::len).max().unwrap_or(0), limits::KEY_BYTES_MAX),
     ] {
         if found > most {
             return Err(bad(field, found).with("expected", format!("≤ {most}")));

@@ -4,12 +4,14 @@
 pub(crate) mod read;
 mod row_chunk;
 mod shown_cell;
+mod table_header;
 pub(crate) mod write;
 
 /// A message as bytes: what names a request, beside its key.
 pub use prost::Message;
 pub use row_chunk::RowChunk;
 pub use shown_cell::ShownCell;
+pub use table_header::TableHeader;
 
 /// The API, `proto/budget/consolidation/v1`.
 #[allow(missing_docs, clippy::all, unreachable_pub)]

@@ -3,7 +3,10 @@
 //! For what this program has written itself and reads by the thousand. It is stricter than generated code: the reader says
 //! which fields there are, and anything else is damage.
 
-use prost::encoding::{self, WireType};
+use compact_str::CompactString;
+use prost::DecodeError;
+use prost::bytes::Buf;
+use prost::encoding::{self, DecodeContext, WireType};
 
 /// What stands in a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,27 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
 pub(crate) fn signed(packed: &mut &[u8]) -> Option<i64> {
     let zigzag = encoding::decode_varint(packed).ok()?;
     Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+}
+
+/// Reads a text field of a message as generated code does, into a text that is kept in place if it is short.
+pub(crate) fn merge_text(
+    wire_type: WireType,
+    text: &mut CompactString,
+    buf: &mut impl Buf,
+    context: DecodeContext,
+) -> Result<(), DecodeError> {
+    // Where all of it lies at hand and its length is one byte, it is read from there.
+    if let (WireType::LengthDelimited, [length @ ..0x80, rest @ ..]) = (wire_type, buf.chunk())
+        && let Some(Ok(read)) = rest.get(..usize::from(*length)).map(std::str::from_utf8)
+    {
+        *text = read.into();
+        buf.advance(1 + text.len());
+        return Ok(());
+    }
+    let mut read = String::new();
+    encoding::string::merge(wire_type, &mut read, buf, context)?;
+    *text = read.into();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use prost::bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-use super::write;
+use super::{read, write};
 
 /// One cell as shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ impl Message for ShownCell {
         context: DecodeContext,
     ) -> Result<(), DecodeError> {
         match self.field_mut(field) {
-            Some(text) => merge_text(wire_type, text, buf, context),
+            Some(text) => read::merge_text(wire_type, text, buf, context),
             None => encoding::skip_field(wire_type, field, buf, context),
         }
     }
@@ -66,27 +66,6 @@ impl Message for ShownCell {
     fn clear(&mut self) {
         *self = ShownCell::default();
     }
-}
-
-/// Reads a text field as generated code does.
-fn merge_text(
-    wire_type: WireType,
-    text: &mut CompactString,
-    buf: &mut impl Buf,
-    context: DecodeContext,
-) -> Result<(), DecodeError> {
-    // Where all of it lies at hand and its length is one byte, it is read from there.
-    if let (WireType::LengthDelimited, [length @ ..0x80, rest @ ..]) = (wire_type, buf.chunk())
-        && let Some(Ok(read)) = rest.get(..usize::from(*length)).map(std::str::from_utf8)
-    {
-        *text = read.into();
-        buf.advance(1 + text.len());
-        return Ok(());
-    }
-    let mut read = String::new();
-    encoding::string::merge(wire_type, &mut read, buf, context)?;
-    *text = read.into();
-    Ok(())
 }
 
 #[cfg(test)]

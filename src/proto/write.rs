@@ -34,16 +34,18 @@ pub(crate) fn bytes(field: u32, bytes: &[u8], out: &mut impl BufMut) {
 
 /// How long that field is.
 pub(crate) fn bytes_len(field: u32, bytes: &[u8]) -> usize {
-    match bytes.len() {
-        0 => 0,
-        length => encoding::key_len(field) + encoding::encoded_len_varint(length as u64) + length,
-    }
+    if bytes.is_empty() { 0 } else { item_len(field, bytes) }
 }
 
 /// One text, message or bytes of a list: an empty one has its place, too.
 pub(crate) fn item(field: u32, bytes: &[u8], out: &mut impl BufMut) {
     length(field, bytes.len(), out);
     out.put_slice(bytes);
+}
+
+/// How long that field is.
+pub(crate) fn item_len(field: u32, bytes: &[u8]) -> usize {
+    encoding::key_len(field) + encoding::encoded_len_varint(bytes.len() as u64) + bytes.len()
 }
 
 /// How a field of so many bytes begins.

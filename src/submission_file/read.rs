@@ -119,11 +119,11 @@ impl<'t> Reader<'t> {
     }
 
     fn table(&mut self, id: String, raw: Raw<'t>) -> Result<FileTable, FileFault> {
-        let mut header = TableHeader { id, ..TableHeader::default() };
+        let mut header = TableHeader { id: id.into(), ..TableHeader::default() };
         let mut rows = None;
         for (at, key, value) in self.object(raw, "{ \"rows\": [ … ] }")? {
             match key.as_str() {
-                "amount_unit" => header.amount_unit = self.text(value, "amount_unit")?,
+                "amount_unit" => header.amount_unit = self.text(value, "amount_unit")?.into(),
                 "decimals" => header.decimals = Some(self.number(value, "decimals", "2", 0..=u32::MAX)?),
                 "empty" => header.empty = self.truth(value, "empty")?,
                 "rows" => rows = Some(value),
@@ -157,7 +157,7 @@ impl<'t> Reader<'t> {
                 let text = self.text_or_null(value, &key)?;
                 let next = columns.len();
                 let column = *columns.entry(key).or_insert_with_key(|key| {
-                    header.columns.push(key.clone());
+                    header.columns.push(key.as_str().into());
                     next
                 });
                 if column >= values.len() {

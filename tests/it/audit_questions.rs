@@ -196,8 +196,8 @@ async fn what_became_of_a_table_is_told() {
     let scene = Scene::new().await;
     let consolidator = &scene.server.consolidator;
     let table = |id: &str, empty| {
-        let columns = vec!["x".to_owned()];
-        TableHeader { id: id.to_owned(), empty, columns, ..TableHeader::default() }
+        let columns = vec!["x".into()];
+        TableHeader { id: id.into(), empty, columns, ..TableHeader::default() }
     };
     for tables in [vec![table("A", false)], vec![table("A", false), table("M", true)]] {
         let slot = Slot { unit: FIRST_UNIT.into(), year: YEAR, round: Round::Second, kind: Kind::Unit };

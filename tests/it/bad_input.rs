@@ -256,7 +256,7 @@ pub(crate) fn set(file: &mut SubmissionFile, cell: &str, value: &str) {
     table.header.empty = false;
     let columns = &mut table.header.columns;
     let column = columns.iter().position(|id| id == column).unwrap_or_else(|| {
-        columns.push(column.to_owned());
+        columns.push(column.into());
         columns.len() - 1
     });
     let row = table.rows.iter().position(|(key, _)| key == row).unwrap_or_else(|| {

@@ -710,7 +710,7 @@ fn change_one_thing(random: &mut Random, file: &mut SubmissionFile) -> Option<&'
     let header = &mut table.header;
     match choice {
         4 if !header.empty => {
-            header.amount_unit = if header.amount_unit == "元" { "万元" } else { "元" }.to_owned();
+            header.amount_unit = if header.amount_unit == "元" { "万元" } else { "元" }.into();
             Some("the denomination")
         }
         5 if !header.empty => {

@@ -98,8 +98,8 @@ pub fn read(form: &FormSet, unit: &str, kind: Kind, said: &Said) -> Reading {
 
 pub fn read_into(form: &FormSet, slot: Slot, said: &Said) -> Reading {
     let header = |id: &str, columns: [&str; 2]| TableHeader {
-        id: id.to_owned(),
-        columns: columns.map(str::to_owned).to_vec(),
+        id: id.into(),
+        columns: columns.map(Into::into).to_vec(),
         ..TableHeader::default()
     };
     let headers = [header("A", ["x", "y"]), header("M", ["x", "c"])];

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use budget_consolidator::budget::cell::{Cell, RowKey};
 use budget_consolidator::budget::form_set::{FormFiles, FormSet};
 use budget_consolidator::grpc::limits::{self, Bounds};
-use budget_consolidator::proto::api;
 use budget_consolidator::proto::api::submit_request::Part;
+use budget_consolidator::proto::{TableHeader, api};
 use budget_consolidator::store::MemoryJournal;
 use budget_consolidator::submission_file::SubmissionFile;
 use prost::Message;
@@ -334,9 +334,9 @@ async fn a_filing_is_as_large_as_it_may_be() {
         if fits { unsealed("bytes", answer) } else { refused(answer, BAD, "SUBMISSION_TOO_LARGE", "33554432") }
     }
 
-    let table = |id: String, columns: usize| api::TableHeader {
-        id,
-        columns: vec!["c".to_owned(); columns],
+    let table = |id: String, columns: usize| TableHeader {
+        id: id.into(),
+        columns: vec!["c".into(); columns],
         ..Default::default()
     };
     let tables = |count: usize| (0..count).map(|at| table(format!("X{at}"), 0)).collect::<Vec<_>>();
@@ -690,7 +690,7 @@ async fn filings_that_come_in_take_no_more_memory_than_they_may() {
         let file = example(&format!("fenyang-2024/submissions/{code}.json"));
         let mut parts = parts(&file, &form, &new_key());
         let Part::Header(mut header) = parts.swap_remove(0) else { panic!("no header") };
-        header.tables = vec![api::TableHeader { id: "PF".into(), ..Default::default() }];
+        header.tables = vec![TableHeader { id: "PF".into(), ..Default::default() }];
         let (sender, receiver) = mpsc::channel(1);
         let mut submissions = client.submissions();
         let stream = ReceiverStream::new(receiver);

@@ -392,7 +392,7 @@ fn records(path: &Path) -> Vec<Vec<String>> {
 pub fn parts(file: &SubmissionFile, form: &FormSet, key: &str) -> Vec<api::submit_request::Part> {
     use api::submit_request::Part;
     let reading = file.read_on(form);
-    let tables = file.tables.iter().map(|table| api::TableHeader {
+    let tables = file.tables.iter().map(|table| proto::TableHeader {
         id: table.header.id.clone(),
         empty: table.header.empty,
         amount_unit: table.header.amount_unit.clone(),

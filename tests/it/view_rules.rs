@@ -39,7 +39,7 @@ fn unit_filing(number: usize, spent: &[[i64; 2]; 3], off: i64) -> Submission {
         let (basic, project) = (of(0) + if key == "20805" { off } else { 0 }, of(1));
         (key.to_owned(), [basic + project, basic, project].map(printed).to_vec())
     };
-    let columns = ["total", "basic", "project"].map(str::to_owned).to_vec();
+    let columns = ["total", "basic", "project"].map(Into::into).to_vec();
     let file = SubmissionFile {
         form_set: FORM.id.to_string(),
         slot: Slot { unit: format!("u{number}").into(), year: FORM.year, round: Round::Second, kind: Kind::Unit },

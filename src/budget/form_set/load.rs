@@ -377,7 +377,8 @@ impl<'f> Loader<'f> {
         let (name, rows, columns) = (name?, rows?, columns?);
         let mut columns_by_id: Vec<usize> = (0..columns.len()).collect();
         columns_by_id.sort_by(|a, b| columns[*a].id.cmp(&columns[*b].id));
-        Some(Table { id: id.into(), name, title, rows, roll_up, filed_by, columns_by_id, columns })
+        let required_columns = (0..columns.len()).filter(|at| columns[*at].required).collect();
+        Some(Table { id: id.into(), name, title, rows, roll_up, filed_by, columns_by_id, required_columns, columns })
     }
 
     fn rows(&mut self, entries: &DeTable<'_>, axes: &[Axis]) -> Option<Rows> {

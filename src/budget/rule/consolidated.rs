@@ -87,7 +87,7 @@ impl Consolidated {
     /// depth, or not at all, is none that can be judged.
     pub fn check(&self, form: &FormSet) -> Checked {
         let mut checked = run(form, &Books::of(&self.submission), Some(&self.slack), |_| true, None);
-        for finding in checked.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Fail) {
+        for finding in checked.findings.iter_mut().filter(|finding| finding.failed()) {
             if let Some(table) = self.uneven(form, finding) {
                 finding.verdict = Verdict::NotEvaluable;
                 finding.cause = Some(Cause::FiledUnevenly(table));

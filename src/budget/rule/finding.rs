@@ -216,9 +216,14 @@ pub struct RuleFinding {
 pub type Fingerprint = Digest;
 
 impl RuleFinding {
+    /// Whether it is a failure. Only those can be justified, and go by their fingerprints.
+    pub fn failed(&self) -> bool {
+        self.verdict == Verdict::Fail
+    }
+
     /// Whether its unit has to explain it before it can be accepted: a logic rule that failed.
     pub fn must_be_explained(&self) -> bool {
-        self.verdict == Verdict::Fail && self.strength == Strength::Logic
+        self.failed() && self.strength == Strength::Logic
     }
 
     /// The name of this finding with these figures. A re-filing in which they are unchanged finds the same name again;
@@ -250,7 +255,7 @@ impl RuleFinding {
 
     /// Whether a filing with it is refused.
     pub fn refuses(&self) -> bool {
-        self.verdict == Verdict::Fail && self.strength == Strength::Balance
+        self.failed() && self.strength == Strength::Balance
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use budget_consolidator::proto::{RowChunk, api};
+use budget_consolidator::proto::{RowChunk, TableHeader, api};
 use prost::Message;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -134,12 +134,12 @@ async fn what_is_too_large_is_refused_with_its_limit() {
             "SUBMISSION_TOO_LARGE",
             &["2304", "33554432"],
         ),
-        ("1,001 tables", |p| header_of(p).tables = vec![api::TableHeader::default(); 1_001], "BAD_REQUEST", &["1001"]),
+        ("1,001 tables", |p| header_of(p).tables = vec![TableHeader::default(); 1_001], "BAD_REQUEST", &["1001"]),
         ("a long row key", |p| p.insert(1, Part::Chunk(long_key())), "BAD_REQUEST", &["key", "257"]),
-        ("a long table id", |p| header_of(p).tables[0].id = "T".repeat(257), "BAD_REQUEST", &["name", "257"]),
+        ("a long table id", |p| header_of(p).tables[0].id = "T".repeat(257).into(), "BAD_REQUEST", &["name", "257"]),
         (
             "a long column id",
-            |p| header_of(p).tables[0].columns.push("c".repeat(1_000_000)),
+            |p| header_of(p).tables[0].columns.push("c".repeat(1_000_000).into()),
             "BAD_REQUEST",
             &["name", "1000000"],
         ),
@@ -164,7 +164,7 @@ async fn a_header_full_of_columns_is_answered_at_once() {
     let scene = Scene::fenyang().await;
     let mut parts = scene.parts();
     let columns = &mut header_of(&mut parts).tables[0].columns;
-    *columns = (0..250_000).map(|n| format!("{n:x}")).chain(vec!["amount".to_owned(); 250_000]).collect();
+    *columns = (0..250_000).map(|n| format!("{n:x}").into()).chain(vec!["amount".into(); 250_000]).collect();
     let client = scene.client().await;
     let answered = tokio::time::timeout(Duration::from_secs(20), client.submit_parts(parts));
     let answer = scene.nothing_changes("columns", answered).await.expect("no answer in 20 seconds");
