@@ -28,8 +28,9 @@ pub enum Cell {
     Number(Number),
     /// Text, as it was written.
     Text(CompactString),
-    /// What was written where the column's type can't read it; kept word for word.
-    Unreadable(CompactString),
+    /// What was written where the column's type can't read it; kept word for word. It is rare: so it may lie elsewhere, and
+    /// a cell be no larger than a short text.
+    Unreadable(Box<str>),
 }
 
 impl Cell {
@@ -53,7 +54,8 @@ impl fmt::Display for Cell {
             Cell::Blank => Ok(()),
             Cell::Amount(amount) => amount.fmt(f),
             Cell::Number(number) => number.fmt(f),
-            Cell::Text(text) | Cell::Unreadable(text) => f.write_str(text),
+            Cell::Text(text) => f.write_str(text),
+            Cell::Unreadable(text) => f.write_str(text),
         }
     }
 }
@@ -93,6 +95,12 @@ impl fmt::Display for CellAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A night has tens of millions of them.
+    #[test]
+    fn cells_are_as_small_as_texts() {
+        assert_eq!((size_of::<Cell>(), size_of::<Option<Cell>>()), (24, 24));
+    }
 
     #[test]
     fn addresses_read_back() {

@@ -133,7 +133,8 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
 impl<'f> Intake<'f> {
     /// Starts reading a filing on `form`.
     pub fn new(form: &'f FormSet, header: Slot, tables: &[TableHeader]) -> Intake<'f> {
-        let mut intake = Intake { form, header, tables: Vec::new(), findings: Vec::new(), noted: [0; 2], row_count: 0 };
+        let room = Vec::with_capacity(tables.len());
+        let mut intake = Intake { form, header, tables: room, findings: Vec::new(), noted: [0; 2], row_count: 0 };
         for table in tables {
             intake.open(table);
         }
@@ -220,12 +221,14 @@ impl<'f> Intake<'f> {
         let definition = &form.tables[index];
         let mut findings = Vec::new();
         let kind = self.header.kind;
-        let Open { id, columns, rows, scale, .. } = open;
+        let Open { id, columns, rows, scale, lines, .. } = open;
         if rows.is_empty() {
-            *rows = FiledRows::with_capacity(definition.rows.usual_count(), definition.columns.len());
+            let usual = definition.rows.usual_count();
+            *rows = FiledRows::with_capacity(usual, definition.columns.len());
+            lines.reserve_exact(usual);
         }
         let cells = rows.push(key.into(), definition.columns.len());
-        open.lines.push(line);
+        lines.push(line);
         for (at, value) in values.into_iter().enumerate() {
             match columns.get(at) {
                 Some(Some(column)) if !value.is_empty() => {
@@ -322,7 +325,7 @@ impl<'f> Intake<'f> {
     /// The rows of a table, sorted by key, and their lines. Of rows with one key the first stays.
     fn sort_rows(&mut self, at: usize) -> (FiledRows, Vec<u32>) {
         let open = &mut self.tables[at];
-        let (rows, lines) = (std::mem::take(&mut open.rows), std::mem::take(&mut open.lines));
+        let (mut rows, lines) = (std::mem::take(&mut open.rows), std::mem::take(&mut open.lines));
         // As programs write them they mostly stand in order.
         if rows.is_sorted() {
             return (rows, lines);
@@ -330,9 +333,11 @@ impl<'f> Intake<'f> {
         let key = |place: usize| rows.at(place).map_or("", |row| row.key.as_str());
         let mut places: Vec<(u128, usize)> = (0..lines.len()).map(|place| (front(key(place)), place)).collect();
         places.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| key(*left).cmp(key(*right))));
+        let mut left_out = Vec::new();
         places.dedup_by(|(_, place), (_, first)| {
             let twice = key(*place) == key(*first);
             if twice {
+                left_out.push(*place);
                 let id = self.tables[at].id.clone();
                 let (row, line) = (key(*place), lines[*place]);
                 let remark = Remark::new(Reason::DuplicateRow).with("row", row).with("first_line", lines[*first]);
@@ -340,9 +345,10 @@ impl<'f> Intake<'f> {
             }
             twice
         });
-        let places: Vec<usize> = places.into_iter().map(|(_, place)| place).collect();
-        let lines = places.iter().map(|place| lines[*place]).collect();
-        (rows.arranged(&places), lines)
+        let lines: Vec<u32> = places.iter().map(|(_, place)| lines[*place]).collect();
+        rows.arrange(places.into_iter().map(|(_, place)| place).chain(left_out).collect());
+        rows.truncate(lines.len());
+        (rows, lines)
     }
 
     fn note(&mut self, table: usize, line: u32, finding: Finding) {

@@ -304,10 +304,13 @@ impl Scale {
     ///
     /// A printed amount stands for everything within this of it (DOMAIN: rounding).
     pub fn half_quantum(self) -> Money {
-        match self.quantum_fen() {
-            1 => Money::ZERO,
-            quantum => Money::from_fen(quantum / 2),
-        }
+        Money::from_fen(self.half_quantum_fen())
+    }
+
+    /// The same in 分.
+    pub fn half_quantum_fen(self) -> i64 {
+        // A single 分 is exact, and half of it is nothing.
+        self.quantum_fen() / 2
     }
 
     /// The last printed digit, in 分.

@@ -32,9 +32,11 @@ impl Sum {
     /// The sum of a single cell; `None` if nothing in it adds up.
     pub fn of(cell: &Cell) -> Option<Sum> {
         match cell {
-            Cell::Amount(amount) => {
-                Some(Sum { value: amount.value.into(), slack: amount.scale.half_quantum().into(), parts: 1 })
-            }
+            Cell::Amount(amount) => Some(Sum {
+                value: amount.value.into(),
+                slack: Total::from_fen(i128::from(amount.scale.half_quantum_fen())),
+                parts: 1,
+            }),
             Cell::Number(number) if number.decimals == 0 && number.mantissa.abs() <= CELL_FEN_MAX / 100 => {
                 Some(Sum { value: Money::from_fen(number.mantissa * 100).into(), slack: Total::ZERO, parts: 1 })
             }

@@ -222,16 +222,30 @@ impl FiledRows {
         self.keys.is_sorted_by(|a, b| a < b)
     }
 
-    /// The same rows in another order, or some of them: those at these places, each of which stands there once.
-    pub fn arranged(mut self, places: &[usize]) -> FiledRows {
+    /// Puts the rows in another order: each place gets the row of the place that is named there, each of which is named
+    /// once.
+    pub fn arrange(&mut self, mut places: Vec<usize>) {
         let width = self.width();
-        let mut rows = FiledRows::with_capacity(places.len(), width);
-        for place in places {
-            rows.keys.push(std::mem::take(&mut self.keys[*place]));
-            let cells = &mut self.cells[place * width..(place + 1) * width];
-            rows.cells.extend(cells.iter_mut().map(|cell| std::mem::replace(cell, Cell::Blank)));
+        for start in 0..places.len() {
+            // Rows that take each other's places stand in a circle: each swap puts one of them where it belongs.
+            let mut here = start;
+            loop {
+                let from = std::mem::replace(&mut places[here], here);
+                if from == start {
+                    break;
+                }
+                self.keys.swap(here, from);
+                let (before, behind) = self.cells.split_at_mut(here.max(from) * width);
+                before[here.min(from) * width..][..width].swap_with_slice(&mut behind[..width]);
+                here = from;
+            }
         }
-        rows
+    }
+
+    /// Only the first rows.
+    pub fn truncate(&mut self, rows: usize) {
+        self.cells.truncate(rows * self.width());
+        self.keys.truncate(rows);
     }
 
     fn width(&self) -> usize {
@@ -277,5 +291,34 @@ impl FiledTable {
     /// The row of that key.
     pub fn row(&self, key: &str) -> Option<FiledRow<'_>> {
         self.rows().get(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn law_rows_are_arranged_as_places_say(
+            places in (0..40_usize).prop_flat_map(|rows| Just((0..rows).collect::<Vec<_>>()).prop_shuffle()),
+            width in 0..4_usize,
+            kept in any::<prop::sample::Index>(),
+        ) {
+            let mut rows = FiledRows::default();
+            for row in 0..places.len() {
+                let cells = rows.push(row.to_string().into(), width).iter_mut();
+                (0..).zip(cells).for_each(|(column, cell)| *cell = Cell::Text(format!("{row}/{column}").into()));
+            }
+            let before = rows.clone();
+            rows.arrange(places.clone());
+            let kept = kept.index(places.len() + 1);
+            rows.truncate(kept);
+            let found: Vec<FiledRow<'_>> = rows.iter().collect();
+            let expected: Vec<FiledRow<'_>> = places[..kept].iter().map(|place| before.at(*place).unwrap()).collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 }

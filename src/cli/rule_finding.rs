@@ -79,7 +79,9 @@ fn cell(wire: &api::SeenCell) -> Option<CellSeen> {
     let value = wire.value.as_ref().map(|value| match quantity(value) {
         Quantity::Amount(amount) => Cell::Amount(amount),
         Quantity::Percent(number) | Quantity::Number(number) => Cell::Number(number),
-        Quantity::Text(text) if value.kind == i32::from(api::QuantityKind::Unreadable) => Cell::Unreadable(text),
+        Quantity::Text(text) if value.kind == i32::from(api::QuantityKind::Unreadable) => {
+            Cell::Unreadable(text.as_str().into())
+        }
         Quantity::Text(text) => Cell::Text(text),
         Quantity::Blank => Cell::Blank,
     });

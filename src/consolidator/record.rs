@@ -36,7 +36,11 @@ pub const FORMAT: u32 = 1;
 
 /// The cells of a submission as they are stored.
 #[derive(Clone, Debug)]
-pub struct Packed(Vec<u8>);
+pub struct Packed {
+    bytes: Vec<u8>,
+    /// How many they were before they were compressed.
+    unpacked: usize,
+}
 
 impl Packed {
     /// Packs the cells of a submission.
@@ -44,12 +48,13 @@ impl Packed {
     /// # Errors
     /// A fault if zstd fails, which it has no reason to.
     pub fn new(submission: &Submission, form: &FormSet) -> Result<Packed, Remark> {
-        content::pack(submission, form).map(Packed)
+        let (bytes, unpacked) = content::pack(submission, form)?;
+        Ok(Packed { bytes, unpacked })
     }
 
-    /// How many bytes it has.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// How much memory it takes, and how much its keys and texts take as they are, or a little less.
+    pub(super) fn weight(&self) -> (usize, usize) {
+        (self.bytes.len(), self.unpacked)
     }
 }
 
@@ -79,12 +84,12 @@ pub fn encode(envelope: &Envelope, packed: Option<&Packed>) -> Result<Vec<u8>, R
         Event::Submitted(submitted) => Stored::Submitted(storage::Submitted {
             attempt: Some(pack_attempt(&submitted.attempt)?),
             version: submitted.version,
-            content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
+            content_zstd: packed.map(|packed| packed.bytes.clone()).unwrap_or_default(),
             adjustment: submitted.adjustment.as_ref().map(pack_adjustment),
         }),
         Event::Refused(refused) => Stored::Refused(storage::Refused {
             attempt: Some(pack_attempt(&refused.attempt)?),
-            content_zstd: packed.map(|packed| packed.0.clone()).unwrap_or_default(),
+            content_zstd: packed.map(|packed| packed.bytes.clone()).unwrap_or_default(),
             adjustment: refused.adjustment.as_ref().map(pack_adjustment),
         }),
         Event::Justified(justified) => Stored::Justified(pack_justified(justified)),

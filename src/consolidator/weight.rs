@@ -1,10 +1,10 @@
 //! How much memory a command takes while it waits for the writer: about, and never much less.
 
-use std::mem::size_of;
+use std::mem::{size_of, size_of_val};
 
 use super::record::Packed;
-use crate::budget::cell::{Cell, RowKey};
-use crate::budget::submission::Submission;
+use crate::budget::cell::RowKey;
+use crate::budget::submission::{FiledTable, Submission};
 use crate::ledger::decide::{Action, Filing};
 
 /// What any command brings along: its key, a few short texts, its place in the queue and the way back to who waits.
@@ -14,7 +14,7 @@ const ONE: usize = 256;
 
 pub(super) fn weight(action: &Action, packed: Option<&Packed>) -> usize {
     let listed = match action {
-        Action::Submit(filing) => filed(filing) + packed.map_or(0, Packed::len),
+        Action::Submit(filing) => filed(filing, packed),
         // Its files, and what was made of them.
         Action::PublishFormSet { form } => 8 * form.files.values().map(Vec::len).sum::<usize>(),
         Action::ImportUnits { nodes, .. } => ONE * nodes.len(),
@@ -31,19 +31,15 @@ pub(super) fn weight(action: &Action, packed: Option<&Packed>) -> usize {
     ANY + listed
 }
 
-fn filed(filing: &Filing) -> usize {
+fn filed(filing: &Filing, packed: Option<&Packed>) -> usize {
     let found = filing.ahead.iter().flat_map(|ahead| &ahead.checked.findings);
     let found: usize = found.map(|finding| ONE + size_of::<RowKey>() * 4 * finding.cells.len()).sum();
-    cells(&filing.reading.submission) + ONE * filing.reading.findings.len() + found
+    let (bytes, texts) = packed.map(Packed::weight).unwrap_or_default();
+    bytes + texts + cells(&filing.reading.submission) + ONE * filing.reading.findings.len() + found
 }
 
+/// Rows and cells without their texts.
 fn cells(submission: &Submission) -> usize {
-    let cell = |cell: &Cell| match cell {
-        Cell::Text(text) | Cell::Unreadable(text) => size_of::<Cell>() + text.len(),
-        Cell::Blank | Cell::Amount(_) | Cell::Number(_) => size_of::<Cell>(),
-    };
-    submission
-        .rows()
-        .map(|(_, row)| size_of::<RowKey>() + row.key.len() + row.cells.iter().map(cell).sum::<usize>())
-        .sum()
+    let tables = submission.tables.iter().map(FiledTable::rows);
+    tables.map(|rows| size_of::<RowKey>() * rows.len() + size_of_val(rows.cells().0)).sum()
 }

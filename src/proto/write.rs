@@ -72,7 +72,7 @@ pub(crate) fn number(field: u32, number: impl TryInto<u32>, out: &mut Vec<u8>) {
 pub(crate) fn shown(field: u32, shown: &impl Display, out: &mut Vec<u8>) {
     let start = out.len();
     // Memory takes whatever is written to it.
-    let length = delimited(field, out, |out| _ = write!(out, "{shown}"));
+    let length = delimited(field, SHORT, out, |out| _ = write!(out, "{shown}"));
     if length == 0 {
         out.truncate(start);
     }
@@ -80,24 +80,30 @@ pub(crate) fn shown(field: u32, shown: &impl Display, out: &mut Vec<u8>) {
 
 /// A message, which `write` writes; one that says nothing is still there.
 pub(crate) fn message(field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    delimited(field, out, write);
+    delimited(field, SHORT, out, write);
 }
 
-/// A field whose length is only known behind it; returns that.
-fn delimited(field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+/// The same of one that is mostly long.
+pub(crate) fn long_message(field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    delimited(field, LONG, out, write);
+}
+
+/// So many bytes say how long something is that is shorter than 128 bytes, or than 16 KiB.
+const SHORT: usize = 1;
+const LONG: usize = 2;
+
+/// A field whose length is only known behind it, and is left `room`; returns that length. What is longer or shorter than
+/// the room is for is moved.
+fn delimited(field: u32, room: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     encoding::encode_key(field, WireType::LengthDelimited, out);
     let start = out.len();
-    // Most are so short that one byte says how long they are.
-    out.push(0);
+    out.resize(start + room, 0);
     write(out);
-    let length = out.len() - start - 1;
-    match u8::try_from(length) {
-        Ok(short @ ..0x80) => out[start] = short,
-        _ => {
-            let mut longer = Vec::with_capacity(10);
-            encoding::encode_varint(length as u64, &mut longer);
-            out.splice(start..=start, longer);
-        }
+    let length = out.len() - start - room;
+    let needed = encoding::encoded_len_varint(length as u64);
+    if needed != room {
+        out.splice(start..start + room, std::iter::repeat_n(0, needed));
     }
+    encoding::encode_varint(length as u64, &mut &mut out[start..start + needed]);
     length
 }

@@ -117,7 +117,8 @@ fn alone<'c>(quantity: &Quantity, cells: &'c [CellSeen]) -> Option<&'c CellSeen>
 fn one_cell(quantity: &Quantity, cell: &CellSeen, finding: &RuleFinding, form: &FormSet, language: Language) -> String {
     let name = cell_name(cell, &finding.place, form, language);
     match &cell.value {
-        Some(Cell::Text(text) | Cell::Unreadable(text)) => format!("{name} “{}”", clean(text)),
+        Some(Cell::Text(text)) => format!("{name} “{}”", clean(text)),
+        Some(Cell::Unreadable(text)) => format!("{name} “{}”", clean(text)),
         _ => format!("{name} {}", with_unit(quantity, language)),
     }
 }
@@ -144,7 +145,8 @@ fn spelled(cells: &[CellSeen], finding: &RuleFinding, form: &FormSet, language: 
         let name = cell_name(cell, &finding.place, form, language);
         let value = match &cell.value {
             None | Some(Cell::Blank) => label("rule-blank", language).to_owned(),
-            Some(Cell::Text(text) | Cell::Unreadable(text)) => format!("“{}”", clean(text)),
+            Some(Cell::Text(text)) => format!("“{}”", clean(text)),
+            Some(Cell::Unreadable(text)) => format!("“{}”", clean(text)),
             Some(value) => value.to_string(),
         };
         format!("{name} {value}")

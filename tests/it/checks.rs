@@ -315,8 +315,13 @@ async fn what_can_not_be_an_explanation_is_refused_and_nothing_is_kept() {
     let first = client.submit(&example(SEED), &form).await.unwrap();
     let seed = judged(&server, "407002").await;
     let of = |rule: &str| found(&seed.rule_findings).into_iter().find(|found| found.rule == rule).unwrap();
-    let (year, rounded) = (of("N-11"), of("V-01"));
-    assert_eq!(rounded.verdict, i32::from(api::RuleVerdict::PassByRounding));
+    let (year, nameless) = (of("N-11"), of("V-01"));
+    assert_eq!(nameless.verdict, i32::from(api::RuleVerdict::PassByRounding));
+    assert!(nameless.fingerprint.is_empty(), "only failures have one");
+    let reading = example(SEED).read_on(&form);
+    let offline = evaluate(&form, &Books::of(&reading.submission), |_| true);
+    let rounded = offline.findings.iter().find(|found| found.rule == "V-01").unwrap();
+    let rounded = RuleFinding { fingerprint: form.rules.fingerprint(rounded).0.to_vec(), ..nameless.clone() };
     let unknown = RuleFinding { fingerprint: vec![7; 32], ..year.clone() };
     let short = RuleFinding { fingerprint: vec![7; 31], ..year.clone() };
     let long = "长".repeat(2_001);
@@ -329,6 +334,7 @@ async fn what_can_not_be_an_explanation_is_refused_and_nothing_is_kept() {
     for (what, request, expected) in [
         ("a finding that isn't there", ask(&[(&unknown, "x")]), "UNKNOWN_FINDING"),
         ("what passes by rounding", ask(&[(&rounded, "x")]), "UNKNOWN_FINDING"),
+        ("what has no fingerprint", ask(&[(&nameless, "x")]), "BAD_REQUEST"),
         ("a fingerprint that is none", ask(&[(&short, "x")]), "BAD_REQUEST"),
         ("nothing", ask(&[]), "BAD_JUSTIFICATION"),
         ("blanks", ask(&[(&year, " \n")]), "BAD_JUSTIFICATION"),
