@@ -1,7 +1,6 @@
 //! What rules found → wire messages, written at once as the bytes that they are there. The way back is the client's:
 //! `cli/rule_finding.rs`.
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use super::limits::Bounds;
@@ -140,8 +139,7 @@ pub(super) fn verdict(verdict: Verdict) -> i32 {
 
 /// The fields of a `SeenCell`.
 fn put_cell(seen: &CellSeen, out: &mut Vec<u8>) {
-    let CellAddress { table, row, column } = &seen.address;
-    write::texts(1, &[table, "/", row, "/", column], out);
+    put_address(1, &seen.address, out);
     match &seen.source {
         Source::This => {}
         Source::Last => write::text(2, "last", out),
@@ -152,11 +150,16 @@ fn put_cell(seen: &CellSeen, out: &mut Vec<u8>) {
         write::message(3, out, |out| match cell {
             Cell::Blank => {}
             Cell::Amount(amount) => put_amount(amount, out),
-            Cell::Number(number) => put_value(api::QuantityKind::Number, number, out),
+            Cell::Number(number) => put_value(api::QuantityKind::Number, &number.to_text(), out),
             Cell::Text(text) => put_value(api::QuantityKind::Text, text, out),
             Cell::Unreadable(text) => put_value(api::QuantityKind::Unreadable, text, out),
         });
     }
+}
+
+/// An address as it prints.
+fn put_address(field: u32, CellAddress { table, row, column }: &CellAddress, out: &mut Vec<u8>) {
+    write::texts(field, &[table, "/", row, "/", column], out);
 }
 
 /// The fields of a `Quantity`.
@@ -164,21 +167,21 @@ fn put_quantity(quantity: &Quantity, out: &mut Vec<u8>) {
     match quantity {
         Quantity::Blank => {}
         Quantity::Amount(amount) => put_amount(amount, out),
-        Quantity::Percent(number) => put_value(api::QuantityKind::Percent, number, out),
-        Quantity::Number(number) => put_value(api::QuantityKind::Number, number, out),
+        Quantity::Percent(number) => put_value(api::QuantityKind::Percent, &number.to_text(), out),
+        Quantity::Number(number) => put_value(api::QuantityKind::Number, &number.to_text(), out),
         Quantity::Text(text) => put_value(api::QuantityKind::Text, text, out),
     }
 }
 
 /// The same of money.
 fn put_amount(amount: &Amount, out: &mut Vec<u8>) {
-    put_value(api::QuantityKind::Amount, amount, out);
+    put_value(api::QuantityKind::Amount, &amount.to_text(), out);
     write::text(3, amount.scale.denomination.as_str(), out);
 }
 
-fn put_value(kind: api::QuantityKind, value: &impl Display, out: &mut Vec<u8>) {
+fn put_value(kind: api::QuantityKind, value: &str, out: &mut Vec<u8>) {
     write::number(1, i32::from(kind), out);
-    write::shown(2, value, out);
+    write::text(2, value, out);
 }
 
 /// The fields of a `Cause`.
@@ -190,7 +193,7 @@ fn put_cause(cause: &Cause, out: &mut Vec<u8>) {
             write::text(2, id, out);
             write::text(3, key, out);
         }
-        Cause::Unreadable(address) | Cause::BlankFactor(address) => write::shown(4, address, out),
+        Cause::Unreadable(address) | Cause::BlankFactor(address) => put_address(4, address, out),
         Cause::NoLastYear | Cause::NoUnits | Cause::DivisionByZero | Cause::TooLarge => {}
     }
 }

@@ -5,9 +5,6 @@
 //! a `RuleFinding` is in its answer as its bytes (`build.rs`): whoever sends it writes these, whoever gets it reads them by
 //! the generated message. Fields that say nothing are left out, as generated code leaves them out.
 
-use std::fmt::Display;
-use std::io::Write;
-
 use prost::bytes::BufMut;
 use prost::encoding::{self, WireType};
 
@@ -68,16 +65,6 @@ pub(crate) fn number(field: u32, number: impl TryInto<u32>, out: &mut Vec<u8>) {
     }
 }
 
-/// What something prints as.
-pub(crate) fn shown(field: u32, shown: &impl Display, out: &mut Vec<u8>) {
-    let start = out.len();
-    // Memory takes whatever is written to it.
-    let length = delimited(field, SHORT, out, |out| _ = write!(out, "{shown}"));
-    if length == 0 {
-        out.truncate(start);
-    }
-}
-
 /// A message, which `write` writes; one that says nothing is still there.
 pub(crate) fn message(field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     delimited(field, SHORT, out, write);
@@ -92,9 +79,8 @@ pub(crate) fn long_message(field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mu
 const SHORT: usize = 1;
 const LONG: usize = 2;
 
-/// A field whose length is only known behind it, and is left `room`; returns that length. What is longer or shorter than
-/// the room is for is moved.
-fn delimited(field: u32, room: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+/// A field whose length is only known behind it, and is left `room`. What is longer or shorter than that is for is moved.
+fn delimited(field: u32, room: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     encoding::encode_key(field, WireType::LengthDelimited, out);
     let start = out.len();
     out.resize(start + room, 0);
@@ -105,5 +91,4 @@ fn delimited(field: u32, room: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut
         out.splice(start..start + room, std::iter::repeat_n(0, needed));
     }
     encoding::encode_varint(length as u64, &mut &mut out[start..start + needed]);
-    length
 }

@@ -41,7 +41,7 @@ use super::finding::Strength;
 use super::form_set::FormFault;
 use super::submission::Kind;
 use book::Book;
-use keys::{FixedKey, KnownKeys};
+use keys::{FixedKey, KeyHash, KnownKeys};
 use line::Line;
 
 pub use consolidated::{Consolidated, SumRow};
@@ -62,7 +62,7 @@ pub struct RuleSet {
     /// What is allowed but probably not meant: rules that can never find anything, amounts that no rule reads.
     pub warnings: Vec<FormFault>,
     /// Where each of them is, by its id.
-    by_id: HashMap<CompactString, usize>,
+    by_id: HashMap<CompactString, usize, KeyHash>,
     /// What the rules for each kind of submission need beside it.
     needs: Vec<(Kind, Needs)>,
     /// Keys that the form set knows.
