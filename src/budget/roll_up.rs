@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, RowKey};
-use super::form_set::{Column, FormSet, RollUp, Table};
+use super::form_set::{FormSet, RollUp, Table};
 use super::money::{CELL_FEN_MAX, Money, Total};
 use super::submission::{Content, FiledRow, FiledTable, Submission};
 
@@ -172,23 +172,19 @@ impl TableTotals {
             RollUp::None => {}
             RollUp::Sum => self.post_rows(table, filed.rows().iter(), direction),
             RollUp::List => {
-                let mut subtotal = vec![Sum::BLANK; table.columns.len()];
-                let (totals, listed): (Vec<_>, Vec<_>) =
-                    filed.rows().iter().partition(|row| table.total_row() == Some(row.key));
-                for row in &listed {
-                    subtotal
-                        .iter_mut()
-                        .zip(sums(table, row.cells))
-                        .for_each(|(sum, cell)| sum.post(cell, Direction::Add));
-                }
-                let count = listed.len() as u64;
+                let total = table.total_row().and_then(|key| filed.rows().get(key));
+                let count = filed.rows().len() - usize::from(total.is_some());
                 match direction {
-                    Direction::Add => self.listed += count,
-                    Direction::Remove => self.listed = self.listed.saturating_sub(count),
+                    Direction::Add => self.listed += count as u64,
+                    Direction::Remove => self.listed = self.listed.saturating_sub(count as u64),
                 }
-                self.post_rows(table, totals, direction);
-                if !listed.is_empty() && table.total_row().is_none() {
-                    self.post_row(0, SUBTOTAL_ROW, subtotal.into_iter(), direction);
+                self.post_rows(table, total, direction);
+                if count > 0 && table.total_row().is_none() {
+                    let mut subtotal = vec![Sum::BLANK; table.columns.len()];
+                    for (column, sum) in filed.rows().iter().flat_map(|row| sums(table, row.cells)) {
+                        subtotal[column].post(sum, Direction::Add);
+                    }
+                    self.post_row(0, SUBTOTAL_ROW, table, subtotal.into_iter().enumerate(), direction);
                 }
             }
         }
@@ -198,19 +194,20 @@ impl TableTotals {
     fn post_rows<'r>(&mut self, table: &Table, rows: impl IntoIterator<Item = FiledRow<'r>>, direction: Direction) {
         let mut next = 0;
         for row in rows {
-            next = self.post_row(next, row.key, sums(table, row.cells), direction);
+            next = self.post_row(next, row.key, table, sums(table, row.cells), direction);
         }
     }
 
-    /// Posts a row that can't stand before the place `from`; where the one after it can stand.
+    /// Posts a row that can't stand before the place `from`, column by column; where the one after it can stand.
     fn post_row(
         &mut self,
         from: usize,
         key: &str,
-        parts: impl ExactSizeIterator<Item = Sum>,
+        table: &Table,
+        parts: impl Iterator<Item = (usize, Sum)>,
         direction: Direction,
     ) -> usize {
-        let width = parts.len();
+        let width = table.columns.len();
         // Units file much the same rows: the next one is mostly the one that is looked for.
         let found = match self.rows.get(from) {
             Some((row, _)) if row == key => Ok(0),
@@ -226,11 +223,8 @@ impl TableTotals {
             }
         };
         count(&mut self.rows[at].1, direction);
-        for (sum, part) in self.sums[at * width..(at + 1) * width].iter_mut().zip(parts) {
-            if part.parts > 0 {
-                sum.post(part, direction);
-            }
-        }
+        let sums = &mut self.sums[at * width..(at + 1) * width];
+        parts.for_each(|(column, part)| sums[column].post(part, direction));
         if self.rows[at].1 > 0 {
             return at + 1;
         }
@@ -240,12 +234,9 @@ impl TableTotals {
     }
 }
 
-/// What the cells of a row add to the sums of their columns.
-fn sums<'r>(table: &'r Table, cells: &'r [Cell]) -> impl ExactSizeIterator<Item = Sum> + use<'r> {
-    let sum = |(cell, column): (&Cell, &Column)| {
-        if column.kind.adds_up() { Sum::of(cell).unwrap_or(Sum::BLANK) } else { Sum::BLANK }
-    };
-    cells.iter().zip(&table.columns).map(sum)
+/// What the cells of a row add to the sums of their columns: most columns are texts and add nothing.
+fn sums<'r>(table: &'r Table, cells: &'r [Cell]) -> impl Iterator<Item = (usize, Sum)> + use<'r> {
+    table.adding_columns.iter().filter_map(|column| Some((*column, Sum::of(&cells[*column])?)))
 }
 
 fn count(counter: &mut u32, direction: Direction) {

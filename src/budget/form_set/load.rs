@@ -378,7 +378,20 @@ impl<'f> Loader<'f> {
         let mut columns_by_id: Vec<usize> = (0..columns.len()).collect();
         columns_by_id.sort_by(|a, b| columns[*a].id.cmp(&columns[*b].id));
         let required_columns = (0..columns.len()).filter(|at| columns[*at].required).collect();
-        Some(Table { id: id.into(), name, title, rows, roll_up, filed_by, columns_by_id, required_columns, columns })
+        let adding_columns = (0..columns.len()).filter(|at| columns[*at].kind.adds_up()).collect();
+        let id = id.into();
+        Some(Table {
+            id,
+            name,
+            title,
+            rows,
+            roll_up,
+            filed_by,
+            columns_by_id,
+            adding_columns,
+            required_columns,
+            columns,
+        })
     }
 
     fn rows(&mut self, entries: &DeTable<'_>, axes: &[Axis]) -> Option<Rows> {

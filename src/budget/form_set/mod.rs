@@ -131,6 +131,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Indexes into `columns`, sorted by column id: the order of the digest.
     pub columns_by_id: Vec<usize>,
+    /// Indexes into `columns` of those that add up.
+    pub adding_columns: Vec<usize>,
     /// Indexes into `columns` of those that no row may leave blank.
     pub required_columns: Vec<usize>,
 }
