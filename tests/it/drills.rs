@@ -309,7 +309,7 @@ async fn a_journal_that_does_not_sync_loses_what_it_acknowledged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_binary_syncs_before_each_answer() {
     if Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        println!("SKIPPED the_binary_syncs_before_each_answer: strace can't be had");
+        skipped("the_binary_syncs_before_each_answer", "strace can't be had");
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -333,7 +333,7 @@ async fn the_binary_syncs_before_each_answer() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
     if !address.starts_with("http://") {
         child.wait().unwrap();
-        println!("SKIPPED the_binary_syncs_before_each_answer: strace may not trace here");
+        skipped("the_binary_syncs_before_each_answer", "strace may not trace here");
         return;
     }
     let process = Process { child, address: address.trim().to_owned() };

@@ -39,7 +39,8 @@ async fn the_journal_of_format_1_is_still_read_to_the_same_state() {
     assert_eq!(state.to_string(), std::fs::read_to_string(project(STATE)).unwrap().trim());
 }
 
-/// One event of each kind and of each way to end a filing, written by the program of today.
+/// The example as it is filed: form sets, units, ceilings, filings that are taken and one that is refused, written by the
+/// program of today.
 async fn write() {
     let server = TestServer::on(Arc::new(MemoryJournal::new())).await;
     file_the_example(&server).await;

@@ -900,6 +900,7 @@ fn garbage_in_sleds_files_is_a_refusal_and_never_a_panic() {
         }
         let error = refusal(directory.path());
         assert!(matches!(error, JournalError::OpenFailed { .. } | JournalError::Damaged { .. }), "{name}: {error}");
+        assert!(error.to_string().contains("consolidator restore "), "it says what to do: {error}");
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::replay::file_the_example;
-use crate::support::{ADMINISTRATOR, TestServer, new_key, project, test_clock, unit_nodes};
+use crate::support::{ADMINISTRATOR, TestServer, new_key, project, skipped, test_clock, unit_nodes};
 use crate::verified::{Alter, altered};
 
 const ORIGIN: &str = "budget.example/2024";
@@ -67,7 +67,8 @@ fn filing(folder: &Path, name: &str) -> PathBuf {
 fn python(receipt: &Path, key: &str) -> Option<(String, bool)> {
     let script = project("examples/verify_receipt.py");
     let output = Command::new("python3").arg("-B").arg(script).arg(receipt).arg(key).output();
-    let output = output.inspect_err(|error| println!("SKIPPED: python3: {error}")).ok()?;
+    let output =
+        output.inspect_err(|error| skipped("examples/verify_receipt.py", &format!("python3: {error}"))).ok()?;
     Some((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success()))
 }
 

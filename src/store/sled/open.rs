@@ -265,7 +265,7 @@ fn open_sled(directory: &Path, options: &SledOptions) -> Result<::sled::Db, Jour
                 return Err(JournalError::OpenFailed {
                     path: directory.to_path_buf(),
                     why: error.to_string(),
-                    what_to_do: "Check the disk, keep the directory as it is, and restore from the mirror or the last backup",
+                    what_to_do: "Check the disk, keep the directory as it is, and rebuild the store in another directory from the mirror or the last backup: consolidator restore MIRROR_OR_FILE --data NEW_DIRECTORY",
                 });
             }
         }

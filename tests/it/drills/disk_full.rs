@@ -26,10 +26,6 @@ fn tmpfs(root: &Path, size: &str) -> Result<Mounted, String> {
     Ok(Mounted(at))
 }
 
-fn skipped(test: &str, why: &str) {
-    println!("SKIPPED {test}: {why}");
-}
-
 /// Takes all space but so many MiB.
 fn fill(disk: &Path, leave_mib: u64) {
     let free = rustix::fs::statvfs(disk).map(|stat| stat.f_bavail * stat.f_frsize).unwrap();

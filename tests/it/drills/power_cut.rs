@@ -232,10 +232,6 @@ fn copy_of_device(image: &Path, to: &Path) {
     panic!("the device does not come to rest");
 }
 
-fn skipped(test: &str, why: &str) {
-    println!("SKIPPED {test}: {why}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cut_on_ext4_loses_nothing_acknowledged() {
     let rounds = rounds("DRILL_CUTS", 2);
