@@ -186,8 +186,7 @@ impl Judged {
 
     /// What the unit has to explain.
     fn to_explain(&self, language: Language) -> String {
-        let to_explain = |finding: &&RuleFinding| finding.failed() && finding.strength == Strength::Logic;
-        match self.checked.findings.iter().filter(to_explain).count() {
+        match self.checked.findings.iter().filter(|finding| finding.must_be_explained()).count() {
             0 => String::new(),
             count => format!("  {}\n", say(language, "rule-to-explain", &[("n", &count.to_string())])),
         }

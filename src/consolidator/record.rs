@@ -52,7 +52,7 @@ impl Packed {
         Ok(Packed { bytes, unpacked })
     }
 
-    /// How much memory it takes, and how much its keys and texts take as they are, or a little less.
+    /// How many bytes it has, and how many before they were compressed: no fewer than keys and texts have in memory.
     pub(super) fn weight(&self) -> (usize, usize) {
         (self.bytes.len(), self.unpacked)
     }
