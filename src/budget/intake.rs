@@ -133,8 +133,14 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
 impl<'f> Intake<'f> {
     /// Starts reading a filing on `form`.
     pub fn new(form: &'f FormSet, header: Slot, tables: &[TableHeader]) -> Intake<'f> {
-        let room = Vec::with_capacity(tables.len());
-        let mut intake = Intake { form, header, tables: room, findings: Vec::new(), noted: [0; 2], row_count: 0 };
+        let mut intake = Intake {
+            form,
+            header,
+            tables: Vec::with_capacity(tables.len()),
+            findings: Vec::new(),
+            noted: [0; 2],
+            row_count: 0,
+        };
         for table in tables {
             intake.open(table);
         }

@@ -1,6 +1,8 @@
 //! The generated messages and services of `proto/`, and the few that are written and read by hand where answers and filings
 //! have hundreds of them. Named only by `grpc/`, `cli/` and, in `consolidator/`, `record.rs`, `review_record.rs` and `content.rs`.
 
+#[cfg(test)]
+mod by_hand;
 pub(crate) mod read;
 mod row_chunk;
 mod shown_cell;

@@ -16,8 +16,7 @@ use crate::budget::number::Number;
 pub(super) struct Print {
     value: i64,
     /// No bound of what it stands for is farther from it; with one rounding, all that is nearer is part of it.
-    /// Of money it is half a printed digit for each part: so it needs few bits, and a print fits two registers.
-    reach: u32,
+    reach: i64,
     roundings: Roundings,
 }
 
@@ -28,15 +27,15 @@ const MOST: u64 = 1 << 61;
 
 impl Print {
     #[inline]
-    fn new(value: Option<i64>, reach: Option<u32>, roundings: Roundings) -> Result<Print, Impossible> {
+    fn new(value: Option<i64>, reach: Option<i64>, roundings: Roundings) -> Result<Print, Impossible> {
         let (Some(value), Some(reach)) = (value, reach) else { return Err(UNSURE) };
-        if value.unsigned_abs() <= MOST { Ok(Print { value, reach, roundings }) } else { Err(UNSURE) }
+        let fits = value.unsigned_abs() <= MOST && reach.unsigned_abs() <= MOST;
+        if fits { Ok(Print { value, reach, roundings }) } else { Err(UNSURE) }
     }
 
     /// Whether one rounding of this figure explains how far another is from it.
-    #[inline]
     fn explains(self, apart: i64) -> bool {
-        self.roundings == Roundings::One && apart.abs() < i64::from(self.reach)
+        self.roundings == Roundings::One && apart.abs() < self.reach
     }
 }
 
@@ -51,14 +50,14 @@ impl Figure for Print {
 
     fn of(figure: &Interval) -> Option<Print> {
         let (value, reach, roundings) = figure.whole()?;
-        Print::new(i64::try_from(value).ok(), u32::try_from(reach).ok(), roundings).ok()
+        Print::new(i64::try_from(value).ok(), i64::try_from(reach).ok(), roundings).ok()
     }
 
     #[inline]
     fn of_amount(amount: Amount) -> Option<Print> {
-        let reach = u32::try_from(amount.scale.quantum_fen() / 2).ok();
-        let roundings = if reach == Some(0) { Roundings::None } else { Roundings::One };
-        Print::new(i64::try_from(amount.value.fen()).ok(), reach, roundings).ok()
+        let reach = amount.scale.half_quantum_fen();
+        let roundings = if reach == 0 { Roundings::None } else { Roundings::One };
+        Print::new(i64::try_from(amount.value.fen()).ok(), Some(reach), roundings).ok()
     }
 
     fn of_cell(standing: &Standing) -> Option<Print> {
@@ -74,8 +73,8 @@ impl Figure for Print {
     #[inline]
     fn plus(&self, other: &Print) -> Result<Print, Impossible> {
         // Neither is anywhere near the largest number that there is.
-        let (value, reach) = (self.value + other.value, self.reach.checked_add(other.reach));
-        Print::new(Some(value), reach, self.roundings.and(other.roundings))
+        let (value, reach) = (self.value + other.value, self.reach + other.reach);
+        Print::new(Some(value), Some(reach), self.roundings.and(other.roundings))
     }
 
     #[inline]
@@ -93,9 +92,7 @@ impl Figure for Print {
             return Err(UNSURE);
         }
         let roundings = if of.roundings == Roundings::None { Roundings::None } else { Roundings::Several };
-        let times = u32::try_from(factor.value.unsigned_abs()).ok();
-        let reach = if of.reach == 0 { Some(0) } else { times.and_then(|times| of.reach.checked_mul(times)) };
-        Print::new(of.value.checked_mul(factor.value), reach, roundings)
+        Print::new(of.value.checked_mul(factor.value), of.reach.checked_mul(factor.value.abs()), roundings)
     }
 
     /// Prints don't divide.
@@ -105,7 +102,7 @@ impl Figure for Print {
 
     #[inline]
     fn compare(&self, relation: Relation, other: &Print) -> Result<Meeting, Impossible> {
-        let (apart, reach) = (self.value - other.value, i64::from(self.reach) + i64::from(other.reach));
+        let (apart, reach) = (self.value - other.value, self.reach + other.reach);
         let explained = || self.explains(apart) || other.explains(apart);
         let (plain, never) = match relation {
             Relation::Equal => (apart == 0 || explained(), apart.abs() > reach),
