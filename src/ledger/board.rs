@@ -223,7 +223,7 @@ fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node, ended: bool)
         Standing::Approved => Turn::Nobody,
         Standing::Submitted | Standing::Accepted if department.is_none() => Turn::Bureau,
         // The bureau approves adjustments one by one.
-        Standing::Accepted if adjusts => Turn::Bureau,
+        Standing::Accepted | Standing::Forwarded if adjusts => Turn::Bureau,
         Standing::Submitted | Standing::Accepted => Turn::Department,
         Standing::Forwarded => match seal.map(Aggregate::state) {
             Some(AggregateState::Approved) => Turn::Department,

@@ -544,9 +544,7 @@ impl World {
                 let objections = self.model.forward(who, round);
                 if let Some(event) = self.ask(who, action, &objections) {
                     let Event::Forwarded(forwarded) = event else { panic!("{event:?}") };
-                    let member = |filer: &'static str| Some((filer, self.model.slot(filer, round).counting()?));
-                    let inside = FILERS.into_iter().filter(|filer| self.model.under_seal(filer));
-                    let members: BTreeMap<_, _> = inside.filter_map(member).collect();
+                    let members = self.model.what_counts(round);
                     let named = forwarded.members.iter().map(|m| (slot_name(&m.unit, m.kind), m.version as usize - 1));
                     let meant = members.iter().map(|(filer, version)| ((*filer).to_owned(), *version));
                     assert_eq!(named.collect::<BTreeMap<_, _>>(), meant.collect());
@@ -995,11 +993,16 @@ impl World {
             look("approve aggregate", true, &|| self.aggregate_step(round, count, Do::Approve, true), &|world| {
                 vec![world.aggregate_step(round, count, Do::Reopen, true)]
             });
-            look("return aggregate", true, &|| self.aggregate_step(round, count, Do::Return, true), &|world| {
-                vec![world.forward(round)]
-            });
-            match self.model.aggregates[round].last().map(|last| last.at) {
-                Some(Sealed::Forwarded) => {
+            // It seals what counts then: what was filed beyond the seal, or moved with the tree, is in the next one.
+            let last = self.model.aggregates[round].last();
+            let same = last.is_some_and(|last| last.members == self.model.what_counts(round));
+            if same {
+                look("return aggregate", true, &|| self.aggregate_step(round, count, Do::Return, true), &|world| {
+                    vec![world.forward(round)]
+                });
+            }
+            match last.map(|last| last.at) {
+                Some(Sealed::Forwarded) if same => {
                     look("recall aggregate", true, &|| self.aggregate_step(round, count, Do::Reopen, true), &|world| {
                         vec![world.forward(round)]
                     });
@@ -1158,6 +1161,42 @@ fn a_reallocation_starts_from_what_was_approved() {
         let (order, who) = (world.order(None), actor(owner("90002")));
         let event = world.act(who, world.submit("90002", 1, [total, 6], order)).unwrap();
         assert_eq!(matches!(event, Event::Submitted(_)), taken, "{total}: {event:?}");
+    }
+}
+
+/// An adjustment is beyond the seal that was there before it. The next one seals it, and then it stands still too.
+#[test]
+fn an_adjustment_is_sealed_by_the_next_aggregate() {
+    let mut world = World::new();
+    prologue(3, 1).into_iter().for_each(|(who, step)| world.take(who, &step));
+    let own = FILERS.iter().position(|filer| *filer == "900/department").unwrap();
+    let next = [
+        Step::Move(own, 1, 0, Do::Accept, true),
+        Step::Move(own, 1, 0, Do::Approve, true),
+        Step::Adjust(own, 1, [20_000, 6], None),
+    ];
+    next.iter().for_each(|step| world.take(None, step));
+    let sealed = |world: &World| world.model.aggregates[1].last().unwrap().members["900/department"];
+    assert_eq!((sealed(&world), world.count("900/department", 1)), (0, 2));
+    world.everybody_is_judged();
+    world.opened().legal_is_what_is_possible();
+    for step in [Step::MoveAggregate(1, 0, Do::Return, true), Step::Forward(1)] {
+        world.take(None, &step);
+    }
+    assert_eq!(sealed(&world), 1);
+    for stays in [Do::Withdraw, Do::Return] {
+        let before = world.events.len();
+        world.take(None, &Step::Move(own, 1, 0, stays, true));
+        assert_eq!(world.events.len(), before, "{stays:?}");
+    }
+    world.everybody_is_judged();
+    world.opened().legal_is_what_is_possible();
+    for step in [Step::Move(own, 1, 0, Do::Accept, true), Step::Move(own, 1, 0, Do::Approve, true)] {
+        let before = world.events.len();
+        world.take(None, &step);
+        assert_eq!(world.events.len(), before + 1, "{step:?}");
+        world.everybody_is_judged();
+        world.opened().legal_is_what_is_possible();
     }
 }
 

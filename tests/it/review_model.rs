@@ -189,6 +189,21 @@ impl Model {
         self.aggregates[round].last().filter(|last| last.at.seals() && self.under_seal(unit))
     }
 
+    /// What a seal of now would hold: which version counts, of each filer below the department.
+    pub fn what_counts(&self, round: usize) -> BTreeMap<&'static str, usize> {
+        let counting = |filer: &'static str| Some((filer, self.slot(filer, round).counting()?));
+        FILERS.into_iter().filter(|filer| self.under_seal(filer)).filter_map(counting).collect()
+    }
+
+    /// Whether the last version is under it: of what changes an approved version only what was there at the sealing.
+    pub fn last_is_sealed(&self, unit: &'static str, round: usize) -> bool {
+        let slot = self.slot(unit, round);
+        self.seal(unit, round).is_some_and(|seal| {
+            let adjusts = slot.latest().is_some_and(|last| last.adjusts.is_some());
+            !adjusts || seal.members.get(unit).is_some_and(|sealed| sealed + 1 == slot.versions.len())
+        })
+    }
+
     /// What counts of the first figure in the department, but for one unit.
     pub fn others(&self, unit: &str, round: usize) -> i64 {
         let counts =
@@ -281,7 +296,7 @@ impl Model {
         let free =
             |version: &Version| version.adjusts.is_none() && !matches!(version.at(), At::Accepted | At::Approved);
         insert(&mut found, !slot.latest().is_none_or(free), Reason::NotInState);
-        let sealed = self.seal(unit, round).is_some() && slot.latest().is_none_or(|last| last.adjusts.is_none());
+        let sealed = self.last_is_sealed(unit, round);
         insert(&mut found, sealed, Reason::SubmissionSealed);
         found
     }
@@ -354,7 +369,7 @@ impl Model {
         if step == Do::Withdraw && !adjusts {
             found.extend(self.takes(round));
         }
-        insert(&mut found, !free && seal.is_some() && !adjusts, Reason::SubmissionSealed);
+        insert(&mut found, !free && self.last_is_sealed(unit, round), Reason::SubmissionSealed);
         if step == Do::Approve {
             let passed_on = seal.is_some_and(|seal| {
                 seal.at == Sealed::Approved && seal.members.get(unit) == Some(&(slot.versions.len() - 1))
@@ -386,8 +401,8 @@ impl Model {
 
     /// Whether versions may still be remarked upon.
     fn reviewable(&self, unit: &'static str, round: usize, version: &Version) -> bool {
-        let decided = self.seal(unit, round).is_some_and(|seal| seal.at == Sealed::Approved);
-        matches!(version.at(), At::Submitted | At::Accepted) && (!decided || version.adjusts.is_some())
+        let decided = self.last_is_sealed(unit, round) && self.seal(unit, round).unwrap().at == Sealed::Approved;
+        matches!(version.at(), At::Submitted | At::Accepted) && !decided
     }
 
     pub fn opine(
@@ -423,7 +438,7 @@ impl Model {
         found.extend(looked_at(&slot, meant));
         let Some(version) = slot.latest() else { return found };
         insert(&mut found, !self.reviewable(unit, round, version), Reason::NotInState);
-        let sealed = self.seal(unit, round).is_some() && version.adjusts.is_none();
+        let sealed = self.last_is_sealed(unit, round);
         insert(&mut found, sealed && who.1 == "department", Reason::SubmissionSealed);
         insert(&mut found, amount.is_none() && !version.reviewed.contains_key(&cell), Reason::BadReviewedFigure);
         let more = amount.filter(|amount| cell == 0 && *amount > version.drawn());

@@ -61,16 +61,17 @@ pub struct VersionStep {
 /// What may be done with the last version of a slot: the words of the command line. By somebody; what only waits for
 /// headroom, an open round, an explanation or a reviewed figure that keeps the total is named too.
 pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'static str> {
-    let sealed = state.seal(&slot.unit, slot.year, slot.round).map(|(_, aggregate)| aggregate.state());
+    let sealed = seal_over(state, slot, version).map(|(_, aggregate)| aggregate.state());
     let Some(version) = version else { return if sealed.is_some() { vec![] } else { vec!["submit"] } };
     let adjusts = version.adjusts.is_some();
-    if let Some(sealed) = sealed.filter(|_| !adjusts && version.state() != VersionState::Approved) {
+    if let Some(sealed) = sealed.filter(|_| version.state() != VersionState::Approved) {
         let own = is_departments_own(state, slot);
         return match (sealed, version.state()) {
             (AggregateState::Forwarded, VersionState::Submitted) if own => vec!["opinion", "review", "accept"],
             (AggregateState::Forwarded, VersionState::Accepted) if own => {
                 vec!["opinion", "review", "approve", "reopen"]
             }
+            (AggregateState::Forwarded, VersionState::Accepted) if adjusts => vec!["opinion", "review", "approve"],
             (AggregateState::Forwarded, VersionState::Accepted) => vec!["opinion", "review"],
             (_, VersionState::Submitted) if own => vec!["accept"],
             (_, VersionState::Accepted) if own => vec!["approve", "reopen"],
@@ -134,12 +135,17 @@ fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>, step: &st
         .with("expected", legal(state, slot, version).join(", "))
 }
 
-/// Refuses what would change a sealed submission. An adjustment came after the seal and is not under it.
+/// The seal that a version is under, or would come under. An adjustment that was filed after it is beyond it, until the
+/// department forwards again.
+fn seal_over<'s>(state: &'s State, slot: &Slot, version: Option<&Version>) -> Option<(UnitCode, &'s Aggregate)> {
+    let beyond = |seal: &Aggregate, version: &Version| version.adjusts.is_some() && !seal.holds(version.position);
+    let seal = state.seal(&slot.unit, slot.year, slot.round);
+    seal.filter(|(_, seal)| !version.is_some_and(|version| beyond(seal, version)))
+}
+
+/// Refuses what would change a sealed submission.
 fn unsealed(state: &State, slot: &Slot, version: Option<&Version>, step: &str) -> Result<(), Remark> {
-    if version.is_some_and(|version| version.adjusts.is_some()) {
-        return Ok(());
-    }
-    let Some((department, aggregate)) = state.seal(&slot.unit, slot.year, slot.round) else { return Ok(()) };
+    let Some((department, aggregate)) = seal_over(state, slot, version) else { return Ok(()) };
     let expected = match aggregate.state() {
         AggregateState::Forwarded => "return, approve, reopen",
         _ => "reopen",
@@ -405,10 +411,10 @@ pub(super) fn give_opinion(
 
 /// Opinions and reviewed figures are for versions that are under review; also while they are with the bureau.
 fn reviewable(state: &State, slot: &Slot, version: &Version, step: &str) -> Result<(), Remark> {
-    let seal = state.seal(&slot.unit, slot.year, slot.round);
+    let seal = seal_over(state, slot, Some(version));
     let decided = seal.is_some_and(|(_, aggregate)| aggregate.state() == AggregateState::Approved);
     let open = matches!(version.state(), VersionState::Submitted | VersionState::Accepted);
-    if open && (!decided || version.adjusts.is_some()) {
+    if open && !decided {
         return Ok(());
     }
     Err(not_in_state(state, slot, Some(version), step))
@@ -435,8 +441,7 @@ pub(super) fn review_figures(
     let (_, version) = looked_at(state, target)?;
     let slot = &target.slot;
     reviewable(state, slot, version, "review")?;
-    let department_sealed = state.seal(&slot.unit, slot.year, slot.round).is_some() && version.adjusts.is_none();
-    if department_sealed && actor.role == Role::Department {
+    if actor.role == Role::Department {
         // What it sealed is with the bureau: its own figures are part of that.
         unsealed(state, slot, Some(version), "review")?;
     }
