@@ -138,7 +138,7 @@ impl Totals {
 
 impl TableTotals {
     /// Row keys, sorted, each with how many submissions have it, and the sums of its columns.
-    pub fn rows(&self) -> impl Iterator<Item = (&RowKey, u32, &[Sum])> {
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = (&RowKey, u32, &[Sum])> {
         let width = self.sums.len() / self.rows.len().max(1);
         self.rows.iter().zip(self.sums.chunks(width.max(1))).map(|((key, filings), sums)| (key, *filings, sums))
     }

@@ -146,7 +146,7 @@ impl UnitTree {
     }
 
     /// All nodes, sorted by code.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Node> {
         self.nodes.values()
     }
 

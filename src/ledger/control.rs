@@ -192,7 +192,7 @@ impl ControlBook {
     }
 
     /// Where its changes stand in the journal, oldest first.
-    pub fn changed_at(&self) -> impl DoubleEndedIterator<Item = Position> {
+    pub fn changed_at(&self) -> impl DoubleEndedIterator<Item = Position> + ExactSizeIterator {
         self.changed_at.iter().copied()
     }
 

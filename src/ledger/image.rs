@@ -48,12 +48,12 @@ pub fn image(state: &State) -> Vec<u8> {
         out.round(*year, *round);
         out.number(book.version.into());
         out.list(book.changed_at(), Writer::number);
-        out.list(book.all(), |out, (unit, line)| {
+        out.list(listed(book.all()), |out, (unit, line)| {
             out.unit_cell(unit, &line.cell);
             out.list(line.ceiling.iter(), Writer::ceiling);
         });
         // All other sums of the book follow from these.
-        out.list(book.owns(), |out, (unit, line)| {
+        out.list(listed(book.owns()), |out, (unit, line)| {
             out.unit_cell(unit, &line.cell);
             out.signed(line.own().fen());
         });
@@ -228,12 +228,13 @@ fn map<K: Ord + Clone, V: Clone>(entries: Vec<(K, V)>) -> OrdMap<K, V> {
 
 struct Writer(Vec<u8>);
 
-impl Writer {
-    fn number(&mut self, number: u64) {
-        self.wide(number.into());
-    }
+/// Counts what has to be gone through to be counted.
+fn listed<T>(items: impl Iterator<Item = T>) -> impl ExactSizeIterator<Item = T> {
+    items.collect::<Vec<T>>().into_iter()
+}
 
-    fn wide(&mut self, mut number: u128) {
+impl Writer {
+    fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push((number & 0x7f) as u8 | 0x80);
             number >>= 7;
@@ -242,7 +243,12 @@ impl Writer {
     }
 
     fn signed(&mut self, number: i128) {
-        self.wide(((number << 1) ^ (number >> 127)).cast_unsigned());
+        let mut number = ((number << 1) ^ (number >> 127)).cast_unsigned();
+        while number > u64::MAX.into() {
+            self.0.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.number(number as u64);
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -258,10 +264,9 @@ impl Writer {
         self.0.extend_from_slice(&digest.0);
     }
 
-    fn list<I: Iterator>(&mut self, items: I, mut each: impl FnMut(&mut Writer, I::Item)) {
-        let items: Vec<I::Item> = items.collect();
+    fn list<I: ExactSizeIterator>(&mut self, items: I, mut each: impl FnMut(&mut Writer, I::Item)) {
         self.number(items.len() as u64);
-        items.into_iter().for_each(|item| each(self, item));
+        items.for_each(|item| each(self, item));
     }
 
     fn round(&mut self, year: u16, round: Round) {
@@ -336,7 +341,7 @@ impl Writer {
 
     fn totals(&mut self, totals: &Totals) {
         self.number(totals.filings.into());
-        self.list(totals.tables(), |out, (table, totals)| {
+        self.list(listed(totals.tables()), |out, (table, totals)| {
             out.number(table as u64);
             out.number(totals.filings.into());
             out.number(totals.empty.into());
