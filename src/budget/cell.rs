@@ -7,6 +7,7 @@ use std::fmt;
 
 use compact_str::CompactString;
 
+use super::cell_text::CellText;
 use super::money::Amount;
 use super::number::Number;
 
@@ -27,7 +28,7 @@ pub enum Cell {
     /// A count, year or percentage.
     Number(Number),
     /// Text, as it was written.
-    Text(CompactString),
+    Text(CellText),
     /// What was written where the column's type can't read it; kept word for word. It is rare: so it may lie elsewhere, and
     /// a cell be no larger than a short text.
     Unreadable(Box<str>),

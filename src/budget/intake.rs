@@ -9,6 +9,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::cell::{Cell, RECORD_ROW};
+use super::cell_text::CellTexts;
 use super::digest::{self, Digest};
 use super::finding::{Finding, Place};
 use super::form_set::{Column, ColumnKind, FormSet, Rows, Table};
@@ -22,6 +23,8 @@ use crate::budget::form_set::Catalogue;
 pub const TEXT_BYTES_MAX: usize = 8_192;
 /// The most findings about shape that are listed, of those that refuse and of the others each.
 pub const FINDINGS_MAX: usize = 1_000;
+/// What the long texts of most filings have room in.
+const TEXTS_BYTES: usize = 64 * 1024;
 
 /// What a filing states of one table before its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +73,7 @@ pub struct Intake<'f> {
     /// How many findings there are: those that don't refuse, and those that do.
     noted: [usize; 2],
     row_count: u64,
+    texts: CellTexts,
 }
 
 /// A table being read. `table` is `None` if the form set has none of that id: its rows are counted and passed over.
@@ -140,6 +144,7 @@ impl<'f> Intake<'f> {
             findings: Vec::new(),
             noted: [0; 2],
             row_count: 0,
+            texts: CellTexts::with_capacity(TEXTS_BYTES),
         };
         for table in tables {
             intake.open(table);
@@ -239,10 +244,11 @@ impl<'f> Intake<'f> {
             match columns.get(at) {
                 Some(Some(column)) if !value.is_empty() => {
                     let definition = &definition.columns[*column];
-                    cells[*column] = read_cell(definition, value, *scale, kind).unwrap_or_else(|remark| {
-                        findings.push(Finding::refusing(Place::cell(id, line, key, &definition.id), remark));
-                        Cell::Unreadable(value.into())
-                    });
+                    cells[*column] =
+                        read_cell(definition, value, (*scale, kind), &mut self.texts).unwrap_or_else(|remark| {
+                            findings.push(Finding::refusing(Place::cell(id, line, key, &definition.id), remark));
+                            Cell::Unreadable(value.into())
+                        });
                 }
                 Some(_) => {}
                 None => {
@@ -268,6 +274,8 @@ impl<'f> Intake<'f> {
 
     /// Ends the reading: sorts rows, checks keys, codes and names, and computes digest and control total.
     pub fn finish(mut self) -> Reading {
+        // From here on they are read.
+        drop(std::mem::replace(&mut self.texts, CellTexts::with_capacity(0)));
         if self.tables.is_empty() {
             self.note(0, 0, Finding::refusing(Place::default(), Remark::new(Reason::NothingFiled)));
         }
@@ -422,7 +430,12 @@ fn same_name(filed: &str, official: &str) -> bool {
     folds_alike(filed, official)
 }
 
-fn read_cell(column: &Column, value: &str, table: StatedScale, kind: Kind) -> Result<Cell, Remark> {
+fn read_cell(
+    column: &Column,
+    value: &str,
+    (table, kind): (StatedScale, Kind),
+    texts: &mut CellTexts,
+) -> Result<Cell, Remark> {
     // Deltas may be negative in every column: that is what a difference form is for.
     let signed = column.signed || kind == Kind::Difference;
     match column.kind {
@@ -468,14 +481,14 @@ fn read_cell(column: &Column, value: &str, table: StatedScale, kind: Kind) -> Re
                 return Err(remark.with("bytes", value.len()).with("allowed", TEXT_BYTES_MAX));
             }
             if !has_control(value) {
-                return Ok(Cell::Text(value.into()));
+                return Ok(Cell::Text(texts.keep(value)));
             }
             // Two ways to end a line are one: text pasted from another system is the same text.
             let one_end = value.replace("\r\n", "\n");
             if one_end.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
                 return Err(Remark::new(Reason::BadText).with("column", &column.label));
             }
-            Ok(Cell::Text(one_end.into()))
+            Ok(Cell::Text(texts.keep(&one_end)))
         }
     }
 }

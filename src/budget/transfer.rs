@@ -88,7 +88,7 @@ impl TransferRules {
         let transfer = |row: FiledRow<'_>| {
             let (counterparty, kind) = row.key.split_once('/')?;
             let text = |column: usize| match &row.cells[column] {
-                Cell::Text(text) => text.clone(),
+                Cell::Text(text) => (**text).into(),
                 Cell::Blank | Cell::Amount(_) | Cell::Number(_) | Cell::Unreadable(_) => CompactString::default(),
             };
             Some(Transfer {

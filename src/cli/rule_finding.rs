@@ -82,7 +82,7 @@ fn cell(wire: &api::SeenCell) -> Option<CellSeen> {
         Quantity::Text(text) if value.kind == i32::from(api::QuantityKind::Unreadable) => {
             Cell::Unreadable(text.as_str().into())
         }
-        Quantity::Text(text) => Cell::Text(text),
+        Quantity::Text(text) => Cell::Text(text.into()),
         Quantity::Blank => Cell::Blank,
     });
     Some(CellSeen { source, address: CellAddress::parse(&wire.cell)?, value })

@@ -9,6 +9,7 @@ use compact_str::CompactString;
 use prost::encoding;
 
 use crate::budget::cell::Cell;
+use crate::budget::cell_text::CellTexts;
 use crate::budget::form_set::{FormSet, Table};
 use crate::budget::money::{Amount, Denomination, Scale};
 use crate::budget::number::Number;
@@ -53,9 +54,10 @@ pub(super) fn pack(submission: &Submission, form: &FormSet) -> Result<(Vec<u8>, 
 pub(super) fn unpack(packed: &[u8], form: &FormSet) -> Option<Vec<FiledTable>> {
     let bytes = decompress(packed)?;
     let mut tables = Vec::with_capacity(form.tables.len());
+    let mut texts = CellTexts::with_capacity(bytes.len());
     fields(&bytes, |number, field| match (number, field) {
         (1, Field::Bytes(table)) => {
-            tables.push(unpack_table(table, form)?);
+            tables.push(unpack_table(table, form, &mut texts)?);
             Some(())
         }
         _ => None,
@@ -177,7 +179,7 @@ impl Columns {
     }
 }
 
-fn unpack_table(packed: &[u8], form: &FormSet) -> Option<FiledTable> {
+fn unpack_table(packed: &[u8], form: &FormSet, kept: &mut CellTexts) -> Option<FiledTable> {
     let (mut id, mut empty, mut unit, mut decimals_plus_one) = ("", false, "", 0);
     let (mut keys, mut columns) = (Vec::with_capacity(32), Vec::with_capacity(16));
     fields(packed, |number, field| {
@@ -206,12 +208,12 @@ fn unpack_table(packed: &[u8], form: &FormSet) -> Option<FiledTable> {
     for key in keys {
         rows.push(key.into(), width);
     }
-    columns.into_iter().try_for_each(|column| unpack_column(column, definition, &mut rows))?;
+    columns.into_iter().try_for_each(|column| unpack_column(column, definition, &mut rows, kept))?;
     let content = if empty { Content::Empty } else { Content::Rows(rows) };
     Some(FiledTable { table, denomination, decimals, content })
 }
 
-fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows) -> Option<()> {
+fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows, kept: &mut CellTexts) -> Option<()> {
     let (mut id, mut states, mut values, mut scales) = ("", &[][..], &[][..], &[][..]);
     // Texts come last.
     let texts = fields_before(5, packed, |number, field| {
@@ -247,7 +249,7 @@ fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows) -> Option<(
                 let decimals = scale().filter(|decimals| *decimals <= 18)?;
                 Cell::Number(Number { mantissa: read::signed(&mut values)?, decimals })
             }
-            TEXT => Cell::Text(texts.next()?.into()),
+            TEXT => Cell::Text(kept.keep(texts.next()?)),
             UNREADABLE => Cell::Unreadable(texts.next()?.into()),
             _ => return None,
         };

@@ -83,7 +83,7 @@ impl Reporter<'_, '_> {
         let column = table.columns.iter().position(named);
         let filed = self.world.table(frame.book, frame.table);
         match column.zip(filed).and_then(|(column, filed)| filed.cell(frame.row, column)) {
-            Some(Cell::Text(text)) if matches!(table.rows, Rows::Keyed { .. }) => text.clone(),
+            Some(Cell::Text(text)) if matches!(table.rows, Rows::Keyed { .. }) => CompactString::from(&**text),
             _ => CompactString::default(),
         }
     }
