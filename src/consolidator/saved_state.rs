@@ -30,8 +30,8 @@ pub const SAVED_STATE_FILE: &str = "saved-state";
 
 const LINE: &str = concat!("budget-consolidator saved state, format 1, program ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// A state is saved again after this many events, or after a quarter of the journal if that is more: so saving costs
-/// a fixed share of the work, and a restart folds a quarter at most.
+/// A state is saved again after this many events, or after a third of the journal if that is more: so saving costs
+/// a fixed share of the work, and a restart folds a third at most.
 const EVENTS_MIN: u64 = 1_000;
 
 /// The saved state of a journal, if there is one that counts.
@@ -98,7 +98,7 @@ impl Saver {
 
     /// Saves the state if enough has happened since the last one.
     pub(super) fn offer(&mut self, state: &Arc<State>) {
-        let due = EVENTS_MIN.max(state.position / 4);
+        let due = EVENTS_MIN.max(state.position / 3);
         if state.position >= self.saved + due && self.states.try_send(state.clone()).is_ok() {
             self.saved = state.position;
         }

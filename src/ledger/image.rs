@@ -29,7 +29,8 @@ use crate::budget::unit_tree::{Node, NodeRole, UnitTree};
 
 /// The image of a state.
 pub fn image(state: &State) -> Vec<u8> {
-    let mut out = Writer(Vec::with_capacity(64 * 1024));
+    // Large ones are copied each time they outgrow their place.
+    let mut out = Writer(Vec::with_capacity(64 * 1024 + 1_024 * state.slots.len()));
     out.number(state.position);
     out.signed(state.time.0.into());
     out.list(state.form_set_versions.values(), |out, form| {
