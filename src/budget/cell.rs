@@ -43,6 +43,14 @@ impl Cell {
         }
     }
 
+    /// The same, apart from its filing: what is kept for longer doesn't keep the other texts of that in memory.
+    pub fn apart(&self) -> Cell {
+        match self {
+            Cell::Text(text) => Cell::Text(text.apart()),
+            Cell::Blank | Cell::Amount(_) | Cell::Number(_) | Cell::Unreadable(_) => self.clone(),
+        }
+    }
+
     /// Whether nothing stands in it.
     pub fn is_blank(&self) -> bool {
         matches!(self, Cell::Blank)

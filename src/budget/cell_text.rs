@@ -39,6 +39,13 @@ impl Deref for CellText {
     }
 }
 
+impl CellText {
+    /// The same text, apart from the others of its filing, which it would keep in memory.
+    pub fn apart(&self) -> CellText {
+        (**self).into()
+    }
+}
+
 impl<T: Into<CompactString>> From<T> for CellText {
     fn from(text: T) -> CellText {
         CellText(Place::Own(text.into()))
@@ -60,22 +67,23 @@ impl fmt::Debug for CellText {
 }
 
 /// Takes in the texts of a filing. The long ones can be read once this is dropped; until then they are empty.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CellTexts {
     texts: Arc<OnceLock<String>>,
     written: String,
 }
 
-impl CellTexts {
-    /// For about so many bytes.
-    pub fn with_capacity(bytes: usize) -> CellTexts {
-        CellTexts { texts: Arc::default(), written: String::with_capacity(bytes) }
-    }
+/// What the long texts of most filings have room in, in bytes.
+const USUAL: usize = 64 * 1024;
 
+impl CellTexts {
     /// Takes in a text.
     pub fn keep(&mut self, text: &str) -> CellText {
         let place = (u32::try_from(self.written.len()), u32::try_from(text.len()));
         let (Ok(from), Ok(length), true) = (place.0, place.1, text.len() > SHORT) else { return text.into() };
+        if self.written.is_empty() {
+            self.written.reserve(USUAL);
+        }
         self.written.push_str(text);
         CellText(Place::Together { texts: self.texts.clone(), from, length })
     }
@@ -83,8 +91,11 @@ impl CellTexts {
 
 impl Drop for CellTexts {
     fn drop(&mut self) {
+        let mut written = std::mem::take(&mut self.written);
+        // A small filing doesn't keep the room of a usual one.
+        written.shrink_to_fit();
         // Nobody else sets it.
-        let _ = self.texts.set(std::mem::take(&mut self.written));
+        let _ = self.texts.set(written);
     }
 }
 
@@ -96,8 +107,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn law_texts_are_kept_as_they_are(said in prop::collection::vec("[a社¥]{0,40}", 0..30), capacity in 0..200_usize) {
-            let mut texts = CellTexts::with_capacity(capacity);
+        fn law_texts_are_kept_as_they_are(said in prop::collection::vec("[a社¥]{0,40}", 0..30)) {
+            let mut texts = CellTexts::default();
             let kept: Vec<CellText> = said.iter().map(|text| texts.keep(text)).collect();
             drop(texts);
             for (text, kept) in said.iter().zip(&kept) {
@@ -106,6 +117,8 @@ mod tests {
                 prop_assert_eq!(format!("{kept:?}"), format!("{text:?}"));
                 let own = matches!(kept.0, Place::Own(_));
                 prop_assert_eq!(own, text.len() <= SHORT, "only long ones lie together");
+                prop_assert_eq!(&kept.apart(), kept);
+                prop_assert!(matches!(kept.apart().0, Place::Own(_)));
             }
         }
     }

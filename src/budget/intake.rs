@@ -23,8 +23,6 @@ use crate::budget::form_set::Catalogue;
 pub const TEXT_BYTES_MAX: usize = 8_192;
 /// The most findings about shape that are listed, of those that refuse and of the others each.
 pub const FINDINGS_MAX: usize = 1_000;
-/// What the long texts of most filings have room in.
-const TEXTS_BYTES: usize = 64 * 1024;
 
 /// What a filing states of one table before its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,7 +142,7 @@ impl<'f> Intake<'f> {
             findings: Vec::new(),
             noted: [0; 2],
             row_count: 0,
-            texts: CellTexts::with_capacity(TEXTS_BYTES),
+            texts: CellTexts::default(),
         };
         for table in tables {
             intake.open(table);
@@ -275,7 +273,7 @@ impl<'f> Intake<'f> {
     /// Ends the reading: sorts rows, checks keys, codes and names, and computes digest and control total.
     pub fn finish(mut self) -> Reading {
         // From here on they are read.
-        drop(std::mem::replace(&mut self.texts, CellTexts::with_capacity(0)));
+        drop(std::mem::take(&mut self.texts));
         if self.tables.is_empty() {
             self.note(0, 0, Finding::refusing(Place::default(), Remark::new(Reason::NothingFiled)));
         }

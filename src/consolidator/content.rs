@@ -54,7 +54,7 @@ pub(super) fn pack(submission: &Submission, form: &FormSet) -> Result<(Vec<u8>, 
 pub(super) fn unpack(packed: &[u8], form: &FormSet) -> Option<Vec<FiledTable>> {
     let bytes = decompress(packed)?;
     let mut tables = Vec::with_capacity(form.tables.len());
-    let mut texts = CellTexts::with_capacity(bytes.len());
+    let mut texts = CellTexts::default();
     fields(&bytes, |number, field| match (number, field) {
         (1, Field::Bytes(table)) => {
             tables.push(unpack_table(table, form, &mut texts)?);

@@ -7,7 +7,7 @@ use crate::budget::reason::Remark;
 use crate::budget::submission::{Round, Slot};
 use crate::consolidator::Snapshot;
 use crate::ledger::answers::{Fate, LineAnswer};
-use crate::ledger::decide::legal;
+use crate::ledger::decide::{legal, seal_over};
 use crate::ledger::event::{
     AggregateMoved, Envelope, Event, FiguresReviewed, Forwarded, OpinionGiven, RoundClosed, RoundOpened, Timestamp,
     VersionMoved,
@@ -174,7 +174,7 @@ pub(super) fn review(snapshot: &Snapshot, slot: &Slot, now: Timestamp) -> Result
     let state = &snapshot.state;
     let filings = state.filings(slot);
     let latest = filings.and_then(|filings| filings.latest());
-    let seal = state.seal(&slot.unit, slot.year, slot.round);
+    let seal = seal_over(state, slot, latest);
     let mut answer = api::GetReviewResponse {
         position: state.position,
         slot: Some(slot_out(slot)),

@@ -195,7 +195,7 @@ fn rows_of(view: &NodeView, table: usize) -> Rows {
 /// The rows of a filed table, without the one that adds the others up if it is named.
 fn filed_rows(filed: &FiledTable, without: Option<&str>) -> Rows {
     let rows = filed.rows().iter().filter(|row| Some(row.key.as_str()) != without);
-    rows.map(|row| (row.key.clone(), row.cells.iter().cloned().map(Figure::Filed).collect())).collect()
+    rows.map(|row| (row.key.clone(), row.cells.iter().map(Cell::apart).map(Figure::Filed).collect())).collect()
 }
 
 fn compare_rows(
@@ -298,7 +298,7 @@ pub fn figure(view: Option<&NodeView>, cell: &Watched) -> Option<Figure> {
     match &view.filing {
         Some((_, submission)) => {
             let row = submission.table(table)?.row(&cell.row)?;
-            Some(Figure::Filed(row.cells.get(column)?.clone()))
+            Some(Figure::Filed(row.cells.get(column)?.apart()))
         }
         None => summed(view, table, column, &cell.row),
     }

@@ -209,7 +209,7 @@ fn lines_below(form: &FormSet, table: &Table, filed: &FiledTable, row: &str, col
     }
     let line = |(key, minus): (&str, bool)| {
         let cells = &filed.row(key)?.cells;
-        let cell = cells.get(column)?.clone();
+        let cell = cells.get(column)?.apart();
         let named =
             cells.iter().zip(&table.columns).find(|(c, _)| matches!(c, Cell::Text(_))).map(|(c, _)| c.to_string());
         let label = match form.row_label(table, key) {

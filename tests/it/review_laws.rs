@@ -830,7 +830,9 @@ impl World {
                 let board = board(&self.state, &scope(node, name), Timestamp(self.now)).unwrap();
                 said.extend(board.lines.iter().map(|line| {
                     let given_back = line.given_back().is_some();
-                    let (unit, late, over) = (&line.unit.code, line.late, line.over_ceiling);
+                    // What reviewed figures draw beyond what was filed goes with them, and may have been what was too much.
+                    let over = remarks && line.over_ceiling;
+                    let (unit, late) = (&line.unit.code, line.late);
                     // That something was there and was taken back, or refused, belongs to the track.
                     let standing = match line.standing {
                         Standing::Withdrawn | Standing::Refused => Standing::Missing,
@@ -969,8 +971,9 @@ impl World {
                         vec![world.version_step(unit, round, meant + 1, Do::Withdraw, true)]
                     });
                     let (was, before) = (self.model.ceiling, slot.versions[base].figures);
-                    // It answers a returned adjustment for good.
-                    let returned = slot.latest().is_some_and(|last| last.at() == At::Returned);
+                    // It answers a returned adjustment for good, also one whose answer was withdrawn.
+                    let filings = self.state.filings(&self::slot(unit, round)).cloned().unwrap_or_default();
+                    let returned = filings.standing().is_some_and(|last| last.state() == VersionState::Returned);
                     let more = |more| was.filter(|_| round == 1 && !returned).map(|was| was + more);
                     // An addition leads back by an adjustment to the figures before and the ceiling issued as it was.
                     look("add", false, &|| self.submit(unit, round, [total + 5, 2], self.order(more(5))), &|world| {
@@ -1184,6 +1187,12 @@ fn an_adjustment_is_sealed_by_the_next_aggregate() {
         world.take(None, &step);
     }
     assert_eq!(sealed(&world), 1);
+    // Whatever becomes of the whole, it can be brought into balance: the bureau decides it by itself.
+    world.take(None, &Step::Set(own, 1, 0, 0, Some(19_999)));
+    world.take(None, &Step::MoveAggregate(1, 0, Do::Approve, true));
+    let before = world.events.len();
+    world.take(None, &Step::Set(own, 1, 0, 0, None));
+    assert_eq!(world.events.len(), before + 1);
     for stays in [Do::Withdraw, Do::Return] {
         let before = world.events.len();
         world.take(None, &Step::Move(own, 1, 0, stays, true));

@@ -401,8 +401,8 @@ impl Model {
 
     /// Whether versions may still be remarked upon.
     fn reviewable(&self, unit: &'static str, round: usize, version: &Version) -> bool {
-        let decided = self.last_is_sealed(unit, round) && self.seal(unit, round).unwrap().at == Sealed::Approved;
-        matches!(version.at(), At::Submitted | At::Accepted) && !decided
+        let decided = self.seal(unit, round).is_some_and(|seal| seal.at == Sealed::Approved);
+        matches!(version.at(), At::Submitted | At::Accepted) && (!decided || version.adjusts.is_some())
     }
 
     pub fn opine(

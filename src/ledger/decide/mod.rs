@@ -30,7 +30,7 @@ pub use filing::{AdjustmentOrder, Filing, Judged, admit, judge};
 pub use justify::{JUSTIFICATION_CHARS_MAX, JUSTIFICATIONS_MAX};
 pub use review::{
     AggregateStep, FigureSet, REVIEW_CHARS_MAX, REVIEW_LINES_MAX, Target, VersionStep, aggregate_digest, find_line,
-    legal, seals_what_counts,
+    legal, seal_over, seals_what_counts,
 };
 
 /// Bytes of an idempotency key.

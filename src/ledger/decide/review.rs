@@ -66,6 +66,7 @@ pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'sta
     let adjusts = version.adjusts.is_some();
     if let Some(sealed) = sealed.filter(|_| version.state() != VersionState::Approved) {
         let own = is_departments_own(state, slot);
+        let sealed = if adjusts { AggregateState::Forwarded } else { sealed };
         return match (sealed, version.state()) {
             (AggregateState::Forwarded, VersionState::Submitted) if own => vec!["opinion", "review", "accept"],
             (AggregateState::Forwarded, VersionState::Accepted) if own => {
@@ -137,7 +138,7 @@ fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>, step: &st
 
 /// The seal that a version is under, or would come under. An adjustment that was filed after it is beyond it, until the
 /// department forwards again.
-fn seal_over<'s>(state: &'s State, slot: &Slot, version: Option<&Version>) -> Option<(UnitCode, &'s Aggregate)> {
+pub fn seal_over<'s>(state: &'s State, slot: &Slot, version: Option<&Version>) -> Option<(UnitCode, &'s Aggregate)> {
     let beyond = |seal: &Aggregate, version: &Version| version.adjusts.is_some() && !seal.holds(version.position);
     let seal = state.seal(&slot.unit, slot.year, slot.round);
     seal.filter(|(_, seal)| !version.is_some_and(|version| beyond(seal, version)))
@@ -414,7 +415,8 @@ fn reviewable(state: &State, slot: &Slot, version: &Version, step: &str) -> Resu
     let seal = seal_over(state, slot, Some(version));
     let decided = seal.is_some_and(|(_, aggregate)| aggregate.state() == AggregateState::Approved);
     let open = matches!(version.state(), VersionState::Submitted | VersionState::Accepted);
-    if open && !decided {
+    // An adjustment is decided one by one, and may have to be brought into balance for that.
+    if open && (!decided || version.adjusts.is_some()) {
         return Ok(());
     }
     Err(not_in_state(state, slot, Some(version), step))
