@@ -1216,6 +1216,87 @@ fn an_adjustment_is_sealed_by_the_next_aggregate() {
     }
 }
 
+/// What was taken back is as if it had not been filed: a unit that is approved already doesn't keep its department waiting.
+#[test]
+fn a_withdrawn_adjustment_keeps_nobody_from_forwarding() {
+    let mut world = World::new();
+    prologue(2, 1).into_iter().for_each(|(who, step)| world.take(who, &step));
+    let unit = FILERS.iter().position(|filer| *filer == "90002").unwrap();
+    // Approved by the bureau while it stood right below that.
+    for step in [Step::Tree(true), Step::Move(unit, 1, 0, Do::Approve, true), Step::Tree(false)] {
+        world.take(None, &step);
+    }
+    for step in [Step::Adjust(unit, 1, [20_000, 6], None), Step::Move(unit, 1, 0, Do::Withdraw, true)] {
+        let before = world.events.len();
+        world.take(None, &step);
+        assert_eq!(world.events.len(), before + 1, "{step:?}");
+        world.everybody_is_judged();
+    }
+    world.take(None, &Step::Forward(1));
+    assert_eq!(world.model.aggregates[1].last().unwrap().members["90002"], 0);
+    world.everybody_is_judged();
+}
+
+/// The approval of an adjustment that an aggregate holds is the bureau's: it doesn't pass the aggregate on.
+#[test]
+fn an_approved_adjustment_keeps_no_aggregate_from_being_reopened() {
+    let mut world = World::new();
+    prologue(2, 1).into_iter().for_each(|(who, step)| world.take(who, &step));
+    let unit = FILERS.iter().position(|filer| *filer == "90002").unwrap();
+    for step in [
+        Step::Tree(true),
+        Step::Move(unit, 1, 0, Do::Approve, true),
+        Step::Tree(false),
+        Step::Adjust(unit, 1, [20_000, 6], None),
+        Step::Move(unit, 1, 0, Do::Accept, true),
+        Step::Forward(1),
+        Step::MoveAggregate(1, 0, Do::Approve, true),
+        Step::Move(unit, 1, 0, Do::Approve, true),
+        Step::MoveAggregate(1, 0, Do::Reopen, true),
+    ] {
+        let before = world.events.len();
+        world.take(None, &step);
+        assert_eq!(world.events.len(), before + 1, "{step:?}");
+        world.everybody_is_judged();
+    }
+}
+
+/// Whoever has a filing in a sealed aggregate stays where it is, and so does the department.
+#[test]
+fn nobody_leaves_a_sealed_aggregate() {
+    let mut world = World::new();
+    prologue(2, 1).into_iter().for_each(|(who, step)| world.take(who, &step));
+    // Files no budget, only how what one unit files differs from what is budgeted.
+    let tree = |world: &World, office: &str, department: &str| {
+        let Action::ImportUnits { year, mut nodes } = world.import(false) else { panic!("a tree") };
+        let below = Node { code: "90003".into(), parent: office.into(), budgeted: false, ..nodes[1].clone() };
+        nodes.push(below);
+        let above = if office == "900" { "90003" } else { "900" };
+        nodes.iter_mut().filter(|node| node.code == "90002").for_each(|node| node.parent = above.into());
+        nodes.iter_mut().filter(|node| node.code == "900").for_each(|node| node.parent = department.into());
+        Action::ImportUnits { year, nodes }
+    };
+    let import = |world: &mut World, office: &str, department: &str| {
+        let action = tree(world, office, department);
+        let refusal = world.act(actor(("0", "bureau")), action).err();
+        refusal.map(|remark| (remark.reason, remark.fact("unit").unwrap_or_default().to_owned()))
+    };
+    assert_eq!(import(&mut world, "900", "0"), None);
+    let filer = "90003/difference";
+    let file = world.submit(filer, 1, [1, 2], None);
+    world.act(actor(("90003", "unit")), file).unwrap();
+    let accept = world.version_step(filer, 1, 1, Do::Accept, true);
+    world.act(actor(("900", "department")), accept).unwrap();
+    assert_eq!(import(&mut world, "0", "0"), None, "nothing is sealed yet");
+    assert_eq!(import(&mut world, "900", "0"), None);
+    let forward = world.forward(1);
+    world.act(actor(("900", "department")), forward).unwrap();
+    assert_eq!(import(&mut world, "900", "0"), None, "the same tree");
+    for (office, department, unit) in [("0", "0", "90003"), ("900", "700", "900")] {
+        assert_eq!(import(&mut world, office, department), Some((Reason::UnitsSealed, unit.to_owned())));
+    }
+}
+
 /// Nor does a reviewer move the total of one that is to be approved.
 #[test]
 fn a_reallocation_keeps_its_total_until_it_is_approved() {

@@ -90,6 +90,17 @@ impl Slot {
         self.versions.last()
     }
 
+    /// Where all of it stands: what was taken back leaves a return that is still to be answered, or what it was to change.
+    pub fn standing(&self) -> Option<At> {
+        let last = self.latest()?.at();
+        let kept = self.versions.iter().rev().map(Version::at).find(|at| *at != At::Withdrawn);
+        match (last, kept) {
+            (At::Withdrawn, Some(At::Returned)) => kept,
+            (At::Withdrawn, _) => Some(self.counting().map_or(last, |at| self.versions[at].at())),
+            _ => Some(last),
+        }
+    }
+
     /// The one that counts: the last, or what it was to change.
     pub fn counting(&self) -> Option<usize> {
         let mut at = self.versions.len().checked_sub(1)?;
@@ -466,7 +477,7 @@ impl Model {
             Reason::AggregateNotInState,
         );
         let ready = |unit: &'static str| {
-            self.slot(unit, round).latest().is_some_and(|last| matches!(last.at(), At::Accepted | At::Approved))
+            self.slot(unit, round).standing().is_some_and(|at| matches!(at, At::Accepted | At::Approved))
         };
         let all = FILERS.into_iter().filter(|unit| self.in_department(unit)).all(ready);
         insert(&mut found, !all, Reason::DepartmentNotReady);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::control::keep_sums;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Kind, UnitCode};
-use crate::budget::unit_tree::{Node, UnitTree};
+use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
 use crate::ledger::Contents;
 use crate::ledger::event::{Event, UnitsImported};
 use crate::ledger::review::{Aggregate, AggregateState};
@@ -33,20 +33,24 @@ pub(super) fn import_units(state: &State, year: u16, nodes: &[Node], contents: &
 }
 
 /// Whom a sealed aggregate speaks for must not change under it: a unit that left would be approved in two, and one that came
-/// could neither file nor be waited for.
+/// could neither file nor be waited for. Nor may the department come to stand below another, whose seal would be over it.
 fn keep_sealed(state: &State, year: u16, tree: &UnitTree) -> Result<(), Remark> {
     let Some(before) = state.tree(year) else { return Ok(()) };
-    let below = |tree: &UnitTree, department: &str| -> BTreeSet<UnitCode> {
-        let inside = tree.nodes().filter(|node| node.budgeted && tree.is_within(&node.code, department));
-        inside.map(|node| node.code.clone()).collect()
-    };
     for ((department, of, round), aggregates) in &state.aggregates {
         let sealed = aggregates.last().map(Aggregate::state);
-        if *of != year || !matches!(sealed, Some(AggregateState::Forwarded | AggregateState::Approved)) {
+        if *of != year || !sealed.is_some_and(AggregateState::seals) {
             continue;
         }
-        let (old, new) = (below(before, department), below(tree, department));
-        if let Some(unit) = old.symmetric_difference(&new).next() {
+        let of_round = state.slots().filter(|(slot, _)| (slot.year, slot.round) == (year, *round));
+        let counts = of_round.filter(|(_, filings)| filings.counting().is_some());
+        let filers: BTreeSet<&str> = counts.map(|(slot, _)| slot.unit.as_str()).collect();
+        let speaks_for = |tree: &UnitTree| -> BTreeSet<UnitCode> {
+            let inside = tree.nodes().filter(|node| tree.is_within(&node.code, department));
+            inside.filter(|n| n.budgeted || filers.contains(n.code.as_str())).map(|node| node.code.clone()).collect()
+        };
+        let (old, new) = (speaks_for(before), speaks_for(tree));
+        let stays = tree.node(department).is_some_and(|node| node.parent == BUREAU);
+        if let Some(unit) = old.symmetric_difference(&new).next().or((!stays).then_some(department)) {
             let remark = Remark::new(Reason::UnitsSealed).with("department", department).with("unit", unit);
             return Err(remark.with("year", year).with("round", round));
         }

@@ -68,13 +68,15 @@ pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'sta
         let own = is_departments_own(state, slot);
         let sealed = if adjusts { AggregateState::Forwarded } else { sealed };
         return match (sealed, version.state()) {
-            (AggregateState::Forwarded, VersionState::Submitted) if own => vec!["opinion", "review", "accept"],
+            (AggregateState::Forwarded, VersionState::Submitted) if own => {
+                vec!["justify", "opinion", "review", "accept"]
+            }
             (AggregateState::Forwarded, VersionState::Accepted) if own => {
                 vec!["opinion", "review", "approve", "reopen"]
             }
             (AggregateState::Forwarded, VersionState::Accepted) if adjusts => vec!["opinion", "review", "approve"],
             (AggregateState::Forwarded, VersionState::Accepted) => vec!["opinion", "review"],
-            (_, VersionState::Submitted) if own => vec!["accept"],
+            (_, VersionState::Submitted) if own => vec!["justify", "accept"],
             (_, VersionState::Accepted) if own => vec!["approve", "reopen"],
             (_, VersionState::Accepted) => vec!["approve"],
             _ => vec![],
@@ -521,7 +523,7 @@ pub(super) fn forward(
     let units = tree.budgeted_below(department);
     let standing = |unit: &str| {
         let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
-        state.filings(&slot).and_then(Filings::latest).map(Version::state)
+        state.filings(&slot).and_then(Filings::standing).map(Version::state)
     };
     let in_state = |wanted: Option<VersionState>| {
         let found = units.iter().map(|unit| unit.code.as_str()).filter(|unit| standing(unit) == wanted);
@@ -686,9 +688,11 @@ pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep
 fn approved_since(state: &State, aggregate: &Aggregate, (year, round): (u16, Round)) -> Vec<String> {
     let since = aggregate.steps.last().map_or(0, |step| step.position);
     let by_department = |slot: &Slot| (slot.year, slot.round) == (year, round) && !is_next(state, slot);
+    // An adjustment that it holds is approved one by one, and not by the department.
     let approved = |version: &Version| {
         let last = version.steps.last();
-        aggregate.holds(version.position)
+        version.adjusts.is_none()
+            && aggregate.holds(version.position)
             && last.is_some_and(|step| step.state == VersionState::Approved && step.position > since)
     };
     let slots = state.slots().filter(|(slot, _)| by_department(slot));
