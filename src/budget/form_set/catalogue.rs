@@ -55,7 +55,7 @@ pub(crate) fn fold_width(text: &str) -> Cow<'_, str> {
 
 /// How many bytes a character has, by the first of them (RFC 3629).
 #[inline]
-pub(crate) fn length_of(begins: u8) -> usize {
+fn length_of(begins: u8) -> usize {
     match begins {
         0..0xc0 => 1,
         0xc0..0xe0 => 2,

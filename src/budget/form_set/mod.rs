@@ -15,7 +15,7 @@ use compact_str::CompactString;
 use sha2::{Digest as _, Sha256};
 
 pub use catalogue::Catalogue;
-pub(crate) use catalogue::{fold_width, folds_alike, folds_to, length_of, one_begins_other};
+pub(crate) use catalogue::{fold_width, folds_alike, folds_to, one_begins_other};
 pub use layout::same_table;
 pub use load::{FormFault, PARTS_MAX};
 pub use rows::{FixedRow, FixedRows, Part};

@@ -254,6 +254,7 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
     /// The same of a figure of that unit.
     fn is_unit(&self, frame: &Frame, column: usize, unit: Unit) -> Answer<'a, bool, E> {
         match self.world.cell(frame, column) {
+            Some(Cell::Text(text)) if !written::may_be(text, unit) => Ok(false),
             Some(Cell::Text(text)) => Ok(match self.world.text(frame, column) {
                 Some(text) => text.is_unit(unit),
                 None => written::read(&fold_width(text), unit).is_some(),

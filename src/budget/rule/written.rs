@@ -7,7 +7,6 @@ use std::borrow::Cow;
 
 use super::interval::Interval;
 use super::syntax::Unit;
-use crate::budget::form_set::length_of;
 use crate::budget::money::{Amount, Decimals, Denomination};
 
 /// How deep the brackets of a written sum may nest.
@@ -35,6 +34,19 @@ pub(super) fn figure(text: &str) -> Option<(Unit, Interval)> {
     }
 }
 
+/// Whether a text, folded or not, ends as a figure of that unit does: most others are told by that, and not read.
+pub(super) fn may_be(text: &str, unit: Unit) -> bool {
+    let Some(last) = text.chars().next_back() else { return false };
+    let is_of_unit = match unit {
+        Unit::Yuan => last == '元',
+        Unit::Heads => last == '人',
+        Unit::YuanPerHead => matches!(last, '人' | '年' | '月'),
+        Unit::Time => true,
+    };
+    // A blank at the end folds to nothing; what else folds ends no figure.
+    is_of_unit || last.is_whitespace()
+}
+
 /// Whether a text is 14 digits.
 pub(super) fn is_time(text: &str) -> bool {
     text.len() == 14 && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -56,14 +68,12 @@ pub(super) fn mentioned(text: &str) -> impl Iterator<Item = Interval> {
 }
 
 fn first_digit(text: &str) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let begins = *text.as_bytes().get(at)?;
-        if begins.is_ascii_digit() {
-            return Some(at);
-        }
-        at += length_of(begins);
-    }
+    // Digits are part of no other character.
+    let (blocks, _) = text.as_bytes().as_chunks::<16>();
+    let has_digit = |block: &[u8; 16]| block.iter().fold(false, |found, byte| found | byte.is_ascii_digit());
+    let from = blocks.iter().take_while(|block| !has_digit(block)).count() * 16;
+    let rest = text.as_bytes().get(from..)?;
+    rest.iter().position(u8::is_ascii_digit).map(|at| from + at)
 }
 
 /// Digits with a point, and what follows. Thousands separators are passed over.
