@@ -38,12 +38,17 @@ pub(super) async fn follow(health: HealthReporter, consolidator: Consolidator) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    not_serving(&health).await;
+    say(&health, ServingStatus::NotServing).await;
 }
 
-/// No filings are taken any more.
-pub(super) async fn not_serving(health: &HealthReporter) {
-    say(health, ServingStatus::NotServing).await;
+/// Nothing is served any more. Whoever watches is told so, and let go: nobody waits for a watch to end by itself.
+pub(super) async fn stop(health: &mut HealthReporter) {
+    for service in WRITING.into_iter().chain(READING) {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+        // Watches end with what they watch; who only asks still gets an answer.
+        health.clear_service_status(service).await;
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
 }
 
 async fn say(health: &HealthReporter, status: ServingStatus) {

@@ -89,14 +89,14 @@ pub async fn serve_within(
     consolidator.bound_waiting(bounds.waiting_bytes);
     let (stopping, stopped) = watch::stopping();
     let (health, health_service) = tonic_health::server::health_reporter();
-    let told = health.clone();
+    let mut told = health.clone();
     let following = tokio::spawn(health::follow(health, consolidator.clone()));
     let follows = following.abort_handle();
     let shutdown = async move {
         shutdown.await;
         follows.abort();
         // Whoever balances load looks elsewhere while what is under way is finished.
-        health::not_serving(&told).await;
+        health::stop(&mut told).await;
         stopping.now();
     };
     let serving = router(bounds, consolidator, health_service, stopped.clone());

@@ -205,6 +205,37 @@ async fn stopping_waits_for_no_watch_and_tells_each_where_to_resume() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn stopping_waits_for_nobody_who_watches_health() {
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let server = TestServer::start().await;
+    // A filing that is under way, for which the server does wait.
+    let client = server.client("budget://407001/unit").await;
+    let (parts, arriving) = tokio::sync::mpsc::channel(1);
+    let arriving = tokio_stream::wrappers::ReceiverStream::new(arriving);
+    let filing = tokio::spawn(async move { client.submissions().submit(arriving).await });
+    let mut watches = Vec::new();
+    let mut checks = HealthClient::new(server.client(BUREAU).await.connection());
+    for service in ["", "budget.consolidation.v1.SubmissionService", "budget.consolidation.v1.AuditService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut watch = checks.watch(request).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving, "{service}");
+        watches.push(watch);
+    }
+    let stopping = tokio::spawn(server.stop());
+    for mut watch in watches {
+        let told = timeout(Duration::from_secs(1), watch.message()).await.expect("told at once");
+        assert_eq!(told.unwrap().unwrap().status(), ServingStatus::NotServing);
+        let ended = timeout(Duration::from_secs(1), watch.message()).await.expect("let go");
+        assert!(ended.unwrap().is_none());
+    }
+    assert!(!stopping.is_finished(), "the filing is still open");
+    drop((parts, checks));
+    assert!(filing.await.unwrap().is_err());
+    stopping.await.unwrap();
+}
+
 /// A tree of department 900 with so many units that its board doesn't fit into what a connection holds.
 async fn large_department(server: &TestServer) {
     let node = |code: String, parent: &str, role: &str| api::UnitNode {
