@@ -226,7 +226,7 @@ fn line(state: &State, scope: &Scope, tree: &UnitTree, unit: &Node, ended: bool)
         Standing::Accepted | Standing::Forwarded if adjusts => Turn::Bureau,
         Standing::Submitted | Standing::Accepted => Turn::Department,
         Standing::Forwarded => match seal.map(Aggregate::state) {
-            Some(AggregateState::Approved) => Turn::Department,
+            Some(AggregateState::Approved) if department.is_some() => Turn::Department,
             _ => Turn::Bureau,
         },
     };

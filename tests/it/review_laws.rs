@@ -22,7 +22,7 @@ use budget_consolidator::budget::reason::{Reason, Remark};
 use budget_consolidator::budget::submission::{Kind, Round, Slot, Submission};
 use budget_consolidator::budget::unit_tree::{Node, NodeRole};
 use budget_consolidator::ledger::actor::{Actor, Role};
-use budget_consolidator::ledger::board::{Standing, board};
+use budget_consolidator::ledger::board::{Standing, Turn, board};
 use budget_consolidator::ledger::control::Line;
 use budget_consolidator::ledger::decide::{
     Action, AdjustmentOrder, AggregateStep, Command, ControlOrders, Decision, FigureOrder, FigureSet, Filing, Target,
@@ -1295,6 +1295,44 @@ fn nobody_leaves_a_sealed_aggregate() {
     for (office, department, unit) in [("0", "0", "90003"), ("900", "700", "900")] {
         assert_eq!(import(&mut world, office, department), Some((Reason::UnitsSealed, unit.to_owned())));
     }
+}
+
+/// A department's own budget, which it has sealed with those of its units, is the bureau's to approve, before or after the
+/// whole: nobody else stands above it.
+#[test]
+fn a_departments_own_budget_waits_for_the_bureau() {
+    let mut world = World::new();
+    let Action::ImportUnits { year, mut nodes } = world.import(false) else { panic!("a tree") };
+    nodes.iter_mut().filter(|node| node.code == "900").for_each(|node| node.budgeted = true);
+    nodes.retain(|node| !node.code.starts_with("9000"));
+    let (bureau, department) = (|| actor(("0", "bureau")), || actor(("900", "department")));
+    world.act(bureau(), Action::ImportUnits { year, nodes }).unwrap();
+    let file = world.submit("900", 1, [5, 4], None);
+    world.act(department(), file).unwrap();
+    let step = |world: &World, step| world.version_step("900", 1, 1, step, true);
+    let accept = step(&world, Do::Accept);
+    world.act(bureau(), accept).unwrap();
+    let forward = world.forward(1);
+    world.act(department(), forward).unwrap();
+    let look = |world: &World| {
+        let board = board(&world.state, &scope("900", ROUNDS[1]), Timestamp(world.now)).unwrap();
+        let line = board.lines.iter().find(|line| line.unit.code == "900").unwrap();
+        let latest = world.state.filings(&slot("900", 1)).and_then(|filings| filings.latest());
+        let possible = |word: &'static str, by| world.possible(&step(world, by)).then_some(word);
+        let can = [("approve", Do::Approve), ("reopen", Do::Reopen), ("return", Do::Return)];
+        let can: Vec<&str> = can.into_iter().filter_map(|(word, by)| possible(word, by)).collect();
+        let said = legal(&world.state, &slot("900", 1), latest);
+        let said: Vec<&str> = said.into_iter().filter(|word| !matches!(*word, "opinion" | "review")).collect();
+        (line.standing, line.turn, line.waits_for.clone(), said == can, can)
+    };
+    let waits = (Standing::Forwarded, Turn::Bureau, Some("0".into()), true, vec!["approve"]);
+    assert_eq!(look(&world), waits, "with the bureau");
+    let approve = world.aggregate_step(1, 1, Do::Approve, true);
+    world.act(bureau(), approve).unwrap();
+    assert_eq!(look(&world), waits, "back from there");
+    let approve = step(&world, Do::Approve);
+    world.act(bureau(), approve).unwrap();
+    assert_eq!(look(&world).1, Turn::Nobody);
 }
 
 /// Nor does a reviewer move the total of one that is to be approved.

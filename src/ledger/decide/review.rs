@@ -74,7 +74,9 @@ pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'sta
             (AggregateState::Forwarded, VersionState::Accepted) if own => {
                 vec!["opinion", "review", "approve", "reopen"]
             }
-            (AggregateState::Forwarded, VersionState::Accepted) if adjusts => vec!["opinion", "review", "approve"],
+            (AggregateState::Forwarded, VersionState::Accepted) if adjusts || is_next(state, slot) => {
+                vec!["opinion", "review", "approve"]
+            }
             (AggregateState::Forwarded, VersionState::Accepted) => vec!["opinion", "review"],
             (_, VersionState::Submitted) if own => vec!["justify", "accept"],
             (_, VersionState::Accepted) if own => vec!["approve", "reopen"],
