@@ -91,7 +91,8 @@ async fn connections(server: &Process, count: usize) -> Vec<Channel> {
     channels
 }
 
-/// One client, one filing after the other; then the same records appended to a bare journal.
+/// One client, one filing after the other; then the same records appended to a bare journal, with filings that go to the
+/// sink in between.
 async fn lone(generator: &Arc<Generator>, rules: Rules) -> Lone {
     const WARM_UP: usize = 50;
     let (data, bare) = (directory(), directory());
@@ -113,7 +114,9 @@ async fn lone(generator: &Arc<Generator>, rules: Rules) -> Lone {
     let records: Vec<Vec<u8>> =
         open(&data.path().join("store")).scan(1).map(|record| record.expect("a record").1).collect();
     let journal = open(bare.path());
-    for (head, record) in (0..).zip(&records) {
+    for ((head, record), filing) in (0..).zip(&records).zip(filings.iter().cycle()) {
+        // At about the pace at which the server appended them: what has rested is slower than what is driven.
+        client::file(&sinks, filing, rules).await;
         let start = Instant::now();
         journal.append(head, std::slice::from_ref(record)).expect("an append");
         if head as usize >= records.len() - LONE {
