@@ -17,7 +17,8 @@ use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::Signing;
 use crate::ledger::checkpoint::{self, Checkpoint, PublicKey};
 use crate::proto::api;
-use crate::store::archive;
+use crate::store::restore::archive_at;
+use crate::store::{KEY_FILE, archive};
 
 /// What `audit` does.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -78,6 +79,9 @@ pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         }
         Verb::Export(args) => backup::run(args, settings).await,
         Verb::RotateKey { signing } => {
+            // Opening it would make it, with a key that nobody asked for.
+            let there = signing.join(KEY_FILE);
+            std::fs::metadata(&there).map_err(|error| unreadable(&there, &error, settings))?;
             let key = Signing::open(&signing, None).and_then(Signing::rotate).map_err(Failure::Refused)?;
             let shown = Shown { label: "audit-key-rotated", facts: vec![("key", key.to_string())], json: Value::Null };
             Ok(settings.answer(&shown))
@@ -130,13 +134,18 @@ pub(super) async fn receipt_text(
     let (receipt, key) = receipt::of_answer(answer).ok_or_else(bad)?;
     // The key that was saved is worth more than the one that comes along.
     let trusted = seen::read(settings)?.map_or_else(|| key.clone(), |seen| seen.key);
-    receipt.verify(&trusted).map_err(|_| bad())?;
+    receipt.verify(std::slice::from_ref(&trusted)).map_err(|_| bad())?;
     receipt::written(&receipt, &key, filer).ok_or_else(bad)
 }
 
 fn unwritable(path: &Path, error: &std::io::Error, settings: &Settings) -> Failure {
     let facts = [("file", path.display().to_string()), ("error", error.to_string())];
     Failure::Failed(settings.say("file-unwritable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error, settings: &Settings) -> Failure {
+    let facts = [("file", path.display().to_string()), ("error", error.to_string())];
+    Failure::Usage(settings.say("file-unreadable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
 }
 
 fn verify(
@@ -146,20 +155,25 @@ fn verify(
     forms: Option<&Path>,
     settings: &Settings,
 ) -> Result<Answer, Failure> {
-    let key = key_of(key, settings)?;
-    let unreadable = |error: &std::io::Error| {
-        let facts = [("file", proof.display().to_string()), ("error", error.to_string())];
-        Failure::Usage(settings.say("file-unreadable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
+    let keys = keys_of(key, settings)?;
+    let file = archive_at(proof);
+    let unreadable = |error: &std::io::Error| unreadable(&file, error, settings);
+    let holds_none = || {
+        let facts = [("file", proof.display().to_string())];
+        Failure::Usage(settings.say("audit-holds-no-filing", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
     };
-    let meta = std::fs::metadata(proof).map_err(|error| unreadable(&error))?;
-    if meta.is_dir() || is_archive(proof).map_err(|error| unreadable(&error))? {
-        return verified::run(proof, &key, settings);
+    let meta = std::fs::metadata(&file).map_err(|error| unreadable(&error))?;
+    if is_archive(&file).map_err(|error| unreadable(&error))? {
+        return if filing.is_some() { Err(holds_none()) } else { verified::run(proof, &keys, settings) };
     }
     if meta.len() > receipt::FILE_BYTES_MAX {
         return Err(unreadable(&std::io::Error::other("> 64 MiB")));
     }
-    let bytes = std::fs::read(proof).map_err(|error| unreadable(&error))?;
-    let mut proof = receipt::verify(submit::file_name(proof), &bytes, &key);
+    let bytes = std::fs::read(&file).map_err(|error| unreadable(&error))?;
+    let mut proof = receipt::verify(submit::file_name(proof), &bytes, &keys);
+    if filing.is_some() && proof.holds() && proof.form_set().is_none() {
+        return Err(holds_none());
+    }
     if let Some((path, digest)) = filing.zip(proof.form_set()) {
         let forms = check::forms(forms, settings)?;
         let form = forms.iter().find(|form| form.digest == digest).ok_or_else(|| {
@@ -173,21 +187,22 @@ fn verify(
     Ok(Answer { code: u8::from(!proof.holds()), ..settings.answer(&proof) })
 }
 
-/// Whether a file begins as an archive does, as far as it goes.
+/// Whether a file is an archive: what doesn't begin as a receipt does, with a brace, is more like a damaged archive.
 fn is_archive(path: &Path) -> std::io::Result<bool> {
     use std::io::Read;
-    let line = archive::line();
     let mut begin = Vec::new();
-    std::fs::File::open(path)?.take(line.len() as u64).read_to_end(&mut begin)?;
-    // One that was damaged in its first line is more like an archive than like a receipt, which begins with a brace.
-    Ok(begin.first().is_none_or(|first| *first != b'{'))
+    std::fs::File::open(path)?.take(archive::line().len() as u64).read_to_end(&mut begin)?;
+    let begin = begin.strip_prefix(receipt::BYTE_ORDER_MARK).unwrap_or(&begin).trim_ascii_start();
+    Ok(begin.first().is_some_and(|first| *first != b'{'))
 }
 
-/// A public key as text, or in a file: of several lines the last one.
-fn key_of(said: &str, settings: &Settings) -> Result<PublicKey, Failure> {
-    let text = std::fs::read_to_string(said).ok();
-    let text = text.as_deref().and_then(|text| text.lines().rfind(|line| !line.trim().is_empty())).unwrap_or(said);
-    PublicKey::parse(text).ok_or_else(|| Failure::Usage(settings.say("audit-key-wrong", &[("key", said)])))
+/// A public key as text, or those in a file, one a line: a key that was replaced still checks what it signed.
+fn keys_of(said: &str, settings: &Settings) -> Result<Vec<PublicKey>, Failure> {
+    let text = std::fs::read_to_string(said).unwrap_or_else(|_| said.to_owned());
+    let keys: Option<Vec<PublicKey>> =
+        text.lines().filter(|line| !line.trim().is_empty()).map(PublicKey::parse).collect();
+    let keys = keys.filter(|keys| !keys.is_empty());
+    keys.ok_or_else(|| Failure::Usage(settings.say("audit-key-wrong", &[("key", said)])))
 }
 
 /// Something was done.

@@ -52,6 +52,8 @@ use crate::wording::{Language, label};
 const FORMAT: &str = "budget-consolidator receipt, format 1";
 /// The most cells that are named one by one.
 const CELLS_TOLD_MAX: usize = 20;
+/// What some editors put before a text.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The longest file that is read as a receipt.
 pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -190,6 +192,7 @@ pub(super) fn beside(filing: &Path) -> PathBuf {
 type Parts = (Receipt, Value, Option<Signature>);
 
 fn parse(bytes: &[u8]) -> Result<Parts, String> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let written: Written = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if written.format != FORMAT {
         return Err(format!("format {:?}", written.format));
@@ -243,12 +246,12 @@ struct Compared {
     more: usize,
 }
 
-/// Looks at a receipt by a key, and nothing else.
-pub(super) fn verify(name: String, bytes: &[u8], key: &PublicKey) -> Proof {
+/// Looks at a receipt by public keys, and nothing else.
+pub(super) fn verify(name: String, bytes: &[u8], keys: &[PublicKey]) -> Proof {
     let flaw = |key, what: String| Flaw { key, what };
     let prove = || {
         let (receipt, said, signature) = parse(bytes).map_err(|error| flaw("receipt-unreadable", error))?;
-        let signed = receipt.verify(key).map_err(|bad| match bad {
+        let signed = receipt.verify(keys).map_err(|bad| match bad {
             BadReceipt::NotInTree => flaw("receipt-not-in-tree", receipt.position.to_string()),
             BadReceipt::Note(note) => flaw("receipt-bad-signature", note.code().to_owned()),
         })?;

@@ -114,7 +114,7 @@ pub(super) fn judge(
     answer: &api::GetConsistencyProofResponse,
     server: &str,
 ) -> Result<(PublicKey, Checkpoint), Remark> {
-    let keys = checkpoint::trusted(&seen.key, &answer.key_changes);
+    let keys = checkpoint::trusted(std::slice::from_ref(&seen.key), &answer.key_changes);
     let saved = seen.checkpoint.size;
     let forked = |size: u64| {
         let remark = Remark::new(Reason::HistoryForked).with("server", server);

@@ -23,11 +23,12 @@ use crate::store::restore::archive_at;
 ///
 /// # Errors
 /// A file that isn't there or no archive at all; what is wrong in one is in the answer.
-pub(super) fn run(path: &Path, key: &PublicKey, settings: &Settings) -> Result<Answer, Failure> {
+pub(super) fn run(path: &Path, keys: &[PublicKey], settings: &Settings) -> Result<Answer, Failure> {
     let refused = |error| Failure::Refused(store_fault(error));
     let archive = archive_at(path);
     let length = std::fs::metadata(&archive).map_or(0, |meta| meta.len());
-    let facts = vec![("file", path.display().to_string()), ("key", key.to_string())];
+    let named = keys.last().map_or_else(String::new, PublicKey::to_string);
+    let facts = vec![("file", path.display().to_string()), ("key", named)];
     let ends = ["verify-end-good", "verify-end-bad"];
     let mut report = Report { title: "verify-title", ends, facts, lines: Vec::new() };
 
@@ -45,7 +46,7 @@ pub(super) fn run(path: &Path, key: &PublicKey, settings: &Settings) -> Result<A
     bar.finish_and_clear();
     let (journal, survey) = opened.map_err(refused)?;
     whole(&mut report, &archive, &survey, tree.size());
-    let signed = signatures(&mut report, key, &tree, &notes);
+    let signed = signatures(&mut report, keys, &tree, &notes);
 
     let mut first_bad = survey.flaw.as_ref().map(|flaw| flaw.position);
     if survey.first > 1 {
@@ -89,11 +90,11 @@ fn whole(report: &mut Report, path: &Path, survey: &Survey, events: u64) {
 }
 
 /// Holds the tree against every checkpoint; the largest size up to which it is as signed.
-fn signatures(report: &mut Report, key: &PublicKey, tree: &Tree, notes: &[(u64, Vec<u8>)]) -> Option<u64> {
+fn signatures(report: &mut Report, keys: &[PublicKey], tree: &Tree, notes: &[(u64, Vec<u8>)]) -> Option<u64> {
     let texts: Vec<(u64, String)> =
         notes.iter().map(|(at, note)| (*at, String::from_utf8_lossy(note).into_owned())).collect();
     let changes: Vec<String> = texts.iter().map(|(_, note)| note.clone()).collect();
-    let keys = checkpoint::trusted(key, &changes);
+    let keys = checkpoint::trusted(keys, &changes);
     let (mut unsigned, mut differing) = (Faults::default(), Faults::default());
     let mut signed: Option<(u64, Digest)> = None;
     for (at, note) in &texts {

@@ -222,9 +222,9 @@ pub fn verify(note: &str, keys: &[PublicKey]) -> Result<Checkpoint, BadNote> {
     if signed { Ok(checkpoint) } else { Err(BadNote::UnknownKey) }
 }
 
-/// The keys that can be trusted if `key` can: itself, and whichever it was replaced by, one after the other.
-pub fn trusted(key: &PublicKey, changes: &[String]) -> Vec<PublicKey> {
-    let mut keys = vec![key.clone()];
+/// The keys that can be trusted if these can: themselves, and whichever they were replaced by, one after the other.
+pub fn trusted(keys: &[PublicKey], changes: &[String]) -> Vec<PublicKey> {
+    let mut keys = keys.to_vec();
     for change in changes {
         let Ok(Checkpoint { successor: Some(next), .. }) = verify(change, &keys) else { continue };
         // Nobody becomes a successor without a word of its own.

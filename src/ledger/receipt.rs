@@ -32,13 +32,13 @@ pub enum BadReceipt {
 }
 
 impl Receipt {
-    /// What the receipt's checkpoint says, if the event stands in its tree and that key, or one that it handed over to,
-    /// has signed it.
+    /// What the receipt's checkpoint says, if the event stands in its tree and one of these keys, or one that they handed
+    /// over to, has signed it.
     ///
     /// # Errors
     /// Why it proves nothing.
-    pub fn verify(&self, key: &PublicKey) -> Result<Checkpoint, BadReceipt> {
-        let keys = checkpoint::trusted(key, &self.key_changes);
+    pub fn verify(&self, keys: &[PublicKey]) -> Result<Checkpoint, BadReceipt> {
+        let keys = checkpoint::trusted(keys, &self.key_changes);
         let signed = checkpoint::verify(&self.checkpoint, &keys).map_err(BadReceipt::Note)?;
         let index = self.position.checked_sub(1).ok_or(BadReceipt::NotInTree)?;
         let root = root_of_inclusion(&leaf_hash(&self.leaf), index, signed.size, &self.path);
