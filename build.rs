@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -13,6 +14,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     compile_protos(&out)?;
     embed_form_sets(&out)?;
     embed_example(&out)?;
+    name_fold_sources()
+}
+
+/// Names what folds the journal by its sources: a state that other sources have saved is none of this program's.
+fn name_fold_sources() -> Result<(), Box<dyn Error>> {
+    let mut hash = DefaultHasher::new();
+    for folder in ["src/budget", "src/ledger"] {
+        println!("cargo::rerun-if-changed={folder}");
+        for file in files_below(Path::new(folder), "rs")? {
+            (&file, fs::read(&file)?).hash(&mut hash);
+        }
+    }
+    println!("cargo::rustc-env=FOLD_SOURCES={:016x}", hash.finish());
     Ok(())
 }
 

@@ -143,6 +143,8 @@ reasons! {
     YearDiffers = "YEAR_DIFFERS",
     /// No such form set is published.
     UnknownFormSet = "UNKNOWN_FORM_SET",
+    /// Nobody has filed there, so it isn't clear which of several form sets is meant.
+    FormSetNotNamed = "FORM_SET_NOT_NAMED",
     /// A version of the form set that is not the one in force.
     FormSetOutdated = "FORM_SET_OUTDATED",
     /// The form set doesn't take this kind of submission.
@@ -299,6 +301,10 @@ reasons! {
     OutcomeUnknown = "OUTCOME_UNKNOWN",
     /// A stored record can't be read.
     JournalDamaged = "JOURNAL_DAMAGED",
+    /// The key that signed before is not there.
+    SigningKeyMissing = "SIGNING_KEY_MISSING",
+    /// A stored record can be read, but what it says doesn't follow from its filing and the records before it.
+    RecordSaysOtherwise = "RECORD_SAYS_OTHERWISE",
     /// The journal was written by a newer program.
     JournalNewer = "JOURNAL_NEWER",
     /// A file that should be a mirror or backup is none.

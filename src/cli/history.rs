@@ -9,7 +9,7 @@ use super::notes::{Note, counts, headroom, judgement_json, list};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::words::{
-    grouped, hex, kind_code, kind_name, parse_moment, round_code, round_name, say, short_digest, time,
+    grouped, hex, kind_code, kind_name, parse_moment, parse_since, round_code, round_name, say, short_digest, time,
     time_for_programs,
 };
 use super::{Moment, Times, actor, cell_history, node_title, review_events, rule_finding, rules};
@@ -31,7 +31,7 @@ pub struct Args {
     pub(super) by: Option<String>,
     #[arg(long = "kind", value_name = "KIND", conflicts_with = "cell")]
     pub(super) event_kinds: Vec<String>,
-    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "cell")]
+    #[arg(long, value_name = "TIME", value_parser = parse_since, conflicts_with = "cell")]
     pub(super) since: Option<api::AsOf>,
     #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "cell")]
     pub(super) until: Option<api::AsOf>,
@@ -49,6 +49,9 @@ pub struct Args {
 /// A refusal, or a server that can't be reached.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let some = args.by.is_some() || !args.event_kinds.is_empty() || args.since.is_some() || args.until.is_some();
+    if args.cell.is_none() && (args.times.year.is_some() || args.times.round.is_some()) {
+        return Err(Failure::Usage(settings.say("history-times-of-cell", &[])));
+    }
     match &args.cell {
         Some(cell) => cell_history::of_cell(&args, cell, settings).await,
         None if some || args.node.is_empty() => events(args, settings).await,
@@ -58,15 +61,20 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
 
 async fn of_unit(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
+    let past = |event: &JournalEvent| match args.moment.as_of.and_then(|as_of| as_of.moment) {
+        Some(api::as_of::Moment::Position(position)) => event.position <= position,
+        Some(api::as_of::Moment::TimeMs(ms)) => event.time_ms <= ms,
+        None => true,
+    };
     let mut events = Vec::new();
     let mut page_token = String::new();
     loop {
         let request = api::GetHistoryRequest { unit: args.node.clone(), page_size: PAGE_EVENTS, page_token };
         let page = client.audit().get_history(request).await.map_err(|status| client.failure(&status))?.into_inner();
-        events.extend(page.events);
+        events.extend(page.events.into_iter().filter(past));
         if page.next_page_token.is_empty() {
             let forms = form_sets(&client, &events).await;
-            let history = History { unit: args.node, name: page.name, events, position: page.position, forms };
+            let history = History { unit: args.node, name: page.name, position: page.position, events, forms };
             return Ok(settings.answer(&history));
         }
         page_token = page.next_page_token;
@@ -78,6 +86,7 @@ async fn events(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     use api::as_of::Moment::{Position, TimeMs};
     let client = Client::connect(settings).await?;
     let moment = |moment: Option<api::AsOf>| moment.and_then(|as_of| as_of.moment);
+    let until = args.until.or(args.moment.as_of);
     let mut request = api::ListEventsRequest {
         page_size: PAGE_EVENTS,
         actor: actor(args.by.as_deref(), settings.language)?.map_or_else(String::new, |actor| actor.to_string()),
@@ -91,7 +100,7 @@ async fn events(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         None => {}
     }
     let mut last = u64::MAX;
-    match moment(args.until) {
+    match moment(until) {
         Some(Position(position)) => last = position,
         Some(TimeMs(ms)) => request.to_time_ms = ms,
         None => {}

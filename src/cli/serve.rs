@@ -20,9 +20,11 @@ use crate::consolidator::{
 use crate::grpc;
 use crate::grpc::door::Door;
 use crate::grpc::tls::Tls;
+use crate::ledger::Position;
 use crate::ledger::event::Timestamp;
 use crate::store::{
-    Journal, JournalError, MirrorOptions, MirroredJournal, ReplacedFile, STORE_FORMAT_FILE, SledJournal, SledOptions,
+    Journal, JournalError, KEY_FILE, MirrorOptions, MirroredJournal, ReplacedFile, STORE_FORMAT_FILE, SledJournal,
+    SledOptions,
 };
 
 /// How long open streams may take to end after the signal to stop.
@@ -135,7 +137,7 @@ pub async fn open_mirrored(
     mirror: Option<(&Path, MirrorOptions)>,
     listen: SocketAddr,
 ) -> Result<Server, Remark> {
-    open_signing(data, mirror, || Signing::open(&signing_beside(data), None), listen).await
+    open_signing(data, mirror, |_| Signing::open(&signing_beside(data), None), listen).await
 }
 
 /// Where key and last checkpoint are kept unless said otherwise: beside the data, so that they don't share its fate.
@@ -145,14 +147,15 @@ pub fn signing_beside(data: &Path) -> PathBuf {
     data.with_file_name(name)
 }
 
-/// The same with what signs the checkpoints: opened behind the store, so that a start that is refused makes no key.
+/// The same with what signs the checkpoints: opened behind the store, whose head it is told, so that a start that is refused
+/// makes no key.
 ///
 /// # Errors
 /// As [`open_mirrored`]; also if the store is not what was signed.
 pub async fn open_signing(
     data: &Path,
     mirror: Option<(&Path, MirrorOptions)>,
-    signing: impl FnOnce() -> Result<Signing, Remark>,
+    signing: impl FnOnce(Position) -> Result<Signing, Remark>,
     listen: SocketAddr,
 ) -> Result<Server, Remark> {
     open_behind(Door::insecure(bind(listen).await?)?, data, mirror, wall_clock(), signing)
@@ -164,17 +167,18 @@ fn open_behind(
     data: &Path,
     mirror: Option<(&Path, MirrorOptions)>,
     clock: Clock,
-    signing: impl FnOnce() -> Result<Signing, Remark>,
+    signing: impl FnOnce(Position) -> Result<Signing, Remark>,
 ) -> Result<Server, Remark> {
     let address = door.address().map_err(|error| Remark::new(Reason::CannotStart).with("what", error))?;
     let address = format!("{}://{address}", door.scheme());
     let journal = open_journal(data, mirror).map_err(|error| at_start(store_fault(error)))?;
+    let head = journal.head().map_err(store_fault)?;
     let opened = Consolidator::open_signing(
         journal,
         clock,
         embedded_form_sets(),
         Some(ReplacedFile::new(data, SAVED_STATE_FILE)),
-        Some(signing()?),
+        Some(signing(head)?),
     );
     let (consolidator, writer) = opened?;
     Ok(Server { address, door, consolidator, writer })
@@ -254,7 +258,11 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let mirror =
         options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
     let beside = signing_beside(&options.data);
-    let signing = || {
+    let signing = |head| {
+        // A key of its own for a store that others know by another one is made only where somebody has said so.
+        if head > 0 && options.signing.is_none() && !beside.join(KEY_FILE).exists() {
+            return Err(Remark::new(Reason::SigningKeyMissing).with("path", beside.display()).with("head", head));
+        }
         let opened = Signing::open(options.signing.as_deref().unwrap_or(&beside), options.origin.as_deref());
         opened.map(|signing| signing.giving_up_after(options.give_up_after))
     };

@@ -103,6 +103,13 @@ impl Trace {
         shares - taken.filter_map(|eliminated| money(&eliminated.amount)).sum()
     }
 
+    /// The sum of a node between, at a path: of those below it and of what it filed itself, which stands beside them.
+    fn whole(&self, node: &str, path: &[String]) -> Money {
+        let own = self.shares.iter().filter(|share| share.unit == node && share.path == path);
+        let own: Money = own.map(|share| added(&share.exact, &share.value)).sum();
+        self.sum(&[path, &[node.to_owned()]].concat()) + own
+    }
+
     /// Whether anything here can be added up: amounts and counts, not texts.
     fn is_sum(&self) -> bool {
         !self.figure.exact.is_empty() || money(&format!("{}.00", self.figure.value)).is_some()
@@ -116,10 +123,7 @@ impl Trace {
             let path = self.shares.iter().map(|share| share.path.as_slice()).find(|path| path.contains(&node.code));
             let end = path.and_then(|path| path.iter().position(|code| *code == node.code));
             let (Some(path), Some(end), Some(figure)) = (path, end, &node.figure) else { return true };
-            // A unit with others below it stands beside them in its own figure.
-            let own = self.shares.iter().filter(|share| share.unit == node.code && share.path == path[..end]);
-            let own: Money = own.map(|share| added(&share.exact, &share.value)).sum();
-            is(figure, self.sum(&path[..=end]) + own)
+            is(figure, self.whole(&node.code, &path[..end]))
         };
         !self.is_sum() || (is(&self.figure, self.sum(&[])) && self.nodes.values().all(node))
     }
@@ -183,7 +187,7 @@ impl Trace {
             self.below(&below, grid, language);
             let name = self.nodes.get(&node).map_or("", |node| node.name.as_str());
             let title = say(language, "trace-subtotal", &[("node", &node_title(&node, name))]);
-            let mut row = sum_row("", &title, &self.sum(&below), self.figure.exact.is_empty());
+            let mut row = sum_row("", &title, &self.whole(&node, path), self.figure.exact.is_empty());
             row[1] = format!("{inset}{title}");
             grid.row(row);
         }

@@ -35,9 +35,33 @@ pub(super) fn time(ms: i64) -> String {
     }
 }
 
-/// Reads `120` or `@120`, a position; `2024-01-31T12:00`, a time in China; `2024-01-31`, the end of that day; or a time
-/// with its offset, `2024-01-31T04:00:00Z`.
+/// Reads `120` or `@120`, a position; `2024-01-31T12:00`, a time in China; `2024-01-31`, that day; or a time with its
+/// offset, `2024-01-31T04:00:00Z`. A day, minute or second is meant to its end: what a screen shows as of 12:00:05 is in it.
 pub(super) fn parse_moment(text: &str) -> Result<api::AsOf, String> {
+    moment(text, |text| {
+        let whole = match text.len() {
+            _ if text.contains('.') => 1,
+            MINUTE_LENGTH => 60_000,
+            _ => 1_000,
+        };
+        read_time(text).map(|ms| if is_day(text) { ms } else { ms - ms.rem_euclid(whole) + whole - 1 })
+    })
+}
+
+/// The same from its beginning: what happened since then.
+pub(super) fn parse_since(text: &str) -> Result<api::AsOf, String> {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+    moment(text, |text| read_time(text).map(|ms| if is_day(text) { ms + 1 - DAY_MS } else { ms }))
+}
+
+/// How long `2024-01-31T12:00` is.
+const MINUTE_LENGTH: usize = 16;
+
+fn is_day(text: &str) -> bool {
+    text.len() == "2024-01-31".len()
+}
+
+fn moment(text: &str, read_time: impl FnOnce(&str) -> Option<i64>) -> Result<api::AsOf, String> {
     let position = text.strip_prefix('@').unwrap_or(text);
     let moment = if position.bytes().all(|b| b.is_ascii_digit()) && !position.is_empty() {
         position.parse().ok().map(api::as_of::Moment::Position)
@@ -48,13 +72,14 @@ pub(super) fn parse_moment(text: &str) -> Result<api::AsOf, String> {
     Ok(api::AsOf { moment: Some(moment) })
 }
 
+/// A time in China or with its offset, in milliseconds of Unix time; of a date, its last one.
 pub(super) fn read_time(text: &str) -> Option<i64> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at.as_millisecond());
     }
     let offset = Offset::from_hours(8).ok()?;
     // A date reads the front of a longer text too, and would take the time off it.
-    if text.len() == "2024-01-31".len()
+    if is_day(text)
         && let Ok(day) = text.parse::<jiff::civil::Date>()
     {
         let next = offset.to_timestamp(day.tomorrow().ok()?.at(0, 0, 0, 0)).ok()?;
@@ -206,13 +231,22 @@ mod tests {
         for (text, moment) in [
             ("120", Position(120)),
             ("@120", Position(120)),
-            ("2024-01-17T17:15:04", TimeMs(1_705_482_904_000)),
-            ("2024-01-17 17:15:04", TimeMs(1_705_482_904_000)),
-            ("2024-01-17T17:15", TimeMs(1_705_482_900_000)),
-            ("2024-01-17T09:15:04Z", TimeMs(1_705_482_904_000)),
+            // To the end of what is written: a screen shows no milliseconds.
+            ("2024-01-17T17:15:04", TimeMs(1_705_482_904_999)),
+            ("2024-01-17 17:15:04", TimeMs(1_705_482_904_999)),
+            ("2024-01-17T17:15", TimeMs(1_705_482_959_999)),
+            ("2024-01-17T09:15:04Z", TimeMs(1_705_482_904_999)),
+            ("2024-01-17T09:15:04.250Z", TimeMs(1_705_482_904_250)),
             ("2024-01-17", TimeMs(1_705_507_199_999)),
         ] {
             assert_eq!(read(text), Ok(moment), "{text}");
+        }
+        for (text, moment) in [
+            ("120", Position(120)),
+            ("2024-01-17T17:15:04", TimeMs(1_705_482_904_000)),
+            ("2024-01-17", TimeMs(1_705_507_200_000 - 24 * 60 * 60 * 1_000)),
+        ] {
+            assert_eq!(parse_since(text).map(|as_of| as_of.moment.unwrap()), Ok(moment), "since {text}");
         }
         for text in ["", "@", "yesterday", "2024-13-01", "2024-01-32T00:00", "-3", "99999999999999999999999"] {
             assert!(read(text).is_err(), "{text}");

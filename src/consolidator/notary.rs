@@ -40,11 +40,11 @@ impl Signing {
             |what: &str| Remark::new(Reason::SigningKeyUnusable).with("path", path.display()).with("what", what);
         let notes = directory.last_checkpoints().map_err(store_fault)?;
         let key = match directory.key().map_err(store_fault)? {
+            Some(text) => PrivateKey::parse(&text).ok_or_else(|| unusable("it is no key of a signed note"))?,
             // A new one would not have signed it either, and would stand among the keys that do.
             None if !notes.is_empty() => {
-                return Err(unusable("it is gone, but there is a last checkpoint that it signed"));
+                return Err(Remark::new(Reason::SigningKeyMissing).with("path", path.display()));
             }
-            Some(text) => PrivateKey::parse(&text).ok_or_else(|| unusable("it is no key of a signed note"))?,
             None => new_key(&directory, origin).ok_or_else(|| unusable("no key could be made of that name"))??,
         };
         if origin.is_some_and(|origin| origin != key.public().name()) {

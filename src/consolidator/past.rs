@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use super::record::Record;
 use super::stored;
+use crate::budget::form_set::FormSet;
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::Checked;
 use crate::budget::submission::Submission;
 use crate::ledger::state::{FormSetVersions, State};
-use crate::ledger::{Contents, Position};
+use crate::ledger::{Contents, Position, checks};
 use crate::store::Journal;
 
 /// Finds submissions by position.
@@ -33,6 +35,18 @@ impl<'j> Past<'j> {
     /// Keeps a submission at hand that is not in the journal yet, or was just read.
     pub(super) fn hold(&mut self, position: Position, submission: Arc<Submission>) {
         self.held.insert(position, submission);
+    }
+}
+
+impl Past<'_> {
+    /// What rules found in the filing at a position, and on which form set; none if that is no filing.
+    pub(super) fn found(&self, position: Position) -> Result<Option<(Checked, Arc<FormSet>)>, Remark> {
+        let record = Record::decode(position, &stored(self.journal, position)?)?;
+        let form = record.form_set().and_then(|digest| self.form_sets.get(&digest));
+        let Some((attempt, form)) = record.envelope.event.attempt().zip(form) else { return Ok(None) };
+        let submission = record.submission(form)?;
+        let checked = checks::found_again(&self.form_sets, &submission, &attempt.verdicts, self)?;
+        Ok(Some((checked, form.clone())))
     }
 }
 

@@ -1,11 +1,11 @@
 //! The state, saved beside the journal now and then, so that a restart folds only what came after.
 //!
-//! Disposable and never trusted: a saved state counts only if its digest is right, this version of the program wrote
+//! Disposable and never trusted: a saved state counts only if its digest is right, a program that folds alike wrote
 //! it, and the journal's record at its position is the one that it was made of. Otherwise the journal is folded from
 //! its first event, which gives the same state. Saving runs on a thread of its own, on the readers' snapshot.
 //!
 //! ```text
-//! line    budget-consolidator saved state, format 1, program VERSION
+//! line    budget-consolidator saved state, format 1, program SOURCES
 //! digest  SHA-256 of all that follows
 //! record  SHA-256 of the journal's record at that position
 //! image   zstd of ledger::image
@@ -28,7 +28,8 @@ use crate::store::{Journal, ReplacedFile};
 /// The name of the file in the data directory.
 pub const SAVED_STATE_FILE: &str = "saved-state";
 
-const LINE: &str = concat!("budget-consolidator saved state, format 1, program ", env!("CARGO_PKG_VERSION"), "\n");
+/// Which program: named by the sources of what is folded (`build.rs`), since a version can fold otherwise than another build of it.
+const LINE: &str = concat!("budget-consolidator saved state, format 1, program ", env!("FOLD_SOURCES"), "\n");
 
 /// A state is saved again after this many events, or after a third of the journal if that is more: so saving costs
 /// a fixed share of the work, and a restart folds a third at most.

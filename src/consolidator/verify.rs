@@ -17,12 +17,15 @@ use crate::budget::form_set::FormSet;
 use crate::budget::intake::{FINDINGS_MAX, Reading, read_again};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::rule::Checked;
+use crate::budget::rule::{Checked, RuleFinding};
 use crate::budget::submission::Submission;
 use crate::ledger::checks::{Ahead, Grounds};
-use crate::ledger::decide::{AdjustmentOrder, Filing, Judged, judge, seals_what_counts};
-use crate::ledger::event::{Adjustment, Envelope, Event};
-use crate::ledger::state::{FormSetVersions, State};
+use crate::ledger::decide::{
+    AdjustmentOrder, Filing, Judged, aggregate_leads_to, issue_follows, judge, leads_to, seals_what_counts,
+};
+use crate::ledger::event::{Adjustment, Envelope, Event, Justified};
+use crate::ledger::review::Aggregate;
+use crate::ledger::state::{FormSetVersions, State, Version};
 use crate::ledger::{Position, checks};
 use crate::store::Journal;
 
@@ -120,6 +123,10 @@ fn damaged(position: Position, what: &str) -> Remark {
     Remark::new(Reason::JournalDamaged).with("position", position).with("what", what)
 }
 
+fn otherwise(position: Position, what: &str) -> Remark {
+    Remark::new(Reason::RecordSaysOtherwise).with("position", position).with("what", what)
+}
+
 /// Looks at every record up to the journal's head. `progress` is told each position.
 ///
 /// # Errors
@@ -200,27 +207,51 @@ fn fold_one(
             }
         }
     }
-    if !is_next(state, &envelope.event) {
-        verified.figures.add(damaged(position, "version"));
+    if let Some(what) = strays(state, &envelope.event, &past) {
+        verified.figures.add(otherwise(position, what));
     }
     state.apply(envelope, &past)
 }
 
-/// Whether an issue, a unit tree, a round or an aggregate counts on from the one before, and an aggregate seals what counts.
-fn is_next(state: &State, event: &Event) -> bool {
+/// What of an event that is no filing doesn't follow from the state before it, if anything: whether it counts on from the one
+/// before, where a step of review led to, what an aggregate seals, what an issue of ceilings replaced and left behind, and
+/// whether what is explained was found. What people said and chose can't be worked out.
+fn strays(state: &State, event: &Event, past: &Past<'_>) -> Option<&'static str> {
     let round = |year, round| state.round(year, round).map_or(0, |found| found.version) + 1;
-    match event {
-        Event::RoundOpened(opened) => opened.version == round(opened.year, opened.round),
-        Event::RoundClosed(closed) => closed.version == round(closed.year, closed.round),
-        Event::Forwarded(forwarded) => seals_what_counts(state, forwarded),
-        Event::ControlIssued(issued) => {
-            issued.version == state.control(issued.year, issued.round).map_or(0, |book| book.version) + 1
-        }
+    let (follows, what) = match event {
+        Event::RoundOpened(opened) => (opened.version == round(opened.year, opened.round), "version"),
+        Event::RoundClosed(closed) => (closed.version == round(closed.year, closed.round), "version"),
+        Event::Forwarded(forwarded) => (seals_what_counts(state, forwarded), "sealed"),
+        Event::ControlIssued(issued) => (issue_follows(state, issued, past), "issue"),
         Event::UnitsImported(imported) => {
-            imported.version == state.tree(imported.year).map_or(0, |tree| tree.version) + 1
+            (imported.version == state.tree(imported.year).map_or(0, |tree| tree.version) + 1, "version")
         }
-        _ => true,
-    }
+        Event::VersionMoved(moved) => {
+            let version = state.filings(&moved.slot).and_then(|filings| filings.version(moved.version));
+            let leads =
+                |version: &Version| (version.state(), leads_to(moved.step, version)) == (moved.from, Some(moved.to));
+            (version.is_some_and(leads), "step")
+        }
+        Event::AggregateMoved(moved) => {
+            let last = state.aggregate(&moved.department, moved.year, moved.round);
+            let from = last.filter(|last| last.version == moved.version).map(Aggregate::state);
+            let leads = (from, aggregate_leads_to(moved.step, moved.from)) == (Some(moved.from), Some(moved.to));
+            (leads, "step")
+        }
+        Event::Justified(justified) => (was_found(justified, past), "justified"),
+        _ => (true, ""),
+    };
+    (!follows).then_some(what)
+}
+
+/// Whether each finding that is explained is one that failed there. What can't be read is said elsewhere.
+fn was_found(justified: &Justified, past: &Past<'_>) -> bool {
+    let Ok(Some((checked, form))) = past.found(justified.position) else { return true };
+    justified.items.iter().all(|item| {
+        let is_meant = |finding: &&RuleFinding| finding.rule == item.rule && finding.place == item.place;
+        let mut meant = checked.findings.iter().filter(|finding| finding.failed()).filter(is_meant);
+        meant.any(|finding| form.rules.fingerprint(finding) == item.fingerprint)
+    })
 }
 
 /// What the state of then makes of a filing: everything but its shape and its rules.
@@ -274,7 +305,7 @@ fn work_out(journal: &dyn Journal, job: Job) -> (Vec<(Position, Wrong, Remark)>,
     let Job { envelope, form, forms, submission, judged } = job;
     let position = envelope.position;
     let mut wrong = Vec::new();
-    let mut add = |kind, what: &str| wrong.push((position, kind, damaged(position, what)));
+    let mut add = |kind, what: &str| wrong.push((position, kind, otherwise(position, what)));
     let Some(attempt) = envelope.event.attempt() else { return (wrong, false) };
     let past = Past::of(journal, forms.clone());
     let checked = checks::judge(&forms, &submission, &attempt.verdicts.grounds, &past);
@@ -286,7 +317,9 @@ fn work_out(journal: &dyn Journal, job: Job) -> (Vec<(Position, Wrong, Remark)>,
     let (judged, checked) = match (judged, checked) {
         (Ok(judged), Ok(checked)) => (judged, checked),
         (Err(fault), _) | (_, Err(fault)) => {
-            wrong.push((position, Wrong::Verdicts, fault));
+            // A record that can't be read says so itself; what is refused now could not have been recorded then.
+            let fault = if fault.fact("position").is_some() { fault } else { otherwise(position, "refused") };
+            wrong.push((position, Wrong::Findings, fault));
             return (wrong, false);
         }
     };
@@ -305,6 +338,9 @@ fn work_out(journal: &dyn Journal, job: Job) -> (Vec<(Position, Wrong, Remark)>,
     };
     if taken.is_some_and(|version| version != judged.version) {
         add(Wrong::Figures, "version");
+    }
+    if taken.is_some() && judged.adjustment.as_ref() != adjustment(&envelope.event) {
+        add(Wrong::Figures, "adjustment");
     }
     // A refused filing may have had rows that found no place, and amounts that could not be read.
     let shapeless = attempt.findings.iter().any(|finding| finding.refuses() && !judged.findings.contains(finding));

@@ -54,6 +54,7 @@ fn code(reason: Reason) -> Code {
         | Reason::TimeBeforeJournal => Code::NotFound,
         Reason::UnitNotBudgeted
         | Reason::YearDiffers
+        | Reason::FormSetNotNamed
         | Reason::FormSetOutdated
         | Reason::KindNotTaken
         | Reason::RoundClosed
@@ -161,12 +162,14 @@ fn code(reason: Reason) -> Code {
         // Most are said at a start, by `restore`, `backup` and the command line: no request meets them.
         Reason::NoTls | Reason::NotOnLoopback | Reason::CertificateFile => Code::FailedPrecondition,
         Reason::JournalDamaged
+        | Reason::RecordSaysOtherwise
         | Reason::JournalNewer
         | Reason::NotAnArchive
         | Reason::ArchiveDamaged
         | Reason::HistoriesDiffer
         | Reason::StoreEmpty
         | Reason::SigningKeyUnusable
+        | Reason::SigningKeyMissing
         | Reason::LastCheckpointDamaged
         | Reason::StoreBehindCheckpoint
         | Reason::StoreNotAsSigned

@@ -278,8 +278,11 @@ fn default_form(state: &State, tree: &UnitTree, scope: &Scope) -> Result<Arc<For
         [form] => Ok(Arc::clone(form)),
         _ => {
             let known: Vec<&str> = of_year.iter().map(|form| form.id.as_str()).collect();
-            let found = scope.form_set.as_deref().unwrap_or("");
-            Err(Remark::new(Reason::UnknownFormSet).with("found", found).with_list("expected", known))
+            let remark = match &scope.form_set {
+                Some(found) => Remark::new(Reason::UnknownFormSet).with("found", found),
+                None => Remark::new(Reason::FormSetNotNamed).with("year", scope.year),
+            };
+            Err(remark.with_list("expected", known))
         }
     }
 }

@@ -127,7 +127,11 @@ async fn a_saved_state_of_another_version_is_passed_over() {
     let path = directory.path().join(SAVED_STATE_FILE);
     let bytes = std::fs::read(&path).unwrap();
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
-    let line = String::from_utf8(bytes[..end].to_vec()).unwrap().replace(env!("CARGO_PKG_VERSION"), "0.0.1");
+    let line = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    // Named by the sources that fold, not by a version that nobody counts on while it is worked on.
+    let (line, sources) = line.rsplit_once(' ').unwrap();
+    assert_eq!(sources.len(), 16, "{sources}");
+    let line = format!("{line} {}", "0".repeat(16));
     std::fs::write(&path, [line.as_bytes(), &bytes[end..]].concat()).unwrap();
     assert_eq!(opened_from(&journal, directory.path()).await, 1);
 }

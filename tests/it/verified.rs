@@ -34,13 +34,70 @@ const VERSIONS: [(&str, Count); 5] = [
 ];
 
 /// Each other alteration with the kind of fault that it is, which is told at its position.
-const ALTERATIONS: [(&str, Kind, Alter); 6] = [
+const ALTERATIONS: [(&str, Kind, Alter); 12] = [
     (
         "what an aggregate seals",
         |verified| &verified.figures,
         |envelope| {
             let Event::Forwarded(forwarded) = envelope.event.as_mut()? else { return None };
             forwarded.members.first_mut()?.version += 1;
+            Some(())
+        },
+    ),
+    (
+        "a ceiling before the one that took its place",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::ControlIssued(issued) = envelope.event.as_mut()? else { return None };
+            let before = issued.figures.iter_mut().find_map(|figure| figure.before.as_mut())?;
+            before.fen += 10_000;
+            Some(())
+        },
+    ),
+    (
+        "how far somebody is above a ceiling that was cut",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::ControlIssued(issued) = envelope.event.as_mut()? else { return None };
+            issued.affected.first_mut()?.over_fen += 1;
+            Some(())
+        },
+    ),
+    (
+        "the state that a step of review led to",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::VersionMoved(moved) = envelope.event.as_mut()? else { return None };
+            let to = if moved.to == "approved" { "returned" } else { "approved" };
+            to.clone_into(&mut moved.to);
+            Some(())
+        },
+    ),
+    (
+        "the state that a step led an aggregate to",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::AggregateMoved(moved) = envelope.event.as_mut()? else { return None };
+            let to = if moved.to == "approved" { "returned" } else { "approved" };
+            to.clone_into(&mut moved.to);
+            Some(())
+        },
+    ),
+    (
+        "a finding that was explained",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::Justified(justified) = envelope.event.as_mut()? else { return None };
+            justified.items.first_mut()?.fingerprint[0] ^= 1;
+            Some(())
+        },
+    ),
+    (
+        "a filing of somebody who may not file it",
+        |verified| &verified.findings,
+        |envelope| {
+            let Event::Submitted(_) = envelope.event.as_ref()? else { return None };
+            "budget://407999/unit".clone_into(&mut envelope.actor);
             Some(())
         },
     ),

@@ -624,6 +624,22 @@ fn digest_of(sealed: &api::Aggregate) -> Vec<u8> {
     Digest::of(text.as_bytes()).0.to_vec()
 }
 
+/// A ceiling is cut below what was approved under it, which is marked.
+async fn cut(year: &Year) {
+    let request = api::IssueControlFiguresRequest {
+        idempotency_key: new_key(),
+        year: 2024,
+        round: Round::Second.into(),
+        form_set: year.form.id.to_string(),
+        figures: vec![ceiling("407004", PROJECT, "1.00")],
+        reason: "压减项目支出".into(),
+        on_over_ceiling: api::OnOverCeiling::Mark.into(),
+    };
+    let issued = year.bureau.control().issue_control_figures(request).await.unwrap().into_inner();
+    assert_eq!(issued.changed, 1);
+    assert!(year.auditor.status_board("407004").await.lines[0].over_ceiling);
+}
+
 fn ceilings_of(csv: &str) -> Vec<api::ControlFigure> {
     control_figures(&format!("fenyang-2024/{csv}"))
 }
@@ -638,6 +654,7 @@ async fn a_year_from_the_first_wish_to_the_last_addition() {
     reviewed_and_accepted(&year).await;
     forwarded_and_approved(&year).await;
     adjusted(&year).await;
+    cut(&year).await;
     year.close_round(Round::Second).await;
     year.end().await;
 }

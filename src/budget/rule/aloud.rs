@@ -160,8 +160,10 @@ impl Voice<'_> {
                 [format!("{a}，当且仅当{b}"), format!("{a} if and only if {b}")]
             }
             Is::Not(part) => {
-                let part = self.inner(part);
-                [format!("并非{part}"), format!("not {part}")]
+                let (said, several) = (self.inner(part), matches!(part.is, Is::And(_) | Is::Or(_)));
+                let [zh, en] =
+                    if several { [format!("（{said}）"), format!("({said})")] } else { [said.clone(), said] };
+                [format!("并非{zh}"), format!("not {en}")]
             }
             Is::Chain(first, rest) => return self.chain(first, rest),
             Is::Exists(table) => {
@@ -274,14 +276,17 @@ impl Voice<'_> {
     // ── figures ──────────────────────────────────────────────────────────────────────────
 
     fn expression(self, node: &Node) -> String {
-        let bracketed = |part: &Node| {
+        let apart = |part: &Node, apart: bool| {
             let said = self.expression(part);
-            match (&part.is, self.chinese) {
-                (Is::Add(_), true) => format!("（{said}）"),
-                (Is::Add(_), false) => format!("({said})"),
-                _ => said,
+            match (apart, self.chinese) {
+                (true, true) => format!("（{said}）"),
+                (true, false) => format!("({said})"),
+                (false, _) => said,
             }
         };
+        let bracketed = |part: &Node| apart(part, matches!(part.is, Is::Add(_)));
+        // Read from left to right, what was written in brackets would say something else.
+        let factor = |part: &Node| apart(part, matches!(part.is, Is::Add(_) | Is::Multiply(..)));
         match &node.is {
             Is::Add(parts) => {
                 let mut said = String::new();
@@ -289,15 +294,15 @@ impl Voice<'_> {
                     if at > 0 || *minus {
                         said += if *minus { self.pick("减", " minus ") } else { self.pick("加", " plus ") };
                     }
-                    said += &self.expression(part);
+                    said += &bracketed(part);
                 }
                 said
             }
             Is::Multiply(first, factors) => {
                 let mut said = bracketed(first);
-                for (divides, factor) in factors {
+                for (divides, factor_of) in factors {
                     said += if *divides { self.pick("除以", " divided by ") } else { self.pick("乘以", " times ") };
-                    said += &bracketed(factor);
+                    said += &factor(factor_of);
                 }
                 said
             }
@@ -320,7 +325,7 @@ impl Voice<'_> {
                 format!("“{text}”")
             }
             Is::Sum(part) => {
-                let part = self.expression(part);
+                let part = bracketed(part);
                 if self.chinese { format!("{part}之和") } else { format!("the sum of {part}") }
             }
             Is::Count(table) => {

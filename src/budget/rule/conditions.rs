@@ -74,18 +74,34 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
         }
     }
 
-    /// All must hold. One that fails decides, even if another can't be judged.
+    /// All must hold. One that fails decides, even if another can't be judged; what the others look at is noted all the same,
+    /// as far as anything is: the verdict rests on it too.
     pub(super) fn worst(&mut self, parts: &'a [Expr]) -> Answer<'a, Meeting, E> {
         let (mut worst, mut cause) = (Meeting::Plain, None);
-        for part in parts {
+        for (at, part) in parts.iter().enumerate() {
             match self.truth(part) {
-                Ok(Meeting::Never) => return Ok(Meeting::Never),
+                Ok(Meeting::Never) => {
+                    if E::NOTES {
+                        self.look_at(parts.get(at + 1..).unwrap_or(&[]));
+                    }
+                    return Ok(Meeting::Never);
+                }
                 Ok(Meeting::ByRounding) => worst = Meeting::ByRounding,
                 Ok(Meeting::Plain) => {}
                 Err(missing) => cause = cause.or(Some(missing)),
             }
         }
         cause.map_or(Ok(worst), Err)
+    }
+
+    /// Notes what some conditions look at, whatever they come to.
+    fn look_at(&mut self, parts: &'a [Expr]) {
+        let told = self.eye.hold_back();
+        for part in parts {
+            // It doesn't matter any more whether it holds, or can be judged.
+            let _ = self.truth(part);
+        }
+        self.eye.tell(told);
     }
 
     /// One must hold. One that does decides, even if another can't be judged.

@@ -279,6 +279,9 @@ impl<'a> Run<'_, 'a> {
         let failing = spoken_of.rows.iter().filter(|frame| !self.plainly_holds(line, Some(**frame)));
         open.extend(failing.map(|frame| Open { row: frame.row, is_meant: true }));
         open.sort_by(|a, b| table.as_printed(a.row, b.row));
+        if fixed.is_none() && table.total == NONE && is_for_parents(rows) {
+            self.total_lost(line, rows.table);
+        }
         let stopped = match fixed {
             Some(fixed) => self.fixed_rows(line, rows, (book, &table.fixed, fixed), &open),
             None => open.iter().find_map(|open| Some((open.row, self.candidate(line, rows, book, open).err()?))),
@@ -297,6 +300,15 @@ impl<'a> Run<'_, 'a> {
         stopped.map_or(Ok(()), |(_, cause)| Err(cause))
     }
 
+    /// A table whose total row was left out has nothing that its rows could be held against: that is said.
+    fn total_lost(&mut self, line: &'a Line, table: usize) {
+        let total = self.world.form.tables.get(table).and_then(|table| table.total_row());
+        if let Some(total) = total.filter(|_| self.world.slack.is_none()) {
+            self.exact.eye.seen.clear();
+            self.not_evaluable(line, 0, Cause::RowMissing(self.world.id(table), total.into()));
+        }
+    }
+
     /// Fixed rows are printed one by one, those too that are not there.
     fn fixed_rows(
         &mut self,
@@ -305,7 +317,7 @@ impl<'a> Run<'_, 'a> {
         (book, filed, fixed): (usize, &[u32], &[FixedRow]),
         open: &[Open],
     ) -> Option<(u32, Cause)> {
-        let required = rows.tests.iter().any(|test| matches!(test, Test::Parents));
+        let required = is_for_parents(rows);
         for (row, definition) in filed.iter().zip(fixed) {
             if *row == NONE && required && !definition.parts.is_empty() {
                 let cause = Cause::RowMissing(self.world.id(rows.table), definition.key.clone());
@@ -469,4 +481,9 @@ fn mark(touched: &mut Touched, world: &World<'_>, seen: &[Seen]) {
             *cell = true;
         }
     }
+}
+
+/// Whether rows are those that others stand below.
+fn is_for_parents(rows: &Rows) -> bool {
+    rows.tests.iter().any(|test| matches!(test, Test::Parents))
 }

@@ -250,6 +250,12 @@ impl RuleFinding {
             address.into_iter().for_each(|part| put(&mut said, part));
             put_cell(&mut said, cell.value.as_ref());
         }
+        // What was counted stands in no cell.
+        for counted in [&self.left, &self.right].into_iter().flatten() {
+            if let Quantity::Number(number) = counted {
+                put_cell(&mut said, Some(&Cell::Number(*number)));
+            }
+        }
         Digest(Sha256::digest(&said).into())
     }
 

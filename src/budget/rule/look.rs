@@ -28,6 +28,8 @@ pub(super) trait Eye<'a>: Default {
     type Lack;
     /// What was noted at some time.
     type Before;
+    /// The sides that are to be told.
+    type Told;
     /// Whether it notes anything.
     const NOTES: bool;
 
@@ -51,6 +53,12 @@ pub(super) trait Eye<'a>: Default {
         kind: (Relation, Measure),
         left_cells: usize,
     );
+
+    /// The sides that are to be told, which nothing that follows replaces until they are told.
+    fn hold_back(&mut self) -> Self::Told;
+
+    /// Back to them.
+    fn tell(&mut self, told: Self::Told);
 
     /// What was noted before a row is looked through, to see whether it is meant.
     fn before(&mut self) -> Self::Before;
@@ -124,6 +132,7 @@ impl<'a> Eye<'a> for Exact<'a> {
     type Figure = Interval;
     type Lack = Cause;
     type Before = (usize, Option<Sides<'a>>);
+    type Told = Option<Sides<'a>>;
     const NOTES: bool = true;
 
     fn lack(cause: impl FnOnce() -> Cause) -> Cause {
@@ -154,6 +163,14 @@ impl<'a> Eye<'a> for Exact<'a> {
         if meeting == Meeting::Never || self.sides.is_none() {
             self.sides = Some(Sides { left: *left, right, relation, measure, left_cells });
         }
+    }
+
+    fn hold_back(&mut self) -> Option<Sides<'a>> {
+        self.sides.take()
+    }
+
+    fn tell(&mut self, told: Option<Sides<'a>>) {
+        self.sides = told;
     }
 
     fn before(&mut self) -> (usize, Option<Sides<'a>>) {
@@ -231,6 +248,7 @@ impl<'a> Eye<'a> for Glance {
     type Figure = Print;
     type Lack = Unsure;
     type Before = ();
+    type Told = ();
     const NOTES: bool = false;
 
     fn lack(_: impl FnOnce() -> Cause) -> Unsure {
@@ -246,6 +264,10 @@ impl<'a> Eye<'a> for Glance {
     }
 
     fn compared(&mut self, _: Meeting, _: &Value<'a, Print>, _: Value<'a, Print>, _: (Relation, Measure), _: usize) {}
+
+    fn hold_back(&mut self) {}
+
+    fn tell(&mut self, (): ()) {}
 
     fn before(&mut self) {}
 

@@ -167,6 +167,32 @@ pub(super) fn issue(state: &State, orders: &ControlOrders, contents: &dyn Conten
     Ok(Event::ControlIssued(ControlIssued { year, round, version, by, reason, changes, affected }))
 }
 
+/// Whether an issue is what an order in that state comes to: the ceilings before, every sum, and whose versions are above.
+pub fn follows(state: &State, issued: &ControlIssued, contents: &dyn Contents) -> bool {
+    let ControlIssued { by, year, round, reason, changes, .. } = issued;
+    let order = |(line, change): (u32, &ControlChange)| FigureOrder {
+        line,
+        unit: change.unit.clone(),
+        cell: change.cell.clone(),
+        ceiling: change.after.as_ref().map(|after| (after.amount, after.scale)),
+        strength: change.after.as_ref().map(|after| after.strength),
+    };
+    let mut orders = ControlOrders {
+        by: by.clone(),
+        year: *year,
+        round: *round,
+        form_set: String::new(),
+        reason: reason.clone(),
+        mark: true,
+        figures: (1..).zip(changes).map(order).collect(),
+    };
+    // An issue doesn't keep the form set on whose cells it was ordered.
+    state.form_sets().filter(|form| form.year == *year).any(|form| {
+        orders.form_set = form.id.to_string();
+        matches!(issue(state, &orders, contents), Ok(Event::ControlIssued(again)) if again == *issued)
+    })
+}
+
 /// Whether a new unit tree keeps every sum of ceilings, and every filing below its ceiling.
 pub(super) fn keep_sums(state: &State, year: u16, new: &UnitTree, contents: &dyn Contents) -> Result<(), Remark> {
     let Some(old) = state.tree(year) else { return Ok(()) };

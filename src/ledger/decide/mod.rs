@@ -25,12 +25,15 @@ use crate::budget::rule::Checked;
 use crate::budget::submission::{FormSetVersion, Round, Slot, UnitCode};
 use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
 pub(super) use control::operation as control_operation;
-pub use control::{CONTROL_REASON_CHARS_MAX, ControlOrders, ControlPlan, FigureOrder, LineFault, plan as plan_control};
+pub use control::{
+    CONTROL_REASON_CHARS_MAX, ControlOrders, ControlPlan, FigureOrder, LineFault, follows as issue_follows,
+    plan as plan_control,
+};
 pub use filing::{AdjustmentOrder, Filing, Judged, admit, judge};
 pub use justify::{JUSTIFICATION_CHARS_MAX, JUSTIFICATIONS_MAX};
 pub use review::{
-    AggregateStep, FigureSet, REVIEW_CHARS_MAX, REVIEW_LINES_MAX, Target, VersionStep, aggregate_digest, find_line,
-    legal, seal_over, seals_what_counts,
+    AggregateStep, FigureSet, REVIEW_CHARS_MAX, REVIEW_LINES_MAX, Target, VersionStep, aggregate_digest,
+    aggregate_leads_to, find_line, leads_to, legal, seal_over, seals_what_counts,
 };
 
 /// Bytes of an idempotency key.

@@ -212,16 +212,7 @@ pub(super) fn step(
     let from = version.state();
     let illegal = || not_in_state(state, slot, Some(version), order.step.as_str());
     let reason = text(&order.reason, matches!(order.step, Move::Return | Move::Reopen))?;
-    let to = match (order.step, from) {
-        (Move::Withdraw, VersionState::Submitted) => VersionState::Withdrawn,
-        (Move::Return, VersionState::Submitted | VersionState::Accepted) => VersionState::Returned,
-        (Move::Accept, VersionState::Submitted) => VersionState::Accepted,
-        (Move::Approve, VersionState::Accepted) => VersionState::Approved,
-        (Move::Reopen, VersionState::Accepted) => VersionState::Submitted,
-        (Move::Reopen, VersionState::Approved) => VersionState::Accepted,
-        (Move::Reopen, VersionState::Returned) => before_last(version),
-        _ => return Err(illegal()),
-    };
+    let to = leads_to(order.step, version).ok_or_else(illegal)?;
     match (order.step, from) {
         // The bureau approved it as a whole before its department passes it on.
         (Move::Approve, _) if actor.role == Role::Department => passed_on(state, slot, version)?,
@@ -263,6 +254,31 @@ pub(super) fn step(
         lines,
         reviewed,
     })))
+}
+
+/// The state that a step leads a version to, if it can be taken from where that stands.
+pub fn leads_to(step: Move, version: &Version) -> Option<VersionState> {
+    Some(match (step, version.state()) {
+        (Move::Withdraw, VersionState::Submitted) => VersionState::Withdrawn,
+        (Move::Return, VersionState::Submitted | VersionState::Accepted) => VersionState::Returned,
+        (Move::Accept, VersionState::Submitted) => VersionState::Accepted,
+        (Move::Approve, VersionState::Accepted) => VersionState::Approved,
+        (Move::Reopen, VersionState::Accepted) => VersionState::Submitted,
+        (Move::Reopen, VersionState::Approved) => VersionState::Accepted,
+        (Move::Reopen, VersionState::Returned) => before_last(version),
+        _ => return None,
+    })
+}
+
+/// The same of an aggregate.
+pub fn aggregate_leads_to(step: Move, from: AggregateState) -> Option<AggregateState> {
+    Some(match (step, from) {
+        (Move::Return, AggregateState::Forwarded) => AggregateState::Returned,
+        (Move::Approve, AggregateState::Forwarded) => AggregateState::Approved,
+        (Move::Reopen, AggregateState::Forwarded) => AggregateState::Recalled,
+        (Move::Reopen, AggregateState::Approved) => AggregateState::Forwarded,
+        _ => return None,
+    })
 }
 
 /// The state before the last step.
@@ -656,13 +672,8 @@ pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep
         return Err(remark.with("expected", last.version).with("state", last.state()).with("what", "aggregate"));
     }
     let from = last.state();
-    let to = match (step, from) {
-        (Move::Return, AggregateState::Forwarded) => AggregateState::Returned,
-        (Move::Approve, AggregateState::Forwarded) => AggregateState::Approved,
-        (Move::Reopen, AggregateState::Forwarded) => AggregateState::Recalled,
-        (Move::Reopen, AggregateState::Approved) => AggregateState::Forwarded,
-        _ => return Err(aggregate_not_in_state(department, *version, from, step.as_str())),
-    };
+    let illegal = || aggregate_not_in_state(department, *version, from, step.as_str());
+    let to = aggregate_leads_to(*step, from).ok_or_else(illegal)?;
     if !is_theirs_whole(actor, *step, department, from) {
         let remark = Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", department);
         return Err(remark.with("step", step));
