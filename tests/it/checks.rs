@@ -436,6 +436,14 @@ async fn a_departments_budget_is_held_against_what_its_units_have_filed() {
         let file = example(&format!("linjiang-2024/submissions/{code}.json"));
         assert_eq!(server.client(&unit(code)).await.submit(&file, &form).await.unwrap().version, 1);
     }
+    // A unit that files for itself and has others below it: its subtotal in a trace is of both.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consolidator"));
+    let told = command.args(["--lang", "en", "--server", &server.address, "--as", "0/auditor"]);
+    let told = told.args(["trace", "508", "B1/total/budget"]).env_remove("BUDGET_AS").output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let subtotal = told.lines().find(|line| line.contains("subtotal") && line.contains("508002 ")).unwrap();
+    assert!(subtotal.trim_end().ends_with("4,244,858.37"), "{told}");
+
     let beside = department.dry_run(&example(own), &form).await.unwrap().verdict.unwrap();
     assert_eq!(of_s14(&beside, api::RuleVerdict::NotEvaluable), []);
     assert_eq!(of_s14(&beside, api::RuleVerdict::Fail), []);

@@ -495,7 +495,34 @@ async fn a_mirror_is_verified_as_an_export_is_and_a_rotated_key_by_the_old_one()
     assert_eq!(code, Some(0), "{said}");
     let export = root.join("export");
     assert_eq!(online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]).1, Some(0));
+    // While it is written, its last group waits for the next one to be signed: that is said, and is no alarm.
+    server.client(ADMINISTRATOR).await.import_units("linjiang-2024/units.csv", 2025).await.unwrap();
+    let published = root.join("signing/public-keys");
+    let (said, code) = offline(&["audit", "verify", text(&mirror), "--key", text(&published)]);
+    assert!(code == 0 && said.contains("that is being written"), "{said}");
     server.stop().await;
+    // The file with all keys checks what any of them signed.
+    for proof in [&receipt, &export, &mirror] {
+        let (said, code) = offline(&["audit", "verify", text(proof), "--key", text(&published)]);
+        assert_eq!(code, 0, "{} {said}", proof.display());
+    }
+    // A receipt of something else is no filing's, and a filing beside it is not passed over.
+    let filed = filing(root, "407001");
+    for proof in [&export, &mirror] {
+        let (said, code) = offline(&["audit", "verify", text(proof), text(&filed), "--key", &new]);
+        assert!(code == 2 && said.contains("is not the receipt of a filing"), "{said}");
+    }
+    // Nobody gets a key who hasn't one: neither where there is nothing, nor in the place of one that was lost.
+    let nowhere = root.join("nowhere");
+    assert_eq!(offline(&["audit", "rotate-key", "--signing", text(&nowhere)]).1, 2);
+    assert!(!nowhere.exists());
+    let (secret, aside) = (root.join("signing/signing-key"), root.join("aside"));
+    fs::rename(&secret, &aside).unwrap();
+    let keys = fs::read(&published).unwrap();
+    let refused = Signing::open(&root.join("signing"), Some(ORIGIN)).err().unwrap();
+    assert_eq!(refused.reason.code(), "SIGNING_KEY_MISSING");
+    assert!(!secret.exists() && fs::read(&published).unwrap() == keys, "a key was made");
+    fs::rename(&aside, &secret).unwrap();
     for key in [&old, &new] {
         for proof in [&receipt, &export, &mirror.join(MIRROR_FILE)] {
             let (said, code) = offline(&["audit", "verify", text(proof), "--key", key]);

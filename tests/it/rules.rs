@@ -500,3 +500,61 @@ fn a_rule_whose_figures_have_failed_already_says_so() {
     let after: Vec<Option<&str>> = checked.findings.iter().map(|finding| finding.after.as_deref()).collect();
     assert_eq!(after, [None, Some("R")]);
 }
+
+/// What was written in brackets is read in them: without, another formula would be heard.
+#[test]
+fn brackets_are_read_aloud() {
+    for (check, zh, en) in [
+        ("甲表: 合计 = 合计 - (部分 - 另一)", "合计减（部分减另一）", "合计 minus (部分 minus 另一)"),
+        ("甲表: 合计 = 合计 - (部分 + 另一) + 部分", "减（部分加另一）加部分", "minus (部分 plus 另一) plus 部分"),
+        ("甲表: 占比 = 部分 / (另一 * 2)", "部分除以（另一乘以2）", "部分 divided by (另一 times 2)"),
+        ("甲表: 占比 = 部分 / (另一 / 2)", "部分除以（另一除以2）", "部分 divided by (另一 divided by 2)"),
+        ("甲表 when not (合计 = 0 and 部分 = 0): 合计 = 另一", "并非（合计", "not (合计"),
+    ] {
+        let form = with_rules(&rule(check)).unwrap();
+        let check = &form.rules.rules[0].checks[0];
+        assert!(check.aloud.contains(zh) && check.aloud_en.contains(en), "{} / {}", check.aloud, check.aloud_en);
+    }
+}
+
+/// Without its total row a table has nothing that its rows could be held against: that is no pass.
+#[test]
+fn a_total_row_that_was_left_out_is_said() {
+    let rows = json!([{ "row": "101", "total": "5.00" }, { "row": "102", "total": "4.00" }]);
+    let told = judged("甲表[parents]: 合计 = sum(children.合计)", json!({ "A": { "rows": rows } }));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].starts_with("not_evaluable") && told[1].contains("合计"), "{told:?}");
+}
+
+/// A justification rests on what was counted as well, though that stands in no cell.
+#[test]
+fn another_count_is_another_finding() {
+    let form = with_rules(&rule("甲表[合计]: 个数 = count(乙表)")).unwrap();
+    let name = |listed: &[&str]| {
+        let listed: Vec<Value> = listed.iter().map(|key| json!({ "row": key, "total": "1.00" })).collect();
+        let total = json!({ "row": "合计", "total": "1.00", "count": "9" });
+        let file = json!({
+            "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit",
+            "tables": { "A": { "rows": [total] }, "B": { "rows": listed } },
+        });
+        let checked = judged_both_ways(&form, &Books::of(&read(&file, &form)));
+        form.rules.fingerprint(&checked.findings[0])
+    };
+    assert_eq!(name(&["x"]), name(&["y"]), "as many");
+    assert_ne!(name(&["x"]), name(&["x", "y"]));
+}
+
+/// The first condition that fails decides; what the others look at belongs to the finding all the same.
+#[test]
+fn what_a_condition_looks_at_is_noted_whole() {
+    let form = with_rules(&rule("甲表[101]: 合计 = 9元 and 部分 = 8元 and 另一 = 7元")).unwrap();
+    let file = json!({
+        "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit",
+        "tables": { "A": { "rows": [{ "row": "101", "total": "1.00", "part": "2.00", "other": "3.00" }] } },
+    });
+    let checked = judged_both_ways(&form, &Books::of(&read(&file, &form)));
+    let seen: Vec<&str> = checked.findings[0].cells.iter().map(|cell| cell.address.column.as_str()).collect();
+    assert_eq!(seen, ["total", "part", "other"]);
+    let right = checked.findings[0].right.as_ref().map(ToString::to_string);
+    assert_eq!(right.as_deref(), Some("0.0009"), "the first is what is told");
+}

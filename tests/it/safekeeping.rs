@@ -119,6 +119,11 @@ async fn a_lost_data_directory_comes_back_from_the_mirror_with_the_same_views() 
     assert!(!data.exists());
     let (text, code) = said(&consolidator(&["restore", path(&mirror), "--data", path(&data)]));
     assert_eq!(code, Some(0), "{text}");
+    // Nor does it sign what is there already by a key that nobody knows.
+    let served = consolidator(&["serve", "--insecure-loopback", "--data", path(&data), "--listen", "127.0.0.1:0"]);
+    let (text, code) = said(&served);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("SIGNING_KEY_MISSING") && text.contains("--signing"), "{text}");
     assert_eq!(views_of(&data).await, before);
     let (report, code) = fsck(root.path(), true);
     assert_eq!((code, bad(&report)), (Some(0), vec![]));
