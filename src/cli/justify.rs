@@ -48,7 +48,7 @@ pub(super) fn parse_kind(text: &str) -> Result<api::Kind, String> {
 /// What is said about the findings of a rule: at one place, or wherever it fails.
 struct Said {
     rule: String,
-    place: Option<CellAddress>,
+    places: Vec<CellAddress>,
     text: String,
 }
 
@@ -58,7 +58,7 @@ impl Said {
             (place.table.as_str(), place.row.as_str(), place.column.as_str())
                 == (&finding.table, &finding.row, &finding.column)
         };
-        self.rule.eq_ignore_ascii_case(&finding.rule) && self.place.as_ref().is_none_or(at)
+        self.rule.eq_ignore_ascii_case(&finding.rule) && (self.places.is_empty() || self.places.iter().any(at))
     }
 }
 
@@ -85,7 +85,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     for said in &said {
         let about: Vec<&RuleFinding> = found.iter().filter(|found| said.is_about(found)).collect();
         if about.is_empty() {
-            let place = said.place.as_ref().map(ToString::to_string).unwrap_or_default();
+            let place = said.places.first().map(ToString::to_string).unwrap_or_default();
             absent.push(format!("{} {place}", said.rule).trim().to_owned());
         }
         items.extend(
@@ -118,6 +118,13 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     Ok(settings.answer(&Done::new("justified", &facts, answer.repeated, json)))
 }
 
+/// The places that may be meant by `table/row/column`, or by `table/row` of a finding that is about no one column.
+fn places(text: &str) -> Vec<CellAddress> {
+    let whole = text.split_once('/').map(|(table, row)| (table, row.trim_end_matches('/')));
+    let whole = whole.filter(|(table, row)| !table.is_empty() && !row.is_empty());
+    CellAddress::parse(text).into_iter().chain(whole.map(|(table, row)| CellAddress::new(table, row, ""))).collect()
+}
+
 /// What is said, and the bytes that it was read from.
 fn said(args: &Args, settings: &Settings) -> Result<(Vec<Said>, Vec<u8>), Failure> {
     if let Some(csv) = &args.csv {
@@ -125,21 +132,24 @@ fn said(args: &Args, settings: &Settings) -> Result<(Vec<Said>, Vec<u8>), Failur
         let columns = ["reason", "table", "row", "column", "justification"];
         let file = TableFile::read_some(csv, &columns, settings)?;
         let line = |[rule, table, row, column, text]: &[String; 5]| {
-            let place = Some(CellAddress::new(table, row, column));
-            (!text.is_empty()).then(|| Said { rule: rule.clone(), place, text: text.clone() })
+            let places = vec![CellAddress::new(table, row, column)];
+            (!text.is_empty()).then(|| Said { rule: rule.clone(), places, text: text.clone() })
         };
         return Ok((file.rows.iter().filter_map(line).collect(), file.bytes));
     }
     let (Some(rule), Some(text)) = (&args.rule, &args.text) else {
         return Err(Failure::Usage(settings.label("justify-needs").to_owned()));
     };
-    let place = match &args.place {
-        None => None,
-        Some(place) => Some(
-            CellAddress::parse(place)
-                .ok_or_else(|| Failure::Usage(settings.say("justify-place", &[("place", place)])))?,
-        ),
+    let places = match &args.place {
+        None => Vec::new(),
+        Some(place) => {
+            let meant = places(place);
+            if meant.is_empty() {
+                return Err(Failure::Usage(settings.say("justify-place", &[("place", place)])));
+            }
+            meant
+        }
     };
     let bytes = [rule.as_str(), args.place.as_deref().unwrap_or(""), text].join("\n").into_bytes();
-    Ok((vec![Said { rule: rule.clone(), place, text: text.clone() }], bytes))
+    Ok((vec![Said { rule: rule.clone(), places, text: text.clone() }], bytes))
 }

@@ -128,7 +128,8 @@ fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
         "cells": finding.cells.iter().map(|cell| json!({
             "source": source(&cell.source),
             "cell": cell.address.to_string(),
-            "value": cell.value.as_ref().map(Cell::to_string),
+            // As a server says it: blank, or not there at all, is no value.
+            "value": cell.value.as_ref().filter(|cell| !cell.is_blank()).map(Cell::to_string),
         })).collect::<Vec<_>>(),
         "left_cells": finding.left_cells,
         "cause": finding.cause.as_ref().map(|cause| cause.as_str()),
