@@ -180,6 +180,11 @@ fn compare(mirror: &Path, store: Option<&dyn Journal>, head: u64, report: &mut R
     match last.cmp(&head) {
         std::cmp::Ordering::Equal => {}
         std::cmp::Ordering::Less => report.say(Standing::Note, "fsck-mirror-behind", &facts(head - last)),
+        // No start fills an empty store: that is a restore's business, and the refusal says how.
+        std::cmp::Ordering::Greater if head == 0 => {
+            let fault = JournalError::StoreEmpty { mirror: mirror.to_path_buf(), events: last };
+            report.bad("fsck-store-empty", &facts(last), vec![operator_fault(fault)]);
+        }
         std::cmp::Ordering::Greater => report.bad("fsck-store-behind", &facts(last - head), Vec::new()),
     }
     Ok(())

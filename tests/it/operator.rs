@@ -155,6 +155,12 @@ async fn fsck_takes_no_mirror_that_a_start_refuses_and_promises_nothing_for_anot
     fs::write(mirror.join(MIRROR_FILE), archive_of(1, &[b"noise".to_vec()], 0)).unwrap();
     let (text, code) = fsck();
     assert!(code == Some(1) && text.contains("HISTORIES_DIFFER") && !text.contains("the next start"), "{text}");
+    // An empty store is not filled by a start either.
+    fs::write(mirror.join(MIRROR_FILE), archive_of(1, &events, 0)).unwrap();
+    let bare = root.path().join("bare");
+    drop(sled(&bare));
+    let (text, code) = told("en", &["fsck", "--data", path(&bare), "--mirror", path(&mirror)]);
+    assert!(code == Some(1) && text.contains("STORE_EMPTY") && !text.contains("the next start"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
