@@ -275,6 +275,12 @@ reasons! {
     StoreStopped = "STORE_STOPPED",
     /// The service can't be started with this directory or address.
     CannotStart = "CANNOT_START",
+    /// A store whose engine can't open it.
+    StoreUnreadable = "STORE_UNREADABLE",
+    /// A directory is not what it was named as, or store and mirror are not apart.
+    WrongDirectory = "WRONG_DIRECTORY",
+    /// A file or directory that the system doesn't let be read or written.
+    PathUnusable = "PATH_UNUSABLE",
     /// The service should be started neither with certificates nor, by name, without.
     NoTls = "NO_TLS",
     /// The service should be started without TLS where others can reach it.

@@ -17,7 +17,7 @@ use super::serve::wall_clock;
 use super::settings::Settings;
 use super::words::{grouped, hex, say, time, time_for_programs};
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::store_fault;
+use crate::consolidator::operator_fault;
 use crate::proto::api;
 use crate::store::restore::read_through;
 
@@ -81,7 +81,7 @@ enum Checked {
 /// Reads the file back: every record whole, from the first to the head, and complete at its end.
 fn check(draft: &Path, head: u64, name: &str, settings: &Settings) -> Result<Saved, Checked> {
     let refused = |remark| Checked::Wrong(Failure::Refused(remark));
-    let contents = read_through(draft, &|_| {}).map_err(|error| refused(store_fault(error)))?;
+    let contents = read_through(draft, &|_| {}).map_err(|error| refused(operator_fault(error)))?;
     let whole = contents.complete && contents.last == head && contents.first == u64::from(head > 0);
     if !whole {
         let facts = [("through", contents.last.to_string()), ("head", head.to_string())];

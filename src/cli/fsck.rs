@@ -11,9 +11,10 @@ use super::output::{Answer, Failure};
 use super::report::{Report, Standing};
 use super::settings::Settings;
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::store_fault;
+use crate::consolidator::operator_fault;
 use crate::consolidator::verify::{Faults, verify};
 use crate::store::inspect::{Directory, StoreCopy};
+use crate::store::places::{Misnamed, refuse_misnamed};
 use crate::store::restore::archive_at;
 use crate::store::{Journal, JournalError, archive};
 
@@ -31,9 +32,11 @@ pub struct Args {
 /// Runs `fsck`.
 ///
 /// # Errors
-/// A directory that isn't there or is in use; what is wrong in it is in the answer.
+/// A directory that isn't there, is no store or is in use, and a disk that doesn't let it be looked at; what is wrong in
+/// a store is in the answer.
 pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
-    let refused = |error| Failure::Refused(store_fault(error));
+    let refused = |error| Failure::Refused(operator_fault(error));
+    refuse_misnamed(&args.store, args.its_mirror.as_deref()).map_err(refused)?;
     let store = Directory::lock(&args.store).map_err(refused)?;
     let _mirror_lock = args.its_mirror.as_deref().map(Directory::lock).transpose().map_err(refused)?;
     let mut facts = vec![("store", args.store.display().to_string())];
@@ -43,25 +46,18 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
         Some(_) => ["fsck-title-mirror", "fsck-end-bad-mirror"],
     };
     let mut report = Report { title, ends: ["fsck-end-good", bad], facts, lines: Vec::new() };
-    judge(&mut report, ["fsck-format", "fsck-format-bad"], store.format());
-    judge(&mut report, ["fsck-blobs", "fsck-blobs-bad"], store.blobs());
+    judge(&mut report, ["fsck-format", "fsck-format-bad"], store.format())?;
+    judge(&mut report, ["fsck-blobs", "fsck-blobs-bad"], store.blobs())?;
     let half = store.half_snapshots().map_err(refused)?;
     if !half.is_empty() {
         report.say(Standing::Note, "fsck-half-snapshots", &[("n", half.len().to_string())]);
     }
     let scratch = scratch(&args.store, args.scratch.as_deref())?;
-    let copy = match store.open_copy_in(&scratch) {
-        Ok(copy) => {
-            report.say(Standing::Good, "fsck-opens", &[]);
-            Some(copy)
-        }
-        // Not the store's fault: it was not looked at.
-        Err(error @ (JournalError::Full { .. } | JournalError::InUse { .. })) => return Err(refused(error)),
-        Err(error) => {
-            report.bad("fsck-opens-not", &[], vec![opened_not(error)]);
-            None
-        }
+    let (opened, copy) = match store.open_copy_in(&scratch) {
+        Ok(copy) => (Ok(()), Some(copy)),
+        Err(error) => (Err(error), None),
     };
+    judge(&mut report, ["fsck-opens", "fsck-opens-not"], opened)?;
     let head = copy.as_ref().map(|copy| look_at_records(copy, &mut report)).transpose()?;
     if let Some(mirror) = &args.its_mirror {
         compare(mirror, copy.as_ref().map(StoreCopy::journal), head.unwrap_or(0), &mut report)?;
@@ -70,18 +66,9 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     Ok(Answer { code, ..settings.answer(&report) })
 }
 
-/// What a store that can't be opened is: sled's words are about the copy, the fault is the store's.
-fn opened_not(error: JournalError) -> Remark {
-    let what = match &error {
-        JournalError::OpenFailed { why, .. } => why.clone(),
-        other => other.to_string(),
-    };
-    Remark::new(Reason::JournalDamaged).with("what", what)
-}
-
 /// A directory that isn't there yet, beside the store: the same disk, and not perhaps in memory as the system's own is.
 fn scratch(store: &Path, asked: Option<&Path>) -> Result<PathBuf, Failure> {
-    let io = |source| Failure::Refused(store_fault(JournalError::Io { path: store.to_path_buf(), source }));
+    let io = |source| Failure::Refused(operator_fault(JournalError::Io { path: store.to_path_buf(), source }));
     let store = std::path::absolute(store).map_err(io)?;
     let parent = asked.map_or_else(|| store.parent().unwrap_or(&store).to_path_buf(), Path::to_path_buf);
     let name = store.file_name().unwrap_or_default().to_string_lossy();
@@ -90,7 +77,7 @@ fn scratch(store: &Path, asked: Option<&Path>) -> Result<PathBuf, Failure> {
 
 /// Head mark, every record, their fold, every digest. Returns the head as far as it is known.
 fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure> {
-    let head = copy.journal().head().map_err(|error| Failure::Refused(store_fault(error)))?;
+    let head = copy.journal().head().map_err(|error| Failure::Refused(operator_fault(error)))?;
     match (&copy.mark, &copy.last) {
         (Ok(mark), Ok(last)) if mark == last => report.say(Standing::Good, "fsck-head", &[("head", mark.to_string())]),
         (Ok(mark), Ok(last)) => {
@@ -116,34 +103,58 @@ fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure
 
 /// The error of a result, as a fault.
 fn fault_of(result: &Result<u64, JournalError>) -> Option<Remark> {
-    result.as_ref().err().map(|error| Remark::new(Reason::JournalDamaged).with("what", error))
+    let what = |error: &JournalError| match error {
+        // What to do is said at the end, once.
+        JournalError::Damaged { what, .. } => what.clone(),
+        other => other.to_string(),
+    };
+    result.as_ref().err().map(|error| Remark::new(Reason::JournalDamaged).with("what", what(error)))
 }
 
 /// The mirror by itself, and record for record against the store.
 fn compare(mirror: &Path, store: Option<&dyn Journal>, head: u64, report: &mut Report) -> Result<(), Failure> {
-    let refused = |error| Failure::Refused(store_fault(error));
+    let refused = |error| Failure::Refused(operator_fault(error));
     let path = archive_at(mirror);
     let mut reader = match archive::Reader::open(&path) {
         Ok(reader) => reader,
-        Err(error @ JournalError::Io { .. }) => return Err(refused(error)),
-        Err(error) => {
-            report.bad("fsck-mirror-bad", &[], vec![store_fault(error)]);
+        Err(error @ JournalError::NotAnArchive { .. }) => {
+            report.bad("fsck-mirror-bad", &[], vec![operator_fault(error)]);
             return Ok(());
         }
+        Err(error) => return Err(refused(error)),
     };
     let mut differing = Faults::default();
-    let mut compared = 0;
+    let (mut compared, mut of_batch, mut differ_in_batch) = (0, 0, Vec::new());
     while let Some(entry) = reader.next().map_err(refused)? {
-        let archive::Entry::Event { position, bytes } = entry else { continue };
+        let (position, bytes) = match entry {
+            archive::Entry::Event { position, bytes } => (position, bytes),
+            archive::Entry::Checkpoint { .. } => continue,
+            // Only what a mark completes counts: a start cuts off the rest, and the store may have others in its place.
+            archive::Entry::Mark { .. } => {
+                compared += std::mem::take(&mut of_batch);
+                for position in differ_in_batch.drain(..) {
+                    let fault = Remark::new(Reason::HistoriesDiffer).with("path", mirror.display());
+                    differing.add(fault.with("position", position));
+                }
+                continue;
+            }
+        };
         let Some(store) = store.filter(|_| position <= head) else { continue };
-        compared += 1;
+        of_batch += 1;
         // One that the store can't read was told above.
         if store.read(position).is_ok_and(|stored| stored.as_ref() != Some(&bytes)) {
-            let fault = Remark::new(Reason::HistoriesDiffer).with("path", mirror.display());
-            differing.add(fault.with("position", position));
+            differ_in_batch.push(position);
         }
     }
-    let last = reader.position();
+    // As a start and a restore see it: neither takes one that begins later.
+    if reader.first() > 1 || (reader.first() == 0 && reader.marked() > 0) {
+        let first = reader.first();
+        let fault = operator_fault(JournalError::BeginsLate { path, first });
+        report.bad("fsck-mirror-late", &[], vec![fault]);
+        return Ok(());
+    }
+    let last = reader.marked();
+    let has_tail = reader.offset() != reader.marked_end() || reader.flaw().is_some();
     let events = [("n", last.to_string())];
     let damage = reader.flaw().and_then(|flaw| Some((flaw, flaw.resumed?)));
     match damage {
@@ -152,30 +163,45 @@ fn compare(mirror: &Path, store: Option<&dyn Journal>, head: u64, report: &mut R
             let remark = remark.with("position", flaw.position).with("last", behind.last).with("what", &flaw.what);
             report.bad("fsck-mirror-bad", &[], vec![remark]);
         }
-        _ if !reader.is_complete() && last > 0 => report.say(Standing::Note, "fsck-mirror-torn", &events),
+        _ if has_tail => report.say(Standing::Note, "fsck-mirror-torn", &events),
         _ => report.say(Standing::Good, "fsck-mirror", &events),
     }
     if store.is_none() {
         report.say(Standing::Skipped, "fsck-mirror-skipped", &[]);
         return Ok(());
     }
+    let differs = differing.count > 0;
     report.faults("fsck-mirror-same", "fsck-mirror-differs", &[("n", compared.to_string())], differing);
     let facts = |more: u64| [("n", more.to_string()), ("head", head.to_string()), ("last", last.to_string())];
-    // How far a damaged one got says nothing of how far it was.
-    if damage.is_some() {
+    // How far a damaged one got says nothing of how far it was; and no start brings two histories together.
+    if damage.is_some() || differs {
         return Ok(());
     }
     match last.cmp(&head) {
         std::cmp::Ordering::Equal => {}
         std::cmp::Ordering::Less => report.say(Standing::Note, "fsck-mirror-behind", &facts(head - last)),
+        // No start fills an empty store: that is a restore's business, and the refusal says how.
+        std::cmp::Ordering::Greater if head == 0 => {
+            let fault = JournalError::StoreEmpty { mirror: mirror.to_path_buf(), events: last };
+            report.bad("fsck-store-empty", &facts(last), vec![operator_fault(fault)]);
+        }
         std::cmp::Ordering::Greater => report.bad("fsck-store-behind", &facts(last - head), Vec::new()),
     }
     Ok(())
 }
 
-fn judge(report: &mut Report, [good, bad]: [&'static str; 2], result: Result<(), JournalError>) {
+/// One thing about the store as a line. Only what is wrong with the store itself is judged; what kept it from being
+/// looked at is refused.
+fn judge(report: &mut Report, [good, bad]: [&'static str; 2], result: Result<(), JournalError>) -> Result<(), Failure> {
     match result {
         Ok(()) => report.say(Standing::Good, good, &[]),
-        Err(error) => report.bad(bad, &[], vec![Remark::new(Reason::JournalDamaged).with("what", error)]),
+        Err(
+            error @ (JournalError::OpenFailed { .. }
+            | JournalError::Damaged { .. }
+            | JournalError::BlobsPresent { .. }
+            | JournalError::WrongDirectory { problem: Misnamed::NoFormat | Misnamed::UnknownFormat, .. }),
+        ) => report.bad(bad, &[], vec![operator_fault(error)]),
+        Err(error) => return Err(Failure::Refused(operator_fault(error))),
     }
+    Ok(())
 }

@@ -12,8 +12,8 @@ use super::backup::{begins_late, progress};
 use super::output::{Answer, Failure, Look, Sheet, Show, alarm};
 use super::settings::Settings;
 use super::words::say;
-use crate::budget::reason::Remark;
-use crate::consolidator::{fold, store_fault};
+use crate::budget::reason::{Reason, Remark};
+use crate::consolidator::{fold, operator_fault};
 use crate::store::restore::{Contents, Draft, archive_at, read_through};
 use crate::store::{JournalError, Remedy};
 
@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// An archive that can't be used, a directory that isn't empty, or a disk that is full or fails.
 pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
-    let refused = |error| Failure::Refused(store_fault(error));
+    let refused = |error| Failure::Refused(operator_fault(error));
     let archive = archive_at(&args.archive);
     let length = std::fs::metadata(&archive).map_or(0, |meta| meta.len());
     let bar = progress(length * 2, "{bar:30} {percent}%");
@@ -58,12 +58,20 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     Ok(Answer { code: u8::from(lacks), ..settings.answer(&restored) })
 }
 
+/// The last position that can be restored. A mirror marks each batch, and what stands behind its last mark was never
+/// acknowledged: a start leaves it out, and so does this. A backup has its one mark at its end, and holds nothing that was
+/// not acknowledged; in front of damage a whole record was completed by a mark behind it.
+fn usable(contents: &Contents) -> u64 {
+    let damaged = contents.flaw.as_ref().is_some_and(|flaw| flaw.resumed.is_some());
+    if damaged || contents.marked == 0 { contents.last } else { contents.marked }
+}
+
 /// Up to which position is restored.
 fn wanted(archive: &Path, contents: &Contents, asked: Option<u64>, settings: &Settings) -> Result<u64, Failure> {
     if contents.first > 1 {
         return Err(Failure::Refused(begins_late(archive, contents.first)));
     }
-    let last = contents.last;
+    let last = if contents.first == 0 { 0 } else { usable(contents) };
     if let Some(asked) = asked.filter(|asked| *asked > last) {
         let facts = [("asked", asked.to_string()), ("last", last.to_string())];
         return Err(Failure::Usage(settings.say("restore-beyond", &facts.each_ref().map(|(k, v)| (*k, v.as_str())))));
@@ -71,7 +79,7 @@ fn wanted(archive: &Path, contents: &Contents, asked: Option<u64>, settings: &Se
     if let Some((flaw, behind)) = contents.flaw.as_ref().and_then(|flaw| Some((flaw, flaw.resumed?)))
         && asked.is_none()
     {
-        return Err(Failure::Refused(store_fault(JournalError::ArchiveDamaged {
+        return Err(Failure::Refused(operator_fault(JournalError::ArchiveDamaged {
             path: archive.to_path_buf(),
             position: flaw.position,
             offset: flaw.offset,
@@ -82,7 +90,7 @@ fn wanted(archive: &Path, contents: &Contents, asked: Option<u64>, settings: &Se
     }
     let through = asked.unwrap_or(last);
     if through == 0 {
-        return Err(Failure::Refused(Remark { facts: Vec::new(), ..begins_late(archive, 0) }));
+        return Err(Failure::Refused(Remark::new(Reason::NotAnArchive).with("path", archive.display())));
     }
     Ok(through)
 }
@@ -101,7 +109,8 @@ enum LeftOut {
 
 fn left_out(contents: &Contents, through: u64) -> LeftOut {
     // Behind damage there is more than can be read without a gap.
-    let last = contents.flaw.as_ref().and_then(|flaw| flaw.resumed).map_or(contents.last, |behind| behind.last);
+    let last =
+        contents.flaw.as_ref().and_then(|flaw| flaw.resumed).map_or_else(|| usable(contents), |behind| behind.last);
     if through < last {
         return LeftOut::Asked { last };
     }
@@ -126,7 +135,12 @@ impl Show for Restored {
     fn text(&self, look: &Look) -> String {
         let events = self.events.to_string();
         let facts = [("archive", self.archive.as_str()), ("directory", &self.directory), ("events", &events)];
-        let start = if self.is_mirror { "restored-start-mirror" } else { "restored-start" };
+        let start = match self.left_out {
+            // With it the start would take over what was to be left out.
+            LeftOut::Asked { .. } if self.is_mirror => "restored-start-part",
+            _ if self.is_mirror => "restored-start-mirror",
+            _ => "restored-start",
+        };
         let mut out = ["restored", start].map(|key| say(look.language, key, &facts) + "\n").concat();
         let more = match &self.left_out {
             LeftOut::Nothing => return out,

@@ -2,6 +2,7 @@
 //!
 //! The one verb that opens a store. Its log goes to standard error; standard output has one line, the address.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +16,14 @@ use super::metrics;
 use super::simulated_clock;
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::{
-    Clock, Consolidator, SAVED_STATE_FILE, Signing, WriterThread, embedded_form_sets, store_fault,
+    Clock, Consolidator, SAVED_STATE_FILE, Signing, WriterThread, embedded_form_sets, operator_fault,
 };
 use crate::grpc;
 use crate::grpc::door::Door;
 use crate::grpc::tls::Tls;
 use crate::ledger::Position;
 use crate::ledger::event::Timestamp;
+use crate::store::places::{refuse_misnamed, refuse_within};
 use crate::store::{
     Journal, JournalError, KEY_FILE, MirrorOptions, MirroredJournal, ReplacedFile, STORE_FORMAT_FILE, SledJournal,
     SledOptions,
@@ -90,6 +92,9 @@ pub enum Log {
 fn log(form: Log) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,sled=warn".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // In a file colours are noise that a search trips over.
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = log.with_ansi(colour);
     // Fails only if a log was set up before, and then that one is used.
     let _ = match form {
         Log::Text => log.try_init(),
@@ -171,8 +176,8 @@ fn open_behind(
 ) -> Result<Server, Remark> {
     let address = door.address().map_err(|error| Remark::new(Reason::CannotStart).with("what", error))?;
     let address = format!("{}://{address}", door.scheme());
-    let journal = open_journal(data, mirror).map_err(|error| at_start(store_fault(error)))?;
-    let head = journal.head().map_err(store_fault)?;
+    let journal = open_journal(data, mirror).map_err(|error| at_start(operator_fault(error)))?;
+    let head = journal.head().map_err(operator_fault)?;
     let opened = Consolidator::open_signing(
         journal,
         clock,
@@ -190,6 +195,10 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Remark> {
 }
 
 fn open_journal(data: &Path, mirror: Option<(&Path, MirrorOptions)>) -> Result<Arc<dyn Journal>, JournalError> {
+    // First, so that nothing is made in a directory that was meant as something else.
+    let directory = mirror.as_ref().map(|(directory, _)| *directory);
+    refuse_misnamed(data, directory)?;
+    directory.map_or(Ok(()), |mirror| refuse_within(data, mirror))?;
     let Some((directory, options)) = mirror else {
         return Ok(Arc::new(SledJournal::open(data, SledOptions::default())?));
     };

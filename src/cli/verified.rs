@@ -12,7 +12,7 @@ use super::report::{Report, Standing};
 use super::settings::Settings;
 use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::store_fault;
+use crate::consolidator::operator_fault;
 use crate::consolidator::verify::{Faults, verify};
 use crate::ledger::checkpoint::{self, BadNote, PublicKey};
 use crate::ledger::tree::{Tree, leaf_hash};
@@ -24,7 +24,7 @@ use crate::store::restore::archive_at;
 /// # Errors
 /// A file that isn't there or no archive at all; what is wrong in one is in the answer.
 pub(super) fn run(path: &Path, keys: &[PublicKey], settings: &Settings) -> Result<Answer, Failure> {
-    let refused = |error| Failure::Refused(store_fault(error));
+    let refused = |error| Failure::Refused(operator_fault(error));
     let archive = archive_at(path);
     let length = std::fs::metadata(&archive).map_or(0, |meta| meta.len());
     let named = keys.last().map_or_else(String::new, PublicKey::to_string);

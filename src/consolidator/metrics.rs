@@ -114,7 +114,7 @@ impl Metrics {
         registry.register_with_unit("writer_queue", "What they take, about", Unit::Bytes, bytes);
         registry.register(
             "accepting",
-            "1 if commands are taken, 0 once writing has stopped",
+            "1 if commands are taken; 0 while a disk is down to its reserve, which ends by itself, or once writing has stopped",
             metrics.accepting.clone(),
         );
         let free = metrics.free.clone();

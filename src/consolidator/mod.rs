@@ -592,20 +592,50 @@ pub(crate) fn store_fault(error: JournalError) -> Remark {
         }
         JournalError::LastCheckpointDamaged { path } => at(Reason::LastCheckpointDamaged, path),
         JournalError::NotAnArchive { path } => at(Reason::NotAnArchive, path),
-        JournalError::Full { .. } => Remark::new(Reason::StoreFull).with("what", &error),
-        JournalError::BlobsPresent { .. } => Remark::new(Reason::JournalDamaged).with("what", &error),
-        JournalError::NewerFormat { .. } | JournalError::NewerKind { .. } => {
-            Remark::new(Reason::JournalNewer).with("what", &error)
+        JournalError::BeginsLate { path, first } => at(Reason::NotAnArchive, path).with("first", first),
+        JournalError::Full { path, free, reserve } => {
+            at(Reason::StoreFull, path).with("free", free).with("reserve", reserve)
+        }
+        JournalError::BlobsPresent { .. } => Remark::new(Reason::JournalDamaged).with("what", FILES_IN_BLOBS),
+        JournalError::OpenFailed { path, why } => at(Reason::StoreUnreadable, path).with("what", why),
+        JournalError::WrongDirectory { data, mirror, problem } => {
+            let remark = Remark::new(Reason::WrongDirectory).with("data", data.display());
+            let remark = mirror.iter().fold(remark, |remark, mirror| remark.with("mirror", mirror.display()));
+            remark.with("problem", problem.code())
+        }
+        JournalError::NewerFormat { path, found, known } => {
+            at(Reason::JournalNewer, path).with("found", found).with("known", known)
+        }
+        JournalError::NewerKind { path, position, kind } => {
+            at(Reason::JournalNewer, path).with("position", position).with("kind", kind)
         }
         JournalError::SyncFailed { .. } => Remark::new(Reason::OutcomeUnknown).with("what", &error),
-        JournalError::InUse { .. } => Remark::new(Reason::StoreInUse).with("what", &error),
+        JournalError::InUse { path } => at(Reason::StoreInUse, path),
         JournalError::BatchTooLarge { .. } | JournalError::RecordTooLarge { .. } => {
             Remark::new(Reason::SubmissionTooLarge).with("what", &error)
         }
-        JournalError::Conflict { .. }
-        | JournalError::OpenFailed { .. }
-        | JournalError::Stopped
-        | JournalError::Io { .. } => Remark::new(Reason::StoreStopped).with("what", &error),
+        JournalError::Conflict { .. } | JournalError::Stopped | JournalError::Io { .. } => {
+            Remark::new(Reason::StoreStopped).with("what", &error)
+        }
+    };
+    tracing::error!(%error, reason = remark.reason.code(), "the store failed");
+    remark
+}
+
+/// What is damaged where sled has put files beside its log; in the catalogue's words.
+const FILES_IN_BLOBS: &str = "files in blobs";
+
+/// What a failure of the store means to whoever runs it, at a start and without a server: nobody has sent anything, so
+/// nothing was refused and nothing is to be sent again. What is said is the path, and what the system says of it.
+pub(crate) fn operator_fault(error: JournalError) -> Remark {
+    let unusable = |path: &std::path::Path| Remark::new(Reason::PathUnusable).with("path", path.display());
+    let remark = match &error {
+        JournalError::Io { path, source } => unusable(path).with("what", source),
+        JournalError::SyncFailed { path, why } => unusable(path).with("what", why),
+        JournalError::BlobsPresent { path, .. } => {
+            Remark::new(Reason::StoreUnreadable).with("path", path.display()).with("what", FILES_IN_BLOBS)
+        }
+        _ => return store_fault(error),
     };
     tracing::error!(%error, reason = remark.reason.code(), "the store failed");
     remark

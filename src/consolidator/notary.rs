@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use super::store_fault;
+use super::{operator_fault, store_fault};
 use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::Position;
@@ -35,11 +35,11 @@ impl Signing {
     /// `SIGNING_KEY_UNUSABLE` if there is a key and it can't be used or has another name, `LAST_CHECKPOINT_DAMAGED`, or
     /// what the system says.
     pub fn open(path: &Path, origin: Option<&str>) -> Result<Signing, Remark> {
-        let directory = SigningDirectory::open(path).map_err(store_fault)?;
+        let directory = SigningDirectory::open(path).map_err(operator_fault)?;
         let unusable =
             |what: &str| Remark::new(Reason::SigningKeyUnusable).with("path", path.display()).with("what", what);
-        let notes = directory.last_checkpoints().map_err(store_fault)?;
-        let key = match directory.key().map_err(store_fault)? {
+        let notes = directory.last_checkpoints().map_err(operator_fault)?;
+        let key = match directory.key().map_err(operator_fault)? {
             Some(text) => PrivateKey::parse(&text).ok_or_else(|| unusable("it is no key of a signed note"))?,
             // A new one would not have signed it either, and would stand among the keys that do.
             None if !notes.is_empty() => {
@@ -56,7 +56,7 @@ impl Signing {
         if last.is_none() && !notes.is_empty() {
             return Err(unusable("it has not signed the last checkpoint"));
         }
-        let changes = directory.key_changes().map_err(store_fault)?;
+        let changes = directory.key_changes().map_err(operator_fault)?;
         Ok(Signing { directory, key, changes, last, give_up_after: None })
     }
 
@@ -80,9 +80,9 @@ impl Signing {
         let change = Checkpoint { successor: Some(fresh.public()), ..last };
         let note = checkpoint::sign(&change, &[&self.key, &fresh]);
         // In this order: whatever a crash leaves, the key that is there has signed the last checkpoint.
-        self.directory.restart_from(&note).map_err(store_fault)?;
-        self.directory.add_key_change(&note).map_err(store_fault)?;
-        self.directory.put_key(&fresh.secret_text(), &fresh.public().to_string()).map_err(store_fault)?;
+        self.directory.restart_from(&note).map_err(operator_fault)?;
+        self.directory.add_key_change(&note).map_err(operator_fault)?;
+        self.directory.put_key(&fresh.secret_text(), &fresh.public().to_string()).map_err(operator_fault)?;
         Ok(fresh.public())
     }
 }
@@ -94,7 +94,7 @@ fn new_key(directory: &SigningDirectory, origin: Option<&str>) -> Option<Result<
     let key = fresh_key(origin.unwrap_or(&named))?;
     let public = key.public().to_string();
     tracing::info!(%public, path = %directory.path().display(), "a signing key was made");
-    Some(directory.put_key(&key.secret_text(), &public).map(|()| key).map_err(store_fault))
+    Some(directory.put_key(&key.secret_text(), &public).map(|()| key).map_err(operator_fault))
 }
 
 fn fresh_key(name: &str) -> Option<PrivateKey> {

@@ -160,9 +160,14 @@ fn code(reason: Reason) -> Code {
         | Reason::OutcomeUnknown
         | Reason::ServerStopping => Code::Unavailable,
         // Most are said at a start, by `restore`, `backup` and the command line: no request meets them.
-        Reason::NoTls | Reason::NotOnLoopback | Reason::CertificateFile => Code::FailedPrecondition,
+        Reason::NoTls
+        | Reason::NotOnLoopback
+        | Reason::CertificateFile
+        | Reason::WrongDirectory
+        | Reason::PathUnusable => Code::FailedPrecondition,
         Reason::JournalDamaged
         | Reason::RecordSaysOtherwise
+        | Reason::StoreUnreadable
         | Reason::JournalNewer
         | Reason::NotAnArchive
         | Reason::ArchiveDamaged

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::places::Misnamed;
 use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 
 const RESTORE: &str = "Stop the server, keep the directory as it is, and rebuild the store in another directory from the mirror or the last backup: consolidator restore MIRROR_OR_FILE --data NEW_DIRECTORY";
@@ -77,24 +78,46 @@ pub enum JournalError {
 
     /// The store was written by a later program.
     #[error(
-        "the file has format {found}, and this program knows formats up to {known}. Use the program that wrote it, or a later one; nothing was touched"
+        "{path} has format {found}, and this program knows formats up to {known}. Use the program that wrote it, or a later one; nothing was touched"
     )]
     NewerFormat {
+        /// The file.
+        path: PathBuf,
         /// The format in the store.
         found: u32,
         /// The newest format that this program reads.
         known: u32,
     },
 
-    /// The store could not be opened.
-    #[error("the store in {path} could not be opened: {why}. {what_to_do}")]
+    /// The engine can't open its files.
+    #[error("the store in {path} could not be opened: {why}. {RESTORE}")]
     OpenFailed {
         /// The store's directory.
         path: PathBuf,
         /// What went wrong.
         why: String,
-        /// What the operator can do.
-        what_to_do: &'static str,
+    },
+
+    /// A directory is not what it was named as.
+    #[error("{}{}: {problem}. Check --data and --mirror; nothing was touched", data.display(), mirror.iter().map(|mirror| format!(" and {}", mirror.display())).collect::<String>())]
+    WrongDirectory {
+        /// The directory that was named as the store's.
+        data: PathBuf,
+        /// The one that was named as the mirror's, if one was.
+        mirror: Option<PathBuf>,
+        /// What is wrong.
+        problem: Misnamed,
+    },
+
+    /// An archive that begins behind the first record.
+    #[error(
+        "the first record of {path} is {first}, and a mirror begins with 1. Name a mirror directory, or an empty one"
+    )]
+    BeginsLate {
+        /// The file.
+        path: PathBuf,
+        /// The first position.
+        first: u64,
     },
 
     /// sled has put data where it never syncs it.
@@ -276,6 +299,8 @@ impl JournalError {
             | Self::InUse { .. }
             | Self::NewerFormat { .. }
             | Self::OpenFailed { .. }
+            | Self::WrongDirectory { .. }
+            | Self::BeginsLate { .. }
             | Self::BlobsPresent { .. }
             | Self::NotAnArchive { .. }
             | Self::NewerKind { .. }

@@ -12,8 +12,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::directory::{LOCK_FILE, hold, io_at, refuse_full, sync_failed};
-use super::sled::open::{BLOBS, format_of, half_snapshots, open_copy, refuse_blobs};
+use super::sled::open::{BLOBS, DATA_FILE, format_of, half_snapshots, open_copy, refuse_blobs};
 use super::{Disk, Journal, JournalError, RealDisk, SledJournal, SledOptions};
+
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
 /// A store's directory, locked and looked at from outside.
 pub struct Directory {
@@ -66,8 +68,12 @@ impl Directory {
     /// Copies the store into `scratch`, which must not exist, and opens the copy.
     ///
     /// # Errors
-    /// What sled says of it, or the system.
+    /// [`JournalError::OpenFailed`] if the fault is the store's; anything else is said of the copy, or by the system.
     pub fn open_copy_in(&self, scratch: &Path) -> Result<StoreCopy, JournalError> {
+        if !self.path.join(DATA_FILE).exists() {
+            let why = format!("its file {DATA_FILE} is missing");
+            return Err(JournalError::OpenFailed { path: self.path.clone(), why });
+        }
         let parent = scratch.parent().unwrap_or(Path::new("."));
         let bytes = files(&self.path)?.iter().map(|(_, bytes)| bytes).sum::<u64>();
         let reserve = SledOptions::default().reserve_bytes;
@@ -79,16 +85,28 @@ impl Directory {
             let name = path.file_name().unwrap_or_default();
             let to = scratch.0.join(name);
             if name != LOCK_FILE && !half_snapshots(&self.path)?.contains(&path) {
-                fs::copy(&path, &to).map_err(io_at(&to))?;
+                copy(&path, &to)?;
             }
         }
         // The copy reads like the store only if the disk took all of it.
-        let data = scratch.0.join("db");
+        let data = scratch.0.join(DATA_FILE);
         let copied = File::open(&data).map_err(io_at(&data))?;
         RealDisk.sync(&copied).map_err(sync_failed(&data))?;
-        let opened = open_copy(&scratch.0)?;
+        let opened = open_copy(&scratch.0).map_err(|error| match error {
+            // What sled says of the copy it would say of the store.
+            JournalError::OpenFailed { why, .. } => JournalError::OpenFailed { path: self.path.clone(), why },
+            other => other,
+        })?;
         Ok(StoreCopy { mark: opened.mark, last: opened.last, journal: opened.journal, _scratch: scratch })
     }
+}
+
+/// Copies a file; an error names the side that it is on.
+fn copy(from: &Path, to: &Path) -> Result<(), JournalError> {
+    File::open(from).map_err(io_at(from))?;
+    // What the device can't give is the store's; a full or read-only disk is the copy's.
+    let at = |error: &io::Error| if error.raw_os_error() == Some(EIO) { from } else { to };
+    fs::copy(from, to).map(drop).map_err(|error| io_at(at(&error))(error))
 }
 
 /// The plain files of a directory, with their sizes.

@@ -13,7 +13,7 @@
 //! `sled/open.rs`), `record` is how a record becomes checked pieces, `archive`
 //! is the file format of mirrors and backups, `mirror` keeps a second copy in
 //! step, `signing` keeps what must not share the data's fate, `replaced_file` is for what can be derived again, `restore` makes a store from an archive, `inspect` looks at a store
-//! without touching it, `disk` is the seam through which tests see and disturb
+//! without touching it, `places` tells directories that were mixed up, `disk` is the seam through which tests see and disturb
 //! the disk, `memory` is the journal for tests and simulations, `error` every
 //! way to say no. The rules that all engines share are in
 //! `tests/it/journal_contract.rs`.
@@ -25,6 +25,7 @@ mod error;
 pub mod inspect;
 mod memory;
 mod mirror;
+pub mod places;
 mod record;
 mod replaced_file;
 pub mod restore;

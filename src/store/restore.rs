@@ -29,6 +29,8 @@ pub struct Contents {
     pub first: u64,
     /// The last position that is whole.
     pub last: u64,
+    /// The last position of a batch that is complete: what stands behind it in a mirror was never acknowledged.
+    pub marked: u64,
     /// Whether the file ends as it should, with a mark.
     pub complete: bool,
     /// Bytes that were read and make sense.
@@ -49,6 +51,7 @@ pub fn read_through(archive: &Path, progress: &dyn Fn(u64)) -> Result<Contents, 
     Ok(Contents {
         first: reader.first(),
         last: reader.position(),
+        marked: reader.marked(),
         complete: reader.is_complete(),
         bytes: reader.offset(),
         flaw: reader.flaw().cloned(),
@@ -112,6 +115,7 @@ impl Draft {
         progress: &dyn Fn(u64),
     ) -> Result<Draft, JournalError> {
         let target = std::path::absolute(directory).map_err(io_at(directory))?;
+        refuse_link(&target)?;
         refuse_unless_empty(&target)?;
         let path = draft_path(&target)?;
         remove_left_over(&path)?;
@@ -172,6 +176,14 @@ fn refuse_unless_empty(directory: &Path) -> Result<(), JournalError> {
         Err(error) => return Err(io_at(directory)(error)),
     };
     entries.map_or(Ok(()), |_| Err(JournalError::NotEmpty { path: directory.to_path_buf() }))
+}
+
+/// A name that is a link can't be given to a store, and the disk behind it may be another.
+fn refuse_link(target: &Path) -> Result<(), JournalError> {
+    match fs::symlink_metadata(target) {
+        Ok(meta) if meta.is_symlink() => Err(io_at(target)(io::Error::other("a symbolic link"))),
+        _ => Ok(()),
+    }
 }
 
 /// `data.restoring` beside `data`: the same disk, so that the name can be given in one step.

@@ -684,7 +684,7 @@ fn newer_format_is_refused_before_sled_is_touched() {
     fs::write(directory.path().join("FORMAT"), line).unwrap();
     let before = fs::metadata(directory.path().join("db")).unwrap().modified().unwrap();
     let error = refusal(directory.path());
-    assert!(matches!(error, JournalError::NewerFormat { found: 2, known: 1 }), "{error}");
+    assert!(matches!(error, JournalError::NewerFormat { found: 2, known: 1, .. }), "{error}");
     assert_eq!(fs::metadata(directory.path().join("db")).unwrap().modified().unwrap(), before);
 }
 
@@ -693,10 +693,10 @@ fn missing_or_garbled_format_is_refused() {
     let directory = closed_store(1);
     for text in ["", "budget-consolidator journal, format 0", "something else"] {
         fs::write(directory.path().join("FORMAT"), text).unwrap();
-        assert!(matches!(refusal(directory.path()), JournalError::OpenFailed { .. }));
+        assert!(matches!(refusal(directory.path()), JournalError::WrongDirectory { .. }));
     }
     fs::remove_file(directory.path().join("FORMAT")).unwrap();
-    assert!(matches!(refusal(directory.path()), JournalError::OpenFailed { .. }));
+    assert!(matches!(refusal(directory.path()), JournalError::WrongDirectory { .. }));
 }
 
 #[test]

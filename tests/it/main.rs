@@ -29,6 +29,7 @@ mod metrics;
 mod mirror;
 mod model;
 mod mutation;
+mod operator;
 mod pins;
 mod proof;
 mod receipts;

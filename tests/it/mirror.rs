@@ -319,6 +319,21 @@ fn a_lagging_mirror_that_fails_falls_behind_until_a_restart_and_never_syncs_agai
     expect(&directory.path().join(MIRROR_FILE), 9);
 }
 
+#[test]
+fn a_lagging_mirror_that_met_a_full_disk_goes_on_by_itself_once_there_is_room() {
+    let (directory, device) = (TempDir::new().unwrap(), Arc::new(Device::default()));
+    let journal = on_device(memory(0), directory.path(), &device, true);
+    device.full.store(true, Ordering::SeqCst);
+    fill(&journal, 5);
+    // Long enough for it to have looked.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(journal.mirrored(), Some(0));
+    device.full.store(false, Ordering::SeqCst);
+    // Nothing more is appended that would tell it.
+    within_seconds("it did not go on", || journal.mirrored() == Some(5));
+    expect(&file(&directory), 5);
+}
+
 // ── at the start ─────────────────────────────────────────────────────────────────────────
 
 #[test]

@@ -152,7 +152,7 @@ impl<R: Read + Seek> Reader<R> {
         match format {
             Some(ARCHIVE_FORMAT) => {}
             Some(found) if found > ARCHIVE_FORMAT => {
-                return Err(JournalError::NewerFormat { found, known: ARCHIVE_FORMAT });
+                return Err(JournalError::NewerFormat { path: name.to_path_buf(), found, known: ARCHIVE_FORMAT });
             }
             _ => return Err(JournalError::NotAnArchive { path: name.to_path_buf() }),
         }
@@ -517,6 +517,6 @@ mod tests {
         let error = std::iter::from_fn(|| reader.next().transpose()).find_map(Result::err).unwrap();
         assert!(matches!(error, JournalError::NewerKind { position: 6, kind: 9, .. }), "{error}");
         let newer = Reader::new(Cursor::new(b"budget-consolidator archive, format 2\n"), Path::new("a file"));
-        assert!(matches!(newer.err(), Some(JournalError::NewerFormat { found: 2, known: 1 })));
+        assert!(matches!(newer.err(), Some(JournalError::NewerFormat { found: 2, known: 1, .. })));
     }
 }

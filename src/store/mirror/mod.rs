@@ -15,9 +15,10 @@ mod open;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use self::file::MirrorFile;
 use super::archive;
@@ -28,6 +29,9 @@ pub use self::file::MIRROR_FILE;
 
 /// How much a following mirror reads and syncs at once.
 const FOLLOW_BYTES: usize = 1024 * 1024;
+
+/// After how long a follower that met a full disk looks again whether there is room, if nothing is appended meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 /// How a mirror is kept; the defaults are those of the server.
 #[derive(Clone)]
@@ -275,10 +279,20 @@ fn run(
 ) {
     let mut before = (file.position, file.end);
     let mut follows = false;
-    let mut failed = false;
+    let mut followed = Followed::Done;
     // What failed is not written again: nobody can say what is there.
     let mut sound = true;
-    while let Ok(work) = jobs.recv() {
+    loop {
+        // Room is made by nobody who would say so here.
+        let told = match followed {
+            Followed::Waits => jobs.recv_timeout(LOOK_AGAIN),
+            Followed::Done | Followed::Failed => jobs.recv().map_err(RecvTimeoutError::from),
+        };
+        let work = match told {
+            Ok(work) => work,
+            Err(RecvTimeoutError::Timeout) => Work::Follow,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let answer = match work {
             Work::Append { bytes, through } => {
                 before = (file.position, file.end);
@@ -287,7 +301,7 @@ fn run(
             Work::Undo => file.undo(before.0, before.1).map(|()| Vec::new()),
             Work::Follow => {
                 follows = true;
-                failed = failed || !follow(&mut file, engine, mirrored, checkpoint);
+                followed = follow(&mut file, engine, mirrored, checkpoint, followed);
                 continue;
             }
         };
@@ -297,11 +311,11 @@ fn run(
             return;
         }
     }
-    if follows && !failed {
-        sound = follow(&mut file, engine, mirrored, checkpoint);
+    if follows {
+        followed = follow(&mut file, engine, mirrored, checkpoint, followed);
     }
     let (mut bytes, through) = (Vec::new(), file.position);
-    if sound && !failed && add_checkpoint(&mut bytes, through, checkpoint) {
+    if sound && followed != Followed::Failed && add_checkpoint(&mut bytes, through, checkpoint) {
         // No harm if this fails: the next start has another checkpoint.
         let _ = file.append(&bytes, through);
     }
@@ -315,20 +329,46 @@ fn add_checkpoint(out: &mut Vec<u8>, head: u64, checkpoint: &Checkpoint) -> bool
     true
 }
 
-/// Follows the engine. False if that can't go on: a failed sync can't be
-/// trusted when repeated, so the mirror stays where it is until a restart, and
-/// its lag grows where all can see it.
-fn follow(file: &mut MirrorFile, engine: &dyn Journal, mirrored: &AtomicU64, checkpoint: &Checkpoint) -> bool {
+/// What became of following the engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    /// It is where the engine is.
+    Done,
+    /// Its disk is full: nothing was written, and it goes on once there is room.
+    Waits,
+    /// A failed sync can't be trusted when repeated, so the mirror stays where it is until a restart, and its lag grows
+    /// where all can see it.
+    Failed,
+}
+
+/// Follows the engine, unless that has failed before.
+fn follow(
+    file: &mut MirrorFile,
+    engine: &dyn Journal,
+    mirrored: &AtomicU64,
+    checkpoint: &Checkpoint,
+    before: Followed,
+) -> Followed {
+    if before == Followed::Failed {
+        return before;
+    }
     match catch_up(file, engine, checkpoint, |position| mirrored.store(position, Ordering::Release)) {
-        Ok(()) => true,
-        // Nothing was written: it may go on once there is space.
+        Ok(()) => {
+            if before == Followed::Waits {
+                tracing::info!(position = file.position, "there is room again, and the mirror has caught up");
+            }
+            Followed::Done
+        }
         Err(error @ JournalError::Full { .. }) => {
-            tracing::warn!(%error, position = file.position, "the mirror falls behind");
-            true
+            // Once, and not each time that it looks.
+            if before != Followed::Waits {
+                tracing::warn!(%error, position = file.position, "the mirror falls behind");
+            }
+            Followed::Waits
         }
         Err(error) => {
             tracing::error!(%error, position = file.position, "the mirror stops, and falls behind until a restart");
-            false
+            Followed::Failed
         }
     }
 }

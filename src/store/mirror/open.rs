@@ -73,11 +73,7 @@ pub(super) fn open(
 /// Refuses a file that can't be the mirror of a store with this head.
 fn check(found: &Survey, path: &Path, head: u64) -> Result<(), JournalError> {
     if found.first > 1 || (found.first == 0 && found.marked > 0) {
-        return Err(JournalError::OpenFailed {
-            path: path.to_path_buf(),
-            why: format!("its first event is {}, and a mirror begins with 1", found.first),
-            what_to_do: "Name a mirror directory, or an empty one",
-        });
+        return Err(JournalError::BeginsLate { path: path.to_path_buf(), first: found.first });
     }
     let Some(flaw) = &found.flaw else { return Ok(()) };
     let Some(behind) = flaw.resumed else { return Ok(()) };

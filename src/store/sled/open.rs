@@ -14,6 +14,7 @@ use super::{Disk, JournalError, SledJournal, SledOptions, Witness, Writer, guard
 use crate::store::directory::{
     LOCK_ATTEMPTS, LOCK_PAUSE, io_at, nearest_existing, refuse_full, sync, sync_above, sync_failed, take_lock,
 };
+use crate::store::places::Misnamed;
 use crate::store::record::{self, damaged};
 
 /// The format of the whole directory: which engine, which keys, which framing.
@@ -22,6 +23,9 @@ pub const STORE_FORMAT: u32 = 1;
 
 /// Where sled puts what is too large for its pages; must stay empty.
 pub(in crate::store) const BLOBS: &str = "blobs";
+
+/// sled's log, which holds everything.
+pub(in crate::store) const DATA_FILE: &str = "db";
 
 /// The file that says that a directory is a store, and of which format.
 pub const FORMAT_FILE: &str = "FORMAT";
@@ -47,7 +51,7 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     let witness = Witness::open(&directory)?;
     refuse_blobs(&directory)?;
 
-    let data_path = directory.join("db");
+    let data_path = directory.join(DATA_FILE);
     // Writable, since some file systems sync only what the handle could write.
     let data = OpenOptions::new().read(true).write(true).open(&data_path);
     let data = data.map_err(io_at(&data_path))?;
@@ -126,19 +130,28 @@ fn check_format(directory: &Path, disk: &dyn Disk) -> Result<Origin, JournalErro
 fn known_format(directory: &Path, text: &str) -> Result<(), JournalError> {
     match text.trim_end().strip_prefix(FORMAT_PREFIX).map(str::parse) {
         Some(Ok(STORE_FORMAT)) => Ok(()),
-        Some(Ok(found)) if found > STORE_FORMAT => Err(JournalError::NewerFormat { found, known: STORE_FORMAT }),
-        _ => Err(JournalError::OpenFailed {
-            path: directory.to_path_buf(),
-            why: format!("{FORMAT_FILE} does not name a format of this program"),
-            what_to_do: "Give the directory of a store, or restore FORMAT from a backup",
-        }),
+        Some(Ok(found)) if found > STORE_FORMAT => {
+            Err(JournalError::NewerFormat { path: directory.join(FORMAT_FILE), found, known: STORE_FORMAT })
+        }
+        _ => Err(misnamed(directory, Misnamed::UnknownFormat)),
     }
+}
+
+fn misnamed(directory: &Path, problem: Misnamed) -> JournalError {
+    JournalError::WrongDirectory { data: directory.to_path_buf(), mirror: None, problem }
 }
 
 /// Whether a directory says that it is a store, and one that this program reads.
 pub(in crate::store) fn format_of(directory: &Path) -> Result<(), JournalError> {
     let path = directory.join(FORMAT_FILE);
-    let text = fs::read_to_string(&path).map_err(io_at(&path))?;
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let holds_data = directory.join(DATA_FILE).exists();
+            return Err(misnamed(directory, if holds_data { Misnamed::NoFormat } else { Misnamed::NoStore }));
+        }
+        Err(error) => return Err(io_at(&path)(error)),
+    };
     known_format(directory, &text)
 }
 
@@ -162,7 +175,7 @@ pub(in crate::store) fn open_copy(copy: &Path) -> Result<Opened, JournalError> {
     let options = SledOptions::default();
     let lock = take_lock(copy)?;
     let db = open_sled(copy, &options)?;
-    let data_path = copy.join("db");
+    let data_path = copy.join(DATA_FILE);
     let data = File::open(&data_path).map_err(io_at(&data_path))?;
     let witness = Witness::open(copy)?;
     let acknowledged = witness.says();
@@ -197,12 +210,8 @@ pub(in crate::store) struct Opened {
 /// that sled data of others, or data whose FORMAT was lost, is not taken over.
 fn draft_format(directory: &Path, disk: &dyn Disk) -> Result<(), JournalError> {
     let draft = directory.join(FORMAT_DRAFT);
-    if directory.join("db").exists() && !draft.exists() {
-        return Err(JournalError::OpenFailed {
-            path: directory.to_path_buf(),
-            why: format!("it holds sled data but no {FORMAT_FILE}"),
-            what_to_do: "Give an empty directory, or restore FORMAT from a backup",
-        });
+    if directory.join(DATA_FILE).exists() && !draft.exists() {
+        return Err(misnamed(directory, Misnamed::NoFormat));
     }
     fs::write(&draft, format!("{FORMAT_PREFIX}{STORE_FORMAT}\n")).map_err(io_at(&draft))?;
     sync(disk, &draft)?;
@@ -215,17 +224,14 @@ fn draft_format(directory: &Path, disk: &dyn Disk) -> Result<(), JournalError> {
 fn found(journal: &SledJournal) -> Result<(), JournalError> {
     let directory = &journal.directory;
     let disk = journal.options.disk.as_ref();
-    let failed = |error: ::sled::Error| JournalError::OpenFailed {
-        path: directory.clone(),
-        why: error.to_string(),
-        what_to_do: "Check the disk, then start again with an empty directory",
-    };
+    // Nothing is lost that was ever taken: not a store that can't be read, but a disk that can't be written.
+    let failed = |error: ::sled::Error| JournalError::SyncFailed { path: directory.clone(), why: error.to_string() };
     // Only if there is none: a mark that is there is evidence, whatever it says.
     let (key, value) = (record::head_key(), record::head_value(0).to_vec());
     let mark = || journal.db.compare_and_swap(key, None as Option<&[u8]>, Some(value));
     guarded(|| mark().map(drop)).map_err(failed)?;
     guarded(|| journal.db.flush()).map_err(failed)?;
-    disk.sync(&journal.data).map_err(sync_failed(&directory.join("db")))?;
+    disk.sync(&journal.data).map_err(sync_failed(&directory.join(DATA_FILE)))?;
     let path = directory.join(FORMAT_FILE);
     fs::rename(directory.join(FORMAT_DRAFT), &path).map_err(io_at(&path))?;
     sync(disk, directory)
@@ -262,11 +268,7 @@ fn open_sled(directory: &Path, options: &SledOptions) -> Result<::sled::Db, Jour
                 std::thread::sleep(LOCK_PAUSE);
             }
             Err(error) => {
-                return Err(JournalError::OpenFailed {
-                    path: directory.to_path_buf(),
-                    why: error.to_string(),
-                    what_to_do: "Check the disk, keep the directory as it is, and rebuild the store in another directory from the mirror or the last backup: consolidator restore MIRROR_OR_FILE --data NEW_DIRECTORY",
-                });
+                return Err(JournalError::OpenFailed { path: directory.to_path_buf(), why: error.to_string() });
             }
         }
     }
@@ -275,7 +277,7 @@ fn open_sled(directory: &Path, options: &SledOptions) -> Result<::sled::Db, Jour
 /// Syncs what sled never does: its files and the names of its files, and the
 /// directories down from the one that existed before.
 fn sync_all(disk: &dyn Disk, directory: &Path, existing: &Path, data: &File) -> Result<(), JournalError> {
-    disk.sync(data).map_err(sync_failed(&directory.join("db")))?;
+    disk.sync(data).map_err(sync_failed(&directory.join(DATA_FILE)))?;
     sync(disk, &directory.join("conf"))?;
     sync(disk, &directory.join(BLOBS))?;
     sync(disk, directory)?;

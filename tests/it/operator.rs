@@ -1,0 +1,243 @@
+//! What an operator is told who runs the service on what can't be served, and the verbs that work without it on what they
+//! can't use: the path, what the matter is, what to do, in both languages; and no word as to somebody who files.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use budget_consolidator::store::{MIRROR_FILE, MirrorOptions, MirroredJournal, SledJournal, SledOptions, archive};
+use tempfile::TempDir;
+
+use crate::safekeeping::{consolidator, mirrored, path, said, sled};
+use crate::support::*;
+
+/// `data` and `mirror` with a unit tree and form sets in them: records that fold.
+async fn furnished() -> TempDir {
+    let root = TempDir::new().unwrap();
+    let server = TestServer::on(mirrored(root.path())).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    server.stop().await;
+    root
+}
+
+/// A store and its mirror without a record.
+fn empty() -> TempDir {
+    let root = TempDir::new().unwrap();
+    drop(mirrored(root.path()));
+    root
+}
+
+/// What the program says and with which code, in a language.
+fn told(language: &str, arguments: &[&str]) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
+    command.args(["--lang", language]).args(arguments).env_remove("BUDGET_AS").env_remove("RUST_LOG");
+    said(&command.output().unwrap())
+}
+
+/// Refused in both languages with that code and all of those words, and not as a server refuses a filing.
+fn refused(arguments: &[&str], code: &str, words: &[&str]) {
+    for language in ["zh", "en"] {
+        let (text, exit) = told(language, arguments);
+        assert!(exit == Some(1) && text.contains(code), "{arguments:?}: {exit:?} {text}");
+        for word in words {
+            assert!(text.contains(word), "{arguments:?}: no {word} in {text}");
+        }
+        assert!(!text.contains("send it again") && !text.contains("重新提交"), "{arguments:?}: {text}");
+        let (page, exit) = told(language, &["explain", code]);
+        assert!(exit == Some(0) && page.lines().count() > 3, "{page}");
+    }
+}
+
+fn serve<'a>(data: &'a Path, mirror: Option<&'a Path>) -> Vec<&'a str> {
+    let mut arguments = vec!["serve", "--insecure-loopback", "--listen", "127.0.0.1:0", "--data", path(data)];
+    arguments.extend(mirror.iter().flat_map(|mirror| ["--mirror", path(mirror)]));
+    arguments
+}
+
+#[test]
+fn a_store_that_the_engine_cannot_open_is_refused_with_the_way_back() {
+    let root = empty();
+    let data = root.path().join("data");
+    let length = fs::metadata(data.join("conf")).unwrap().len();
+    fs::write(data.join("conf"), vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+    let way_back = ["consolidator restore", "--data", "--signing", path(&data)];
+    refused(&serve(&data, None), "STORE_UNREADABLE", &way_back);
+}
+
+#[test]
+fn files_that_sled_never_syncs_and_a_newer_format_are_named_with_their_path() {
+    let root = empty();
+    let data = root.path().join("data");
+    fs::write(data.join("blobs/7"), "never synced").unwrap();
+    refused(&serve(&data, None), "STORE_UNREADABLE", &["blobs", path(&data), "consolidator restore"]);
+    fs::remove_file(data.join("blobs/7")).unwrap();
+    fs::write(data.join("FORMAT"), "budget-consolidator journal, format 2\n").unwrap();
+    refused(&serve(&data, None), "JOURNAL_NEWER", &[path(&data), "2", "1"]);
+    // And it is no damage.
+    refused(&["fsck", "--data", path(&data)], "JOURNAL_NEWER", &[path(&data)]);
+}
+
+#[test]
+fn directories_that_were_mixed_up_are_refused_and_nothing_is_made_in_them() {
+    let root = empty();
+    let (data, mirror, new) = (root.path().join("data"), root.path().join("mirror"), root.path().join("new"));
+    let both = [path(&data), path(&mirror)];
+    refused(&serve(&mirror, None), "WRONG_DIRECTORY", &[path(&mirror)]);
+    refused(&serve(&mirror, Some(&data)), "WRONG_DIRECTORY", &both);
+    refused(&serve(&mirror, Some(&new)), "WRONG_DIRECTORY", &[path(&mirror), path(&new)]);
+    refused(&serve(&new, Some(&data)), "WRONG_DIRECTORY", &[path(&new), path(&data)]);
+    refused(&serve(&data, Some(&data)), "WRONG_DIRECTORY", &[path(&data)]);
+    let within = data.join("deep/mirror");
+    refused(&serve(&data, Some(&within)), "WRONG_DIRECTORY", &[path(&data), path(&within)]);
+    // By another way to the same place.
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    refused(&serve(&data, Some(&link)), "WRONG_DIRECTORY", &[path(&link)]);
+    refused(&["fsck", "--data", path(&mirror), "--mirror", path(&data)], "WRONG_DIRECTORY", &both);
+    assert!(!new.exists() && !within.exists() && !mirror.join("FORMAT").exists() && !mirror.join("db").exists());
+    // Beside one another they are what they were.
+    drop(mirrored(root.path()));
+}
+
+#[test]
+fn fsck_judges_no_store_by_what_is_the_matter_elsewhere() {
+    let root = empty();
+    let (data, mirror) = (root.path().join("data"), root.path().join("mirror"));
+    let (absent, file, bare) = (root.path().join("absent"), root.path().join("file"), root.path().join("bare"));
+    fs::write(&file, "text").unwrap();
+    fs::create_dir(&bare).unwrap();
+    let fsck = |more: &[&str], code: &str, words: &[&str]| {
+        refused(&[&["fsck", "--data"], more].concat(), code, words);
+    };
+    fsck(&[path(&data), "--scratch", path(&absent)], "PATH_UNUSABLE", &[path(&absent), "No such file"]);
+    fsck(&[path(&data), "--scratch", path(&file)], "PATH_UNUSABLE", &[path(&file)]);
+    fsck(&[path(&absent)], "PATH_UNUSABLE", &[path(&absent), "No such file"]);
+    fsck(&[path(&file)], "PATH_UNUSABLE", &[path(&file), "Not a directory"]);
+    fsck(&[path(&bare)], "WRONG_DIRECTORY", &[path(&bare)]);
+    fsck(&[path(&data), "--mirror", path(&file)], "PATH_UNUSABLE", &[path(&file), "Not a directory"]);
+    fsck(&[path(&data), "--mirror", path(&bare)], "PATH_UNUSABLE", &[path(&bare), "No such file"]);
+    // A store without its log is damaged all the same.
+    fs::remove_file(data.join("db")).unwrap();
+    let (text, code) = told("en", &["fsck", "--data", path(&data), "--mirror", path(&mirror)]);
+    assert!(code == Some(1) && text.contains("[BAD] The engine can't open it"), "{text}");
+    assert!(text.contains("STORE_UNREADABLE") && text.contains("its file db is missing"), "{text}");
+}
+
+/// An archive with those records; a mark behind each but the last `unmarked`.
+fn archive_of(first: u64, records: &[Vec<u8>], unmarked: usize) -> Vec<u8> {
+    let mut bytes = archive::line().into_bytes();
+    for (at, record) in records.iter().enumerate() {
+        let position = first + at as u64;
+        archive::add_event(&mut bytes, position, record);
+        if at + unmarked < records.len() {
+            archive::add_mark(&mut bytes, position);
+        }
+    }
+    bytes
+}
+
+fn records(data: &Path) -> Vec<Vec<u8>> {
+    use budget_consolidator::store::Journal;
+    sled(data).scan(1).map(|record| record.unwrap().1).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fsck_takes_no_mirror_that_a_start_refuses_and_promises_nothing_for_another_history() {
+    let root = furnished().await;
+    let (data, mirror) = (root.path().join("data"), root.path().join("mirror"));
+    let events = records(&data);
+    let fsck = || told("en", &["fsck", "--data", path(&data), "--mirror", path(&mirror)]);
+    fs::write(mirror.join(MIRROR_FILE), archive_of(2, &events[1..], 0)).unwrap();
+    let (text, code) = fsck();
+    assert!(code == Some(1) && text.contains("does not begin with record 1") && !text.contains("Nothing is"), "{text}");
+    refused(&serve(&data, Some(&mirror)), "NOT_AN_ARCHIVE", &[path(&mirror), "2"]);
+    fs::write(mirror.join(MIRROR_FILE), archive_of(1, &[b"noise".to_vec()], 0)).unwrap();
+    let (text, code) = fsck();
+    assert!(code == Some(1) && text.contains("HISTORIES_DIFFER") && !text.contains("the next start"), "{text}");
+    // An empty store is not filled by a start either.
+    fs::write(mirror.join(MIRROR_FILE), archive_of(1, &events, 0)).unwrap();
+    let bare = root.path().join("bare");
+    drop(sled(&bare));
+    let (text, code) = told("en", &["fsck", "--data", path(&bare), "--mirror", path(&mirror)]);
+    assert!(code == Some(1) && text.contains("STORE_EMPTY") && !text.contains("the next start"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unfinished_batch_of_a_mirror_is_left_out_by_start_restore_and_fsck_alike() {
+    use budget_consolidator::store::Journal;
+    let root = furnished().await;
+    let (data, mirror) = (root.path().join("data"), root.path().join("mirror"));
+    let events = records(&data);
+    let whole = events.len() as u64;
+    // The store never had it: its mark was not written.
+    let torn = archive_of(1, &[&events[..], &[events[0].clone()]].concat(), 1);
+    fs::write(mirror.join(MIRROR_FILE), &torn).unwrap();
+    let (text, code) = told("en", &["fsck", "--data", path(&data), "--mirror", path(&mirror)]);
+    assert!(code == Some(0) && text.contains("[note] Mirror: an unfinished batch"), "{text}");
+    assert!(!text.contains("takes them over"), "{text}");
+    let restored = root.path().join("restored");
+    let (text, code) = told("en", &["restore", path(&mirror), "--data", path(&restored)]);
+    assert!(code == Some(0) && text.contains("never acknowledged"), "{text}");
+    assert_eq!(sled(&restored).head().unwrap(), whole);
+    // A backup has one mark, at its end: all that is whole in it was acknowledged.
+    let file = root.path().join("backup");
+    fs::write(&file, archive_of(1, &events, events.len())).unwrap();
+    fs::remove_dir_all(&restored).unwrap();
+    let (text, code) = told("en", &["restore", path(&file), "--data", path(&restored)]);
+    assert!(code == Some(1) && text.contains("torn"), "{text}");
+    assert_eq!(sled(&restored).head().unwrap(), whole);
+    let options = SledOptions { tail_elsewhere: true, ..SledOptions::default() };
+    let engine = Arc::new(SledJournal::open(&data, options).unwrap());
+    let started = MirroredJournal::open(engine, &mirror, MirrorOptions::default()).unwrap();
+    assert_eq!(started.head().unwrap(), whole);
+}
+
+#[test]
+fn restore_says_what_it_cannot_use_and_where() {
+    let root = empty();
+    let (absent, bare, file) = (root.path().join("absent"), root.path().join("bare"), root.path().join("file"));
+    let (data, link, new) = (root.path().join("data"), root.path().join("link"), root.path().join("new"));
+    fs::create_dir(&bare).unwrap();
+    fs::write(&file, archive::line()).unwrap();
+    refused(&["restore", path(&absent), "--data", path(&new)], "PATH_UNUSABLE", &[path(&absent), "No such file"]);
+    refused(&["restore", path(&bare), "--data", path(&new)], "PATH_UNUSABLE", &[path(&bare), MIRROR_FILE]);
+    refused(&["restore", path(&file), "--data", path(&new)], "NOT_AN_ARCHIVE", &[path(&file)]);
+    fs::write(&file, archive_of(1, &[b"record".to_vec()], 0)).unwrap();
+    std::os::unix::fs::symlink(&bare, &link).unwrap();
+    refused(&["restore", path(&file), "--data", path(&link)], "PATH_UNUSABLE", &[path(&link)]);
+    let under = data.join("FORMAT/new");
+    refused(&["restore", path(&file), "--data", path(&under)], "PATH_UNUSABLE", &[path(&under), "Not a directory"]);
+    assert!(!new.exists() && fs::read_dir(&bare).unwrap().next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_mirror_is_not_to_be_started_with_that_mirror() {
+    let root = furnished().await;
+    let (mirror, new) = (root.path().join("mirror"), root.path().join("new"));
+    for (through, with_mirror) in [("1", false), ("", true)] {
+        let mut arguments = vec!["restore", path(&mirror), "--data", path(&new)];
+        if !through.is_empty() {
+            arguments.extend(["--through", through]);
+        }
+        let (text, code) = said(&consolidator(&arguments));
+        assert_eq!(code, Some(0), "{text}");
+        assert_eq!(text.contains("--mirror"), with_mirror, "{text}");
+        fs::remove_dir_all(&new).unwrap();
+    }
+}
+
+#[test]
+fn a_log_in_a_file_has_no_colours() {
+    let root = TempDir::new().unwrap();
+    let log = root.path().join("log");
+    // A start that is refused logs why.
+    let data = root.path().join("data");
+    drop(sled(&data));
+    fs::write(data.join("FORMAT"), "something else").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
+    command.args(serve(&data, None)).env_remove("RUST_LOG").env_remove("NO_COLOR").stdout(Stdio::null());
+    command.stderr(fs::File::create(&log).unwrap()).status().unwrap();
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains("the store failed") && !text.contains('\u{1b}'), "{text:?}");
+}
