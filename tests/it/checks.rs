@@ -417,7 +417,7 @@ async fn a_rule_added_to_a_published_copy_judges_the_next_filing_and_no_earlier_
     server.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_departments_budget_is_held_against_what_its_units_have_filed() {
     let server = TestServer::start().await;
     server.furnish("linjiang-2024", "linjiang-2024", 2024).await;
