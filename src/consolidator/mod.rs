@@ -41,7 +41,7 @@ use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::checks::{self, Ahead};
 use crate::ledger::decide::{Action, AdjustmentOrder, Command, Filing};
 use crate::ledger::event::{Envelope, Event, IdempotencyKey, Justification, Looked, Timestamp};
-use crate::ledger::state::State;
+use crate::ledger::state::{FormSetVersions, State};
 use crate::ledger::tree::leaf_hash;
 use crate::ledger::{Contents, Position};
 use crate::store::{Journal, JournalError, ReplacedFile};
@@ -471,6 +471,19 @@ pub struct JudgedFiling {
     pub checked: Checked,
 }
 
+impl JudgedFiling {
+    /// What a record's filing comes to, worked out again; none if it is no filing's.
+    fn of(record: Record, forms: &FormSetVersions, contents: &dyn Contents) -> Result<Option<JudgedFiling>, Remark> {
+        let Some(attempt) = record.envelope.event.attempt() else { return Ok(None) };
+        let position = record.envelope.position;
+        let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "form set");
+        let form = forms.get(&attempt.form_set.digest).ok_or_else(damaged)?.clone();
+        let submission = record.submission(&form)?;
+        let checked = checks::found_again(forms, &submission, &attempt.verdicts, contents)?;
+        Ok(Some(JudgedFiling { envelope: record.envelope, form, checked }))
+    }
+}
+
 /// What readers look at: one position, and the past behind it.
 #[derive(Clone)]
 pub struct Snapshot {
@@ -498,13 +511,7 @@ impl Snapshot {
     /// # Errors
     /// `UNKNOWN_POSITION`, or a fault.
     pub fn judged(&self, position: Position) -> Result<Option<JudgedFiling>, Remark> {
-        let record = self.record(position)?;
-        let Some(attempt) = record.envelope.event.attempt() else { return Ok(None) };
-        let damaged = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "form set");
-        let form = self.state.form_set_version(&attempt.form_set.digest).ok_or_else(damaged)?.clone();
-        let submission = record.submission(&form)?;
-        let checked = checks::found_again(&self.state.form_set_versions(), &submission, &attempt.verdicts, self)?;
-        Ok(Some(JudgedFiling { envelope: record.envelope, form, checked }))
+        JudgedFiling::of(self.record(position)?, &self.state.form_set_versions(), self)
     }
 
     fn record(&self, position: Position) -> Result<Record, Remark> {

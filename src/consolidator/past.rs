@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::Record;
-use super::stored;
-use crate::budget::form_set::FormSet;
+use super::{JudgedFiling, stored};
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::rule::Checked;
 use crate::budget::submission::Submission;
 use crate::ledger::state::{FormSetVersions, State};
-use crate::ledger::{Contents, Position, checks};
+use crate::ledger::{Contents, Position};
 use crate::store::Journal;
 
 /// Finds submissions by position.
@@ -39,14 +37,9 @@ impl<'j> Past<'j> {
 }
 
 impl Past<'_> {
-    /// What rules found in the filing at a position, and on which form set; none if that is no filing.
-    pub(super) fn found(&self, position: Position) -> Result<Option<(Checked, Arc<FormSet>)>, Remark> {
-        let record = Record::decode(position, &stored(self.journal, position)?)?;
-        let form = record.form_set().and_then(|digest| self.form_sets.get(&digest));
-        let Some((attempt, form)) = record.envelope.event.attempt().zip(form) else { return Ok(None) };
-        let submission = record.submission(form)?;
-        let checked = checks::found_again(&self.form_sets, &submission, &attempt.verdicts, self)?;
-        Ok(Some((checked, form.clone())))
+    /// The filing at a position with what rules found in it; none if that is no filing.
+    pub(super) fn judged(&self, position: Position) -> Result<Option<JudgedFiling>, Remark> {
+        JudgedFiling::of(Record::decode(position, &stored(self.journal, position)?)?, &self.form_sets, self)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::past::Past;
 use super::record::Record;
-use super::{store_fault, stored};
+use super::{JudgedFiling, store_fault, stored};
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
@@ -93,8 +93,15 @@ impl Verified {
     }
 }
 
-/// A filing on its way to the threads beside.
-struct Job {
+/// What is on its way to the threads beside.
+enum Job {
+    Filed(Box<Filed>),
+    /// What was said about findings of a filing of before.
+    Justified(Position, Justified, FormSetVersions),
+}
+
+/// A filing.
+struct Filed {
     envelope: Envelope,
     form: Arc<FormSet>,
     forms: FormSetVersions,
@@ -119,6 +126,12 @@ struct Found {
     shape_untold: u64,
 }
 
+impl Found {
+    fn add(&mut self, position: Position, wrong: Wrong, what: &str) {
+        self.wrong.push((position, wrong, otherwise(position, what)));
+    }
+}
+
 fn damaged(position: Position, what: &str) -> Remark {
     Remark::new(Reason::JournalDamaged).with("position", position).with("what", what)
 }
@@ -140,7 +153,7 @@ pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Veri
         for _ in 0..threads {
             scope.spawn(|| work_out_all(journal, &waiting, &found));
         }
-        fold_all(journal, head, jobs, progress)
+        fold_all(journal, head, jobs, &found, progress)
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.wrong.sort_by_key(|(position, wrong, _)| (*position, *wrong));
@@ -158,7 +171,13 @@ pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Veri
 }
 
 /// Decodes and folds in order, and hands the filings on.
-fn fold_all(journal: &dyn Journal, head: Position, jobs: SyncSender<Job>, progress: &dyn Fn(Position)) -> Verified {
+fn fold_all(
+    journal: &dyn Journal,
+    head: Position,
+    jobs: SyncSender<Job>,
+    found: &Mutex<Found>,
+    progress: &dyn Fn(Position),
+) -> Verified {
     let mut verified = Verified::default();
     let mut state = State::default();
     for position in 1..=head {
@@ -170,7 +189,7 @@ fn fold_all(journal: &dyn Journal, head: Position, jobs: SyncSender<Job>, progre
             // Behind a gap nothing follows from anything; but whether it can be read is still said.
             Ok(_) if verified.unreadable.count > 0 || verified.unfolded.is_some() => {}
             Ok(record) => {
-                if let Err(fault) = fold_one(journal, &mut state, &record, &jobs, &mut verified) {
+                if let Err(fault) = fold_one(journal, &mut state, &record, (&jobs, found), &mut verified) {
                     verified.unfolded = Some(fault);
                 }
             }
@@ -183,7 +202,7 @@ fn fold_one(
     journal: &dyn Journal,
     state: &mut State,
     record: &Record,
-    jobs: &SyncSender<Job>,
+    (jobs, found): (&SyncSender<Job>, &Mutex<Found>),
     verified: &mut Verified,
 ) -> Result<(), Remark> {
     let envelope = &record.envelope;
@@ -203,19 +222,23 @@ fn fold_one(
                 let judged = judge_again(state, envelope, &form, &submission, &past);
                 let (envelope, forms) = (envelope.clone(), state.form_set_versions());
                 // The threads end only after this one.
-                let _ = jobs.send(Job { envelope, form, forms, submission, judged });
+                let _ = jobs.send(Job::Filed(Box::new(Filed { envelope, form, forms, submission, judged })));
             }
         }
     }
+    if let Event::Justified(justified) = &envelope.event {
+        let _ = jobs.send(Job::Justified(position, justified.clone(), state.form_set_versions()));
+    }
     if let Some(what) = strays(state, &envelope.event, &past) {
-        verified.figures.add(otherwise(position, what));
+        // Among what the threads find: all of it is told in order.
+        found.lock().unwrap_or_else(PoisonError::into_inner).add(position, Wrong::Figures, what);
     }
     state.apply(envelope, &past)
 }
 
 /// What of an event that is no filing doesn't follow from the state before it, if anything: whether it counts on from the one
-/// before, where a step of review led to, what an aggregate seals, what an issue of ceilings replaced and left behind, and
-/// whether what is explained was found. What people said and chose can't be worked out.
+/// before, where a step of review led to, what an aggregate seals, and what an issue of ceilings replaced and left behind.
+/// What people said and chose can't be worked out.
 fn strays(state: &State, event: &Event, past: &Past<'_>) -> Option<&'static str> {
     let round = |year, round| state.round(year, round).map_or(0, |found| found.version) + 1;
     let (follows, what) = match event {
@@ -238,7 +261,6 @@ fn strays(state: &State, event: &Event, past: &Past<'_>) -> Option<&'static str>
             let leads = (from, aggregate_leads_to(moved.step, moved.from)) == (Some(moved.from), Some(moved.to));
             (leads, "step")
         }
-        Event::Justified(justified) => (was_found(justified, past), "justified"),
         _ => (true, ""),
     };
     (!follows).then_some(what)
@@ -246,7 +268,7 @@ fn strays(state: &State, event: &Event, past: &Past<'_>) -> Option<&'static str>
 
 /// Whether each finding that is explained is one that failed there. What can't be read is said elsewhere.
 fn was_found(justified: &Justified, past: &Past<'_>) -> bool {
-    let Ok(Some((checked, form))) = past.found(justified.position) else { return true };
+    let Ok(Some(JudgedFiling { form, checked, .. })) = past.judged(justified.position) else { return true };
     justified.items.iter().all(|item| {
         let is_meant = |finding: &&RuleFinding| finding.rule == item.rule && finding.place == item.place;
         let mut meant = checked.findings.iter().filter(|finding| finding.failed()).filter(is_meant);
@@ -293,16 +315,26 @@ fn work_out_all(journal: &dyn Journal, waiting: &Mutex<Receiver<Job>>, found: &M
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        let (wrong, shape_untold) = work_out(journal, job);
-        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.wrong.extend(wrong);
-        found.shape_untold += u64::from(shape_untold);
+        let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
+        match job {
+            Job::Filed(filed) => {
+                let (wrong, shape_untold) = work_out(journal, *filed);
+                let mut found = lock();
+                found.wrong.extend(wrong);
+                found.shape_untold += u64::from(shape_untold);
+            }
+            Job::Justified(position, justified, forms) => {
+                if !was_found(&justified, &Past::of(journal, forms)) {
+                    lock().add(position, Wrong::Figures, "justified");
+                }
+            }
+        }
     }
 }
 
 /// Works one filing out again. Also says whether its shape can't be.
-fn work_out(journal: &dyn Journal, job: Job) -> (Vec<(Position, Wrong, Remark)>, bool) {
-    let Job { envelope, form, forms, submission, judged } = job;
+fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remark)>, bool) {
+    let Filed { envelope, form, forms, submission, judged } = filed;
     let position = envelope.position;
     let mut wrong = Vec::new();
     let mut add = |kind, what: &str| wrong.push((position, kind, otherwise(position, what)));

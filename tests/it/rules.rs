@@ -510,6 +510,7 @@ fn brackets_are_read_aloud() {
         ("甲表: 占比 = 部分 / (另一 * 2)", "部分除以（另一乘以2）", "部分 divided by (另一 times 2)"),
         ("甲表: 占比 = 部分 / (另一 / 2)", "部分除以（另一除以2）", "部分 divided by (另一 divided by 2)"),
         ("甲表 when not (合计 = 0 and 部分 = 0): 合计 = 另一", "并非（合计", "not (合计"),
+        ("甲表 when not (合计 = 0 or 部分 = 0): 合计 = 另一", "并非（合计", "not (合计"),
     ] {
         let form = with_rules(&rule(check)).unwrap();
         let check = &form.rules.rules[0].checks[0];

@@ -143,12 +143,7 @@ impl Voice<'_> {
 
     /// A part of something larger: alternatives stand in brackets.
     fn inner(self, node: &Node) -> String {
-        let said = self.condition(node);
-        match (&node.is, self.chinese) {
-            (Is::Or(_) | Is::Iff(_), true) => format!("（{said}）"),
-            (Is::Or(_) | Is::Iff(_), false) => format!("({said})"),
-            _ => said,
-        }
+        self.bracketed(self.condition(node), matches!(node.is, Is::Or(_) | Is::Iff(_)))
     }
 
     fn condition(self, node: &Node) -> String {
@@ -160,10 +155,9 @@ impl Voice<'_> {
                 [format!("{a}，当且仅当{b}"), format!("{a} if and only if {b}")]
             }
             Is::Not(part) => {
-                let (said, several) = (self.inner(part), matches!(part.is, Is::And(_) | Is::Or(_)));
-                let [zh, en] =
-                    if several { [format!("（{said}）"), format!("({said})")] } else { [said.clone(), said] };
-                [format!("并非{zh}"), format!("not {en}")]
+                // Others of several parts have theirs already.
+                let part = self.bracketed(self.inner(part), matches!(part.is, Is::And(_)));
+                [format!("并非{part}"), format!("not {part}")]
             }
             Is::Chain(first, rest) => return self.chain(first, rest),
             Is::Exists(table) => {
@@ -273,20 +267,22 @@ impl Voice<'_> {
         if self.chinese { format!("（同{}）", shared.join("、")) } else { format!(" (same {})", shared.join(", ")) }
     }
 
+    /// In brackets, if they are needed.
+    fn bracketed(self, said: String, needed: bool) -> String {
+        match (needed, self.chinese) {
+            (true, true) => format!("（{said}）"),
+            (true, false) => format!("({said})"),
+            (false, _) => said,
+        }
+    }
+
     // ── figures ──────────────────────────────────────────────────────────────────────────
 
     fn expression(self, node: &Node) -> String {
-        let apart = |part: &Node, apart: bool| {
-            let said = self.expression(part);
-            match (apart, self.chinese) {
-                (true, true) => format!("（{said}）"),
-                (true, false) => format!("({said})"),
-                (false, _) => said,
-            }
-        };
-        let bracketed = |part: &Node| apart(part, matches!(part.is, Is::Add(_)));
+        let bracketed = |part: &Node| self.bracketed(self.expression(part), matches!(part.is, Is::Add(_)));
         // Read from left to right, what was written in brackets would say something else.
-        let factor = |part: &Node| apart(part, matches!(part.is, Is::Add(_) | Is::Multiply(..)));
+        let factor =
+            |part: &Node| self.bracketed(self.expression(part), matches!(part.is, Is::Add(_) | Is::Multiply(..)));
         match &node.is {
             Is::Add(parts) => {
                 let mut said = String::new();

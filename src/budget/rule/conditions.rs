@@ -96,12 +96,12 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
 
     /// Notes what some conditions look at, whatever they come to.
     fn look_at(&mut self, parts: &'a [Expr]) {
-        let told = self.eye.hold_back();
+        let before = self.eye.before();
         for part in parts {
             // It doesn't matter any more whether it holds, or can be judged.
             let _ = self.truth(part);
         }
-        self.eye.tell(told);
+        self.eye.tell(before);
     }
 
     /// One must hold. One that does decides, even if another can't be judged.

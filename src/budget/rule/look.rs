@@ -28,8 +28,6 @@ pub(super) trait Eye<'a>: Default {
     type Lack;
     /// What was noted at some time.
     type Before;
-    /// The sides that are to be told.
-    type Told;
     /// Whether it notes anything.
     const NOTES: bool;
 
@@ -54,14 +52,11 @@ pub(super) trait Eye<'a>: Default {
         left_cells: usize,
     );
 
-    /// The sides that are to be told, which nothing that follows replaces until they are told.
-    fn hold_back(&mut self) -> Self::Told;
-
-    /// Back to them.
-    fn tell(&mut self, told: Self::Told);
-
     /// What was noted before a row is looked through, to see whether it is meant.
     fn before(&mut self) -> Self::Before;
+
+    /// Back to the sides that were to be told then; the cells that were read since stay noted.
+    fn tell(&mut self, before: Self::Before);
 
     /// Back to that, but for the cells that the row was held against.
     fn turn_back(&mut self, before: Self::Before, row: &Frame);
@@ -132,7 +127,6 @@ impl<'a> Eye<'a> for Exact<'a> {
     type Figure = Interval;
     type Lack = Cause;
     type Before = (usize, Option<Sides<'a>>);
-    type Told = Option<Sides<'a>>;
     const NOTES: bool = true;
 
     fn lack(cause: impl FnOnce() -> Cause) -> Cause {
@@ -165,16 +159,12 @@ impl<'a> Eye<'a> for Exact<'a> {
         }
     }
 
-    fn hold_back(&mut self) -> Option<Sides<'a>> {
-        self.sides.take()
-    }
-
-    fn tell(&mut self, told: Option<Sides<'a>>) {
-        self.sides = told;
-    }
-
     fn before(&mut self) -> (usize, Option<Sides<'a>>) {
         (self.seen.len(), self.sides.take())
+    }
+
+    fn tell(&mut self, (_, sides): (usize, Option<Sides<'a>>)) {
+        self.sides = sides;
     }
 
     fn turn_back(&mut self, (from, sides): (usize, Option<Sides<'a>>), row: &Frame) {
@@ -248,7 +238,6 @@ impl<'a> Eye<'a> for Glance {
     type Figure = Print;
     type Lack = Unsure;
     type Before = ();
-    type Told = ();
     const NOTES: bool = false;
 
     fn lack(_: impl FnOnce() -> Cause) -> Unsure {
@@ -265,11 +254,9 @@ impl<'a> Eye<'a> for Glance {
 
     fn compared(&mut self, _: Meeting, _: &Value<'a, Print>, _: Value<'a, Print>, _: (Relation, Measure), _: usize) {}
 
-    fn hold_back(&mut self) {}
+    fn before(&mut self) {}
 
     fn tell(&mut self, (): ()) {}
-
-    fn before(&mut self) {}
 
     fn turn_back(&mut self, (): (), _: &Frame) {}
 }

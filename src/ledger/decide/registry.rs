@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::control::keep_sums;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::submission::{Kind, UnitCode};
+use crate::budget::submission::{Kind, Round, UnitCode};
 use crate::budget::unit_tree::{BUREAU, Node, UnitTree};
 use crate::ledger::Contents;
 use crate::ledger::event::{Event, UnitsImported};
@@ -36,17 +36,17 @@ pub(super) fn import_units(state: &State, year: u16, nodes: &[Node], contents: &
 /// could neither file nor be waited for. Nor may the department come to stand below another, whose seal would be over it.
 fn keep_sealed(state: &State, year: u16, tree: &UnitTree) -> Result<(), Remark> {
     let Some(before) = state.tree(year) else { return Ok(()) };
+    let counts = state.slots().filter(|(slot, filings)| slot.year == year && filings.counting().is_some());
+    let filers: BTreeSet<(Round, &str)> = counts.map(|(slot, _)| (slot.round, slot.unit.as_str())).collect();
     for ((department, of, round), aggregates) in &state.aggregates {
         let sealed = aggregates.last().map(Aggregate::state);
         if *of != year || !sealed.is_some_and(AggregateState::seals) {
             continue;
         }
-        let of_round = state.slots().filter(|(slot, _)| (slot.year, slot.round) == (year, *round));
-        let counts = of_round.filter(|(_, filings)| filings.counting().is_some());
-        let filers: BTreeSet<&str> = counts.map(|(slot, _)| slot.unit.as_str()).collect();
         let speaks_for = |tree: &UnitTree| -> BTreeSet<UnitCode> {
             let inside = tree.nodes().filter(|node| tree.is_within(&node.code, department));
-            inside.filter(|n| n.budgeted || filers.contains(n.code.as_str())).map(|node| node.code.clone()).collect()
+            let spoken_for = inside.filter(|node| node.budgeted || filers.contains(&(*round, node.code.as_str())));
+            spoken_for.map(|node| node.code.clone()).collect()
         };
         let (old, new) = (speaks_for(before), speaks_for(tree));
         let stays = tree.node(department).is_some_and(|node| node.parent == BUREAU);
