@@ -1,5 +1,6 @@
 //! What the check rules found, on the screen, for programs and for spreadsheets; and a rule explained.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -35,14 +36,42 @@ fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String
     let language = look.language;
     let mut out = format!("  {}\n", counts(checked.counts, language));
     out.push_str(&failed(&ALL_STRENGTHS, form, checked, said, look));
-    for (verdict, key) in [(Verdict::NotEvaluable, "rule-not-evaluable"), (Verdict::PassByRounding, "rule-by-rounding")]
-    {
-        for finding in checked.findings.iter().filter(|finding| finding.verdict == verdict) {
-            let brief = rule::brief(finding, form, language);
-            out.push_str(&format!("  [{}] {brief}\n", label(key, language)));
-        }
+    out.push_str(&not_judged(form, checked, language));
+    for finding in checked.findings.iter().filter(|finding| finding.verdict == Verdict::PassByRounding) {
+        let brief = rule::brief(finding, form, language);
+        out.push_str(&format!("  [{}] {brief}\n", label("rule-by-rounding", language)));
     }
     out
+}
+
+/// What can't be judged. What many formulas lack, such as a table, is said once, with the rules that lack it.
+fn not_judged(form: &FormSet, checked: &Checked, language: Language) -> String {
+    let mut lacks: Vec<(String, Vec<&RuleFinding>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for finding in checked.findings.iter().filter(|finding| finding.verdict == Verdict::NotEvaluable) {
+        let why = rule::cause(finding, form, language);
+        let at = *places.entry(why.clone()).or_insert(lacks.len());
+        match lacks.get_mut(at) {
+            Some((_, alike)) => alike.push(finding),
+            None => lacks.push((why, vec![finding])),
+        }
+    }
+    let line = |(why, alike): (String, Vec<&RuleFinding>)| {
+        let said = match alike.as_slice() {
+            [one] => rule::brief(one, form, language),
+            many => {
+                let rules = many.chunk_by(|a, b| a.rule == b.rule).filter_map(|of| Some((&of.first()?.rule, of.len())));
+                let rules = rules.map(|(rule, count)| match count {
+                    1 => rule.to_string(),
+                    more => say(language, "rule-lacks-times", &[("rule", rule), ("n", &more.to_string())]),
+                });
+                let rules = rules.collect::<Vec<_>>().join(language.of("、", ", "));
+                say(language, "rule-lacks", &[("why", &why), ("rules", &rules)])
+            }
+        };
+        format!("  [{}] {said}\n", label("rule-not-evaluable", language))
+    };
+    lacks.into_iter().map(line).collect()
 }
 
 const ALL_STRENGTHS: [Strength; 3] = [Strength::Balance, Strength::Logic, Strength::Verify];

@@ -54,6 +54,11 @@ pub fn example(finding: &RuleFinding, form: &FormSet, language: Language) -> Str
     format!("{place}{link}{said}")
 }
 
+/// Why it can't be judged; nothing if it can.
+pub fn cause(finding: &RuleFinding, form: &FormSet, language: Language) -> String {
+    finding.cause.as_ref().map_or_else(String::new, |cause| why(cause, form, language))
+}
+
 /// What can't be judged, and why; or the arithmetic of what passes by rounding: on one line.
 pub fn brief(finding: &RuleFinding, form: &FormSet, language: Language) -> String {
     let heading = heading(finding, form, language);

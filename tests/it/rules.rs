@@ -518,6 +518,42 @@ fn brackets_are_read_aloud() {
     }
 }
 
+/// A formula may call rows and columns by their ids; a sentence calls them by what is printed.
+#[test]
+fn what_is_called_by_an_id_is_read_aloud_by_its_name() {
+    for (check, zh, en) in [
+        (
+            "甲表[parents]: total = sum(children.part)",
+            "合计等于下级部分之和",
+            "合计 equals the sum of 部分 of the rows below",
+        ),
+        ("甲表[合计].total = sum(甲表[leaves].part)", "的合计等于", "合计 of row"),
+        ("甲表: exists 甲表[合计]", "有甲表「合计」行", "there is row “合计” of 甲表"),
+        ("甲表: exists 甲表[leaves]", "行", "there are rows of 甲表"),
+    ] {
+        let form = with_rules(&rule(check)).unwrap();
+        let check = &form.rules.rules[0].checks[0];
+        assert!(check.aloud.contains(zh) && check.aloud_en.contains(en), "{} / {}", check.aloud, check.aloud_en);
+    }
+}
+
+/// A table that many formulas need and nobody filed is said once on the screen, with the rules that need it.
+#[test]
+fn what_many_formulas_lack_is_said_once() {
+    let mut seed = file(SEED);
+    seed["tables"].as_object_mut().unwrap().remove("NOTE").unwrap();
+    let form = form("shanxi-2024");
+    let books = read(&seed, &form);
+    let checked = evaluate(&form, &Books::of(&books), |_| true);
+    let lacking = checked.findings.iter().filter(|finding| finding.verdict == Verdict::NotEvaluable).count();
+    let screen = budget_consolidator::cli::rules::screen(&form, &checked, Language::Chinese);
+    let said: Vec<&str> = screen.lines().filter(|line| line.contains("没有报说明")).collect();
+    assert!(lacking > 40 && said.len() == 1, "{said:?}");
+    assert!(said[0].contains("N-01（9 处）") && said[0].contains("N-04（3 处）"), "{said:?}");
+    let lines = screen.lines().filter(|line| line.starts_with("  [无法审核]")).count();
+    assert_eq!(lines, 2, "P-14 and this: {screen}");
+}
+
 /// Without its total row a table has nothing that its rows could be held against: that is no pass.
 #[test]
 fn a_total_row_that_was_left_out_is_said() {

@@ -135,6 +135,15 @@ impl Voice<'_> {
         }
     }
 
+    /// What a column is called in print, also where a formula calls it by its id. An axis, or a `[let]`, has one name.
+    fn column_label(self, tables: impl IntoIterator<Item = usize>, name: &str) -> String {
+        let column = tables.into_iter().find_map(|table| {
+            let at = *self.names.column(table, name).first()?;
+            self.names.columns(table).get(at)
+        });
+        column.map_or(name, |column| &column.label).to_owned()
+    }
+
     // ── conditions ───────────────────────────────────────────────────────────────────────
 
     fn all(self, parts: &[Node], link: &str) -> String {
@@ -162,7 +171,8 @@ impl Voice<'_> {
             Is::Chain(first, rest) => return self.chain(first, rest),
             Is::Exists(table) => {
                 let rows = self.some(table);
-                [format!("有{rows}"), format!("there are {rows}")]
+                let there = if self.is_one(table) { "there is" } else { "there are" };
+                [format!("有{rows}"), format!("{there} {rows}")]
             }
             Is::Unique(figure) => {
                 let figure = self.figure(figure);
@@ -246,13 +256,23 @@ impl Voice<'_> {
         self.rows_or_row(&named, table, false)
     }
 
+    /// Whether it is one row at most: a record, or a row that is called by its name.
+    fn is_one(self, table: &RefNode) -> bool {
+        let index = self.names.table(&table.table);
+        let is_record = index.is_some_and(|index| matches!(self.names.rows(index), Some(Rows::Record)));
+        is_record || index.is_some_and(|index| self.names_a_row(index, table))
+    }
+
+    fn names_a_row(self, index: usize, table: &RefNode) -> bool {
+        let levels = self.names.levels(index);
+        let is_row = |name: &str| !levels.iter().any(|level| level.name == name);
+        table.select.iter().any(|select| matches!(select, Select::Name(name, _) if is_row(name)))
+    }
+
     /// On which axes a table meets the rows at hand: `（同项目）`.
     fn meeting(self, table: &RefNode) -> String {
         let Some(index) = self.names.table(&table.table) else { return String::new() };
-        let named = table.select.iter().any(|select| match select {
-            Select::Name(name, _) => !self.names.levels(index).iter().any(|level| level.name == *name),
-            _ => false,
-        });
+        let named = self.names_a_row(index, table);
         let mut at_hand: Vec<usize> = self.scope.map_or_else(Vec::new, |scope| self.names.axes(scope));
         at_hand.extend(self.select.map_or_else(Vec::new, |select| self.names.axes(select)));
         if named || Some(index) == self.scope && self.any_of {
@@ -338,15 +358,16 @@ impl Voice<'_> {
         let same = || self.pick("同列", "the same column").to_owned();
         match (&figure.of, &figure.column) {
             (Of::Here, None) => self.pick("每一列", "each column").to_owned(),
-            (Of::Here, Some(name)) => name.clone(),
+            (Of::Here, Some(name)) => self.column_label([self.select, self.scope].into_iter().flatten(), name),
             (of @ (Of::Children | Of::Leaves), column) => {
-                let column = column.clone().unwrap_or_else(same);
+                let column = column.as_ref().map_or_else(same, |name| self.column_label(self.scope, name));
                 let (zh, en) =
                     if *of == Of::Children { ("下级", "the rows below") } else { ("末级", "the lowest rows") };
                 if self.chinese { format!("{zh}{column}") } else { format!("{column} of {en}") }
             }
             (Of::Table(table), column) => {
                 let rows = self.joined(table);
+                let column = column.as_ref().map(|name| self.column_label(self.names.table(&table.table), name));
                 match (column, self.chinese) {
                     (None, true) => format!("{rows}同列"),
                     (None, false) => format!("the same column of {rows}"),

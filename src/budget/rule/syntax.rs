@@ -7,7 +7,7 @@ use super::interval::Relation;
 
 /// The longest formula, in bytes.
 pub const FORMULA_BYTES_MAX: usize = 4_000;
-/// How deep brackets and negations may nest, the formula itself being the first level.
+/// How deep brackets and negations may nest within a formula.
 pub const FORMULA_DEPTH_MAX: usize = 24;
 
 /// Where something stands: a byte range in the text of a check, or of a `[let]`.
@@ -412,7 +412,8 @@ impl Parser {
     }
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Parser) -> Parsed<T>) -> Parsed<T> {
-        if self.depth >= FORMULA_DEPTH_MAX {
+        // The formula itself is the first level.
+        if self.depth > FORMULA_DEPTH_MAX {
             return Err(self.wrong("≤ 24 ( ["));
         }
         self.depth += 1;

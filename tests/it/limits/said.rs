@@ -174,7 +174,7 @@ async fn a_form_set_is_as_large_as_it_may_be() {
     };
     for (what, at_most, beyond, said) in [
         ("bytes", ruled(&long(limits::FORMULA_BYTES_MAX)), ruled(&long(limits::FORMULA_BYTES_MAX + 1)), "4000 bytes"),
-        ("nesting", ruled(&nested(limits::FORMULA_DEPTH_MAX - 1)), ruled(&nested(limits::FORMULA_DEPTH_MAX)), "≤ 24"),
+        ("nesting", ruled(&nested(limits::FORMULA_DEPTH_MAX)), ruled(&nested(limits::FORMULA_DEPTH_MAX + 1)), "≤ 24"),
         ("rules", rules(limits::RULES_MAX), rules(limits::RULES_MAX + 1), "≤ 1000"),
         ("rows", rows(limits::PARTS_MAX), rows(limits::PARTS_MAX + 1), "≤ 2000"),
         ("lines of a formula", lines(1, limits::FORMULA_LINES_MAX), lines(1, limits::FORMULA_LINES_MAX + 1), "≤ 2000"),
