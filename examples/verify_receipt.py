@@ -138,6 +138,32 @@ def follow(key, changes):
     return keys
 
 
+def signs(key, note):
+    try:
+        open_note(note, [key])
+        return True
+    except Wrong:
+        return False
+
+
+def check_named(receipt, keys):
+    """The key that the receipt names has signed it, and each change of keys leads to one that is trusted."""
+    named = parse_key(receipt["public_key"])
+    if named not in keys or not signs(named, receipt["checkpoint"]):
+        raise Wrong("the receipt names another key than the one that has signed it")
+    successors = []
+    for note in receipt["key_changes"]:
+        lines = note.split("\n")
+        if len(lines) < 4 or not lines[3].startswith("successor "):
+            raise Wrong("a change of keys names no successor")
+        successors.append(parse_key(lines[3].removeprefix("successor ")))
+    for note, successor in reversed(list(zip(receipt["key_changes"], successors))):
+        if successor not in keys or not signs(successor, note):
+            raise Wrong("a change of keys leads to no key that is trusted")
+        open_note(note, keys)
+        keys = keys + [key for key in successors if signs(key, note)]
+
+
 # ── the tree ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -168,7 +194,8 @@ def root_of(leaf, index, size, path):
 def verify(receipt, key):
     if receipt["format"] != "budget-consolidator receipt, format 1":
         raise Wrong("not a receipt of format 1")
-    lines = open_note(receipt["checkpoint"], follow(key, receipt["key_changes"]))
+    keys = follow(key, receipt["key_changes"])
+    lines = open_note(receipt["checkpoint"], keys)
     origin, size, root = lines[0], int(lines[1]), decode(lines[2])
     if lines[1] != str(size):
         raise Wrong("the size is written otherwise than it must be")
@@ -177,6 +204,7 @@ def verify(receipt, key):
         raise Wrong("a hash is not 32 bytes long")
     if root_of(decode(receipt["leaf"]), receipt["position"] - 1, size, path) != root:
         raise Wrong("the event is not in the tree that was signed")
+    check_named(receipt, keys)
     return origin, size
 
 

@@ -131,11 +131,11 @@ pub(super) async fn receipt_text(
     let answer = client.audit().get_receipt(api::GetReceiptRequest { position }).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     let bad = || Failure::Failed(settings.say("receipt-bad-from-server", &[("n", &position.to_string())]));
-    let (receipt, key) = receipt::of_answer(answer).ok_or_else(bad)?;
+    let receipt = receipt::of_answer(answer).ok_or_else(bad)?;
     // The key that was saved is worth more than the one that comes along.
-    let trusted = seen::read(settings)?.map_or_else(|| key.clone(), |seen| seen.key);
+    let trusted = seen::read(settings)?.map_or_else(|| receipt.key.clone(), |seen| seen.key);
     receipt.verify(std::slice::from_ref(&trusted)).map_err(|_| bad())?;
-    receipt::written(&receipt, &key, filer).ok_or_else(bad)
+    receipt::written(&receipt, filer).ok_or_else(bad)
 }
 
 fn unwritable(path: &Path, error: &std::io::Error, settings: &Settings) -> Failure {

@@ -13,7 +13,7 @@
 //! leaf         base64: the event as it is stored, a budget.storage.v1.Envelope
 //! path         base64 each: the hashes beside its way to the root, lowest first (RFC 9162)
 //! checkpoint   the signed note: size and root of the tree (C2SP tlog-checkpoint)
-//! public_key   the key that checks it, as the server gave it: compare it with the one that the bureau has published
+//! public_key   the key that checks it, as the server gave it: no proof, but refused if another has signed
 //! key_changes  signed notes by which earlier keys handed over to later ones
 //! filer_signature   only where `submit` had a certificate's key: certificate (base64 DER), scheme (as in RFC 8446, 4.2.3),
 //!              signature (base64), over these lines, each with its line end:
@@ -95,14 +95,15 @@ impl FilerSignature {
 }
 
 /// The receipt that a server answered.
-pub(super) fn of_answer(answer: api::GetReceiptResponse) -> Option<(Receipt, PublicKey)> {
+pub(super) fn of_answer(answer: api::GetReceiptResponse) -> Option<Receipt> {
     let path = answer.path.iter().map(|hash| Digest::from_bytes(hash)).collect::<Option<_>>()?;
     let api::GetReceiptResponse { position, leaf, checkpoint, key_changes, .. } = answer;
-    Some((Receipt { position, leaf, path, checkpoint, key_changes }, PublicKey::parse(&answer.public_key)?))
+    let key = PublicKey::parse(&answer.public_key)?;
+    Some(Receipt { position, leaf, path, checkpoint, key, key_changes })
 }
 
 /// A receipt as the text of its file; signed with a certificate's key, if it is of a filing and there is one.
-pub(super) fn written(receipt: &Receipt, key: &PublicKey, signer: Option<&Credentials>) -> Option<String> {
+pub(super) fn written(receipt: &Receipt, signer: Option<&Credentials>) -> Option<String> {
     let record = Record::decode(receipt.position, &receipt.leaf).ok()?;
     let signature = signer.zip(signed_text(&record)).and_then(|(credentials, text)| signed_by(credentials, &text));
     let written = Written {
@@ -112,7 +113,7 @@ pub(super) fn written(receipt: &Receipt, key: &PublicKey, signer: Option<&Creden
         leaf: STANDARD.encode(&receipt.leaf),
         path: receipt.path.iter().map(|hash| STANDARD.encode(hash.0)).collect(),
         checkpoint: receipt.checkpoint.clone(),
-        public_key: key.to_string(),
+        public_key: receipt.key.to_string(),
         key_changes: receipt.key_changes.clone(),
         filer_signature: signature.as_ref().map(FilerSignature::of),
     };
@@ -197,13 +198,13 @@ fn parse(bytes: &[u8]) -> Result<Parts, String> {
     if written.format != FORMAT {
         return Err(format!("format {:?}", written.format));
     }
-    PublicKey::parse(&written.public_key).ok_or("public_key")?;
+    let key = PublicKey::parse(&written.public_key).ok_or("public_key")?;
     let leaf = STANDARD.decode(&written.leaf).map_err(|error| format!("leaf: {error}"))?;
     let hash = |text: &String| STANDARD.decode(text).ok().and_then(|bytes| Digest::from_bytes(&bytes));
     let path = written.path.iter().map(hash).collect::<Option<_>>().ok_or("path")?;
     let Written { position, checkpoint, key_changes, says, filer_signature, .. } = written;
     let signature = filer_signature.map(|written| written.read().ok_or("filer_signature")).transpose()?;
-    Ok((Receipt { position, leaf, path, checkpoint, key_changes }, says, signature))
+    Ok((Receipt { position, leaf, path, checkpoint, key, key_changes }, says, signature))
 }
 
 /// Where a filing's file differs from what the receipt holds.
@@ -254,6 +255,8 @@ pub(super) fn verify(name: String, bytes: &[u8], keys: &[PublicKey]) -> Proof {
         let signed = receipt.verify(keys).map_err(|bad| match bad {
             BadReceipt::NotInTree => flaw("receipt-not-in-tree", receipt.position.to_string()),
             BadReceipt::Note(note) => flaw("receipt-bad-signature", note.code().to_owned()),
+            BadReceipt::OtherKey => flaw("receipt-other-key", receipt.key.to_string()),
+            BadReceipt::KeyChange(number) => flaw("receipt-key-change", number.to_string()),
         })?;
         let record = Record::decode(receipt.position, &receipt.leaf);
         let record = record.map_err(|remark| flaw("receipt-unreadable", remark.to_string()))?;
@@ -421,6 +424,9 @@ impl Show for Proof {
             let (actor, until) = (proved.record.envelope.actor.to_string(), time(filer.until.saturating_mul(1_000)));
             let facts = [("actor", actor.as_str()), ("serial", &filer.serial), ("until", &until)];
             out.push_str(&format!("{}\n", say(language, "receipt-filer-signed", &facts)));
+        } else if proved.record.envelope.event.attempt().is_some() {
+            // Nothing tells one that was taken out from one that never was.
+            out.push_str(&format!("{}\n", say(language, "receipt-filer-unsigned", &[])));
         }
         match &self.compared {
             None => {}

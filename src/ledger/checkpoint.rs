@@ -235,6 +235,24 @@ pub fn trusted(keys: &[PublicKey], changes: &[String]) -> Vec<PublicKey> {
     keys
 }
 
+/// Which of these notes, from 0, is no change of keys or leads to no key that is trusted: the first of them. From the last
+/// on, since whoever knows only the newest key knows the earlier ones by what they handed over to.
+pub fn stray_change(trusted: &[PublicKey], changes: &[String]) -> Option<usize> {
+    let mut keys = trusted.to_vec();
+    let successors: Vec<_> = changes.iter().map(|change| unverified(change).ok()?.successor).collect();
+    let signed = |change: &str, key: &PublicKey| verify(change, std::slice::from_ref(key)).is_ok();
+    let mut stray = None;
+    for (at, (change, next)) in changes.iter().zip(&successors).enumerate().rev() {
+        let leads = next.as_ref().is_some_and(|next| keys.contains(next) && signed(change, next));
+        if leads && verify(change, &keys).is_ok() {
+            keys.extend(successors.iter().flatten().filter(|key| signed(change, key)).cloned());
+        } else {
+            stray = Some(at);
+        }
+    }
+    stray
+}
+
 type SignatureLine<'n> = (&'n str, u32, Signature);
 
 fn split_note(note: &str) -> Result<(Checkpoint, &str, Vec<SignatureLine<'_>>), BadNote> {

@@ -18,6 +18,8 @@ pub struct Receipt {
     pub path: Vec<Digest>,
     /// The checkpoint whose root it leads to: a signed note.
     pub checkpoint: String,
+    /// The key that is said to check it.
+    pub key: PublicKey,
     /// The checkpoints at which earlier keys were replaced, oldest first.
     pub key_changes: Vec<String>,
 }
@@ -29,6 +31,10 @@ pub enum BadReceipt {
     Note(BadNote),
     /// The checkpoint is good, but the event is not in its tree.
     NotInTree,
+    /// The event is in the tree, but the receipt names a key that has not signed it, or that can't be trusted.
+    OtherKey,
+    /// Of what is said to have handed keys over, this one, from 1, is no such thing or leads to no trusted key.
+    KeyChange(usize),
 }
 
 impl Receipt {
@@ -42,6 +48,17 @@ impl Receipt {
         let signed = checkpoint::verify(&self.checkpoint, &keys).map_err(BadReceipt::Note)?;
         let index = self.position.checked_sub(1).ok_or(BadReceipt::NotInTree)?;
         let root = root_of_inclusion(&leaf_hash(&self.leaf), index, signed.size, &self.path);
-        if root == Some(signed.root) { Ok(signed) } else { Err(BadReceipt::NotInTree) }
+        if root != Some(signed.root) {
+            return Err(BadReceipt::NotInTree);
+        }
+        // It proves nothing, but whoever reads the file takes it for the key that does.
+        let named = std::slice::from_ref(&self.key);
+        if !keys.contains(&self.key) || checkpoint::verify(&self.checkpoint, named).is_err() {
+            return Err(BadReceipt::OtherKey);
+        }
+        match checkpoint::stray_change(&keys, &self.key_changes) {
+            Some(at) => Err(BadReceipt::KeyChange(at + 1)),
+            None => Ok(signed),
+        }
     }
 }

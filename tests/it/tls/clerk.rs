@@ -111,10 +111,21 @@ fn filer_is_proved(home: &Path) {
             assert!(code == 1 && said.contains("Not proved"), "{field} {at}: {said}");
         }
     }
+    let mut other = whole.clone();
+    other["filer_signature"]["scheme"] = "ecdsa_secp384r1_sha384".into();
+    let (code, said) = verify(&other);
+    assert!(code == 1 && said.contains("Not proved"), "{said}");
+    for field in ["certificate", "scheme", "signature"] {
+        let mut without = whole.clone();
+        without["filer_signature"].as_object_mut().unwrap().remove(field);
+        let (code, said) = verify(&without);
+        assert!(code == 1 && said.contains("Not proved"), "{field}: {said}");
+    }
     let mut unsigned = whole.clone();
     unsigned.as_object_mut().unwrap().remove("filer_signature");
     let (code, said) = verify(&unsigned);
     assert!(code == 0 && !said.contains("signed it too"), "{said}");
+    assert!(said.contains("No signature of whoever filed it"), "{said}");
     // Another's certificate, with a good signature of its own, is not the filer's.
     let own = home.join(".config/consolidator");
     let (certificate, key_file) = (own.join("407-department.pem"), own.join("407-department-key.pem"));
