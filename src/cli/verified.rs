@@ -48,7 +48,7 @@ pub(super) fn run(path: &Path, keys: &[PublicKey], settings: &Settings) -> Resul
     whole(&mut report, &archive, &survey, tree.size());
     // The last group of a mirror that is being written has its checkpoint with the next one.
     let written = path.is_dir();
-    let signed = signatures(&mut report, keys, (&tree, written), &notes);
+    let (signed, wrong) = signatures(&mut report, keys, (&tree, written), &notes);
 
     // Of a file that was cut, and of one whose end nobody has signed, the first that is missing or unsigned is bad.
     let through = signed.unwrap_or(0);
@@ -72,7 +72,8 @@ pub(super) fn run(path: &Path, keys: &[PublicKey], settings: &Settings) -> Resul
     if report.bad_lines() > 0 {
         let good = first_bad.map_or(through, |bad| through.min(bad.saturating_sub(1)));
         let key = if good == 0 { "verify-trust-nothing" } else { "verify-trust-through" };
-        let first = first_bad.map_or_else(|| "–".to_owned(), |bad| bad.to_string());
+        // A wrong checkpoint takes nothing from events that another one vouches for.
+        let first = first_bad.or(wrong).map_or_else(|| "–".to_owned(), |bad| bad.to_string());
         report.say(Standing::Note, key, &[("through", good.to_string()), ("first", first)]);
     }
     let code = u8::from(report.bad_lines() > 0);
@@ -97,18 +98,20 @@ fn whole(report: &mut Report, path: &Path, survey: &Survey, events: u64) {
     }
 }
 
-/// Holds the tree against every checkpoint; the largest size up to which it is as signed.
+/// Holds the tree against every checkpoint: the largest size up to which it is as signed, and behind which event the first
+/// checkpoint stands that is wrong.
 fn signatures(
     report: &mut Report,
     keys: &[PublicKey],
     (tree, written): (&Tree, bool),
     notes: &[(u64, Vec<u8>)],
-) -> Option<u64> {
+) -> (Option<u64>, Option<u64>) {
     let texts: Vec<(u64, String)> =
         notes.iter().map(|(at, note)| (*at, String::from_utf8_lossy(note).into_owned())).collect();
     let changes: Vec<String> = texts.iter().map(|(_, note)| note.clone()).collect();
     let keys = checkpoint::trusted(keys, &changes);
-    let (mut unsigned, mut differing) = (Faults::default(), Faults::default());
+    let (mut unsigned, mut differing, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
+    let mut before: Vec<(u64, &str)> = Vec::new();
     let mut signed: Option<(u64, Digest)> = None;
     for (at, note) in &texts {
         let at_fault = |what: &str| Remark::new(Reason::RecordSaysOtherwise).with("position", at).with("what", what);
@@ -118,10 +121,24 @@ fn signatures(
             Ok(found) if tree.root(found.size) != Some(found.root) || found.size > *at => {
                 differing.add(at_fault("checkpoint"));
             }
-            Ok(found) => signed = signed.max(Some((found.size, found.root))),
+            Ok(found) => {
+                // One that was put in again is of a size that was passed. Only a change of keys signs the same size anew.
+                before.retain(|(size, _)| *size >= found.size);
+                let anew = found.successor.is_some() && before.iter().all(|(size, _)| *size == found.size);
+                if !before.is_empty() && (!anew || before.iter().any(|(_, other)| other == note)) {
+                    doubled.add(at_fault("checkpoint again"));
+                }
+                before.push((found.size, note));
+                signed = signed.max(Some((found.size, found.root)));
+            }
         }
     }
+    let wrong = [&unsigned, &differing, &doubled].into_iter().flat_map(|faults| faults.first.first());
+    let wrong = wrong.filter_map(|fault| fault.fact("position")?.parse().ok()).min();
     let count = [("n", texts.len().to_string())];
+    if doubled.count > 0 {
+        report.bad("verify-checkpoints-again", &[("bad", doubled.count.to_string())], doubled.first);
+    }
     report.faults("verify-signatures", "verify-signatures-bad", &count, unsigned);
     let size = signed.map(|(size, _)| size);
     match (differing.count, size) {
@@ -138,5 +155,5 @@ fn signatures(
         }
         _ => report.faults("verify-tree", "verify-tree-bad", &count, differing),
     }
-    size
+    (size, wrong)
 }

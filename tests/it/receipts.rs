@@ -360,11 +360,13 @@ async fn no_changed_byte_of_an_export_passes() {
         let mut left_out = records.clone();
         left_out.remove(at);
         assert_eq!(verify(&built(&left_out)).1, 1, "record {at} left out");
-        // A mark or a checkpoint that is there twice says nothing new.
-        if records[at][0] == 1 {
+        // Twice, wherever the second one stands.
+        for to in 0..=records.len() {
             let mut twice = records.clone();
-            twice.insert(at, records[at].clone());
-            assert_eq!(verify(&built(&twice)).1, 1, "record {at} twice");
+            twice.insert(to, records[at].clone());
+            let (said, code) = verify(&built(&twice));
+            assert_eq!(code, 1, "record {at} again at {to}: {said}");
+            assert!(!said.contains("The first wrong position: –"), "record {at} again at {to}: {said}");
         }
         // Mark and checkpoint both stand behind all events, whichever comes first.
         for other in (at + 1..records.len()).filter(|_| records[at][0] == 1) {
@@ -374,6 +376,69 @@ async fn no_changed_byte_of_an_export_passes() {
             assert_eq!(code, 1, "records {at} and {other} swapped: {said}");
         }
     }
+}
+
+/// The checkpoints in a mirror, each with the position behind which it stands.
+fn checkpoints(mirror: &Path) -> Vec<(u64, Vec<u8>)> {
+    let mut reader = archive::Reader::open(&mirror.join(MIRROR_FILE)).unwrap();
+    let mut found = Vec::new();
+    while let Some(entry) = reader.next().unwrap() {
+        if let archive::Entry::Checkpoint { position, note } = entry {
+            found.push((position, note));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_in_a_mirror_once_however_often_it_is_started_and_a_second_one_is_named() {
+    let folder = TempDir::new().unwrap();
+    let (root, memory) = (folder.path(), Arc::new(MemoryJournal::new()));
+    let mirror = root.join("mirror");
+    let mirrored = |lagging: bool| -> Arc<dyn Journal> {
+        let options = MirrorOptions { lagging, ..MirrorOptions::default() };
+        Arc::new(MirroredJournal::open(memory.clone(), &mirror, options).unwrap())
+    };
+    let grow = async |server: &TestServer, year| {
+        server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", year).await.unwrap();
+    };
+    // Started with nothing new, with something new behind it, synced and lagging.
+    for (at, lagging) in [false, false, true, true, false].into_iter().enumerate() {
+        let server = served(mirrored(lagging), root).await;
+        if at % 2 == 0 {
+            grow(&server, 2024 + u32::try_from(at).unwrap()).await;
+        }
+        server.stop().await;
+    }
+    let found = checkpoints(&mirror);
+    assert!(found.len() >= 3 && found.windows(2).all(|pair| pair[0].0 < pair[1].0), "{found:?}");
+    let key = key(root);
+    let verify = || offline(&["audit", "verify", text(&mirror), "--key", &key]);
+    let (said, code) = verify();
+    assert_eq!(code, 0, "{said}");
+
+    // Whoever puts an earlier one in again at the end, and one of then where it stood.
+    let file = mirror.join(MIRROR_FILE);
+    let whole = fs::read(&file).unwrap();
+    let head = memory.head().unwrap();
+    for (_, note) in &found {
+        let mut longer = whole.clone();
+        archive::add_checkpoint(&mut longer, head, note);
+        fs::write(&file, longer).unwrap();
+        let (said, code) = verify();
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("are there twice or out of order"), "{said}");
+        let named = format!("first wrong position: {head}; records 1 to {head} can still be trusted");
+        assert!(said.contains(&named), "{said}");
+    }
+    // A change of keys signs the same size anew, and once.
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(offline(&["audit", "rotate-key", "--signing", text(&root.join("signing"))]).1, 0);
+    for _ in 0..2 {
+        served(mirrored(false), root).await.stop().await;
+    }
+    let (said, code) = verify();
+    assert_eq!((code, checkpoints(&mirror).len()), (0, found.len() + 1), "{said}");
 }
 
 /// An export of these records, with a tree and a checkpoint that the owner of the key makes.

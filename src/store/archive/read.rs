@@ -115,7 +115,8 @@ pub struct Reader<R> {
     /// The last position read; none before the first.
     position: Option<u64>,
     first: u64,
-    marked: u64,
+    /// Through where the last mark says so; none before the first.
+    marked: Option<u64>,
     marked_end: u64,
     flaw: Option<Flaw>,
     ended: bool,
@@ -163,7 +164,7 @@ impl<R: Read + Seek> Reader<R> {
             offset,
             position: None,
             first: 0,
-            marked: 0,
+            marked: None,
             marked_end: offset,
             flaw: None,
             ended: false,
@@ -218,7 +219,7 @@ impl<R: Read + Seek> Reader<R> {
 
     /// The position through which a mark says that the file is complete.
     pub fn marked(&self) -> u64 {
-        self.marked
+        self.marked.unwrap_or(0)
     }
 
     /// Where in the file the last mark ends, or the first line if there is none.
@@ -246,11 +247,11 @@ impl<R: Read + Seek> Reader<R> {
         let Header { kind, position, length, .. } = header;
         let end = self.offset + (HEADER_BYTES + length + TRAILER_BYTES) as u64;
         if kind == MARK {
-            if length > 0 || self.position.is_some_and(|last| last != position) {
+            if length > 0 || self.position.is_some_and(|last| last != position) || self.marked == Some(position) {
                 return Err(format!("a mark through {position}"));
             }
             self.position = Some(position);
-            self.marked = position;
+            self.marked = Some(position);
             self.marked_end = end;
             self.offset = end;
             return Ok(Entry::Mark { through: position });

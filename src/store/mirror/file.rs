@@ -42,6 +42,8 @@ pub(super) struct Survey {
     pub(super) first: u64,
     /// The record at the lower of `head` and `marked`; none if that is 0.
     pub(super) common: Option<(u64, Vec<u8>)>,
+    /// The last checkpoint in that part.
+    pub(super) checkpoint: Option<Vec<u8>>,
     /// The last position that is whole, marked or not.
     pub(super) whole: u64,
     /// Whether anything stands behind the last mark.
@@ -54,6 +56,7 @@ pub(super) struct Survey {
 pub(super) fn survey(path: &Path, head: u64) -> Result<Survey, JournalError> {
     let mut reader = Reader::open(path)?;
     let (mut last, mut at_mark, mut at_head) = (None, None, None);
+    let mut checkpoint = (None, None);
     while let Some(entry) = reader.next()? {
         match entry {
             Entry::Event { position, bytes } => {
@@ -63,7 +66,11 @@ pub(super) fn survey(path: &Path, head: u64) -> Result<Survey, JournalError> {
                 last = Some((position, bytes));
             }
             Entry::Mark { .. } => at_mark = last.take().or(at_mark),
-            Entry::Checkpoint { .. } => {}
+            Entry::Checkpoint { note, .. } => checkpoint.0 = Some(note),
+        }
+        // What stands behind no mark may be cut off.
+        if reader.offset() == reader.marked_end() {
+            checkpoint.1 = checkpoint.0.take().or(checkpoint.1);
         }
     }
     let marked = reader.marked();
@@ -72,6 +79,7 @@ pub(super) fn survey(path: &Path, head: u64) -> Result<Survey, JournalError> {
         marked_end: reader.marked_end(),
         first: reader.first(),
         common: if head < marked { at_head } else { at_mark },
+        checkpoint: checkpoint.1,
         whole: reader.position(),
         has_tail: reader.offset() != reader.marked_end() || reader.flaw().is_some(),
         flaw: reader.flaw().cloned(),

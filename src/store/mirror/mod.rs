@@ -65,8 +65,16 @@ pub struct MirroredJournal {
     checkpoint: Checkpoint,
 }
 
-/// The last signed checkpoint and the head that it is of, if it is not in the file yet.
-type Checkpoint = Arc<Mutex<Option<(u64, Vec<u8>)>>>;
+/// What is known of checkpoints, by the writer and the mirror's thread.
+type Checkpoint = Arc<Mutex<Checkpoints>>;
+
+#[derive(Default)]
+struct Checkpoints {
+    /// The last one that was signed, and the head that it is of, if it is not in the file yet.
+    waiting: Option<(u64, Vec<u8>)>,
+    /// The last one in the file: after a restart the same one comes again, and is not written twice.
+    written: Option<Vec<u8>>,
+}
 
 /// What the one writer at a time knows, and its way to the mirror's thread.
 struct Writer {
@@ -96,12 +104,12 @@ impl MirroredJournal {
     /// What stands in the table of `open.rs`, [`JournalError::InUse`],
     /// [`JournalError::Full`], or what the engine or the system says.
     pub fn open(engine: Arc<dyn Journal>, directory: &Path, options: MirrorOptions) -> Result<Self, JournalError> {
-        let (file, head) = open::open(&engine, directory, &options)?;
+        let (file, head, written) = open::open(&engine, directory, &options)?;
         let mirrored = Arc::new(AtomicU64::new(file.position));
         let (work, jobs) = sync_channel(1);
         let (reply, done) = sync_channel(1);
         let (followed, shown) = (engine.clone(), mirrored.clone());
-        let checkpoint = Checkpoint::default();
+        let checkpoint = Arc::new(Mutex::new(Checkpoints { waiting: None, written }));
         let waiting = checkpoint.clone();
         let thread = std::thread::Builder::new().name("mirror".to_owned());
         let thread = thread
@@ -251,7 +259,10 @@ impl Journal for MirroredJournal {
     }
 
     fn keep_checkpoint(&self, head: u64, note: &[u8]) {
-        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some((head, note.to_vec()));
+        let mut checkpoints = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if checkpoints.written.as_deref() != Some(note) {
+            checkpoints.waiting = Some((head, note.to_vec()));
+        }
     }
 }
 
@@ -323,9 +334,10 @@ fn run(
 
 /// Adds the checkpoint that waits, if it is of this head.
 fn add_checkpoint(out: &mut Vec<u8>, head: u64, checkpoint: &Checkpoint) -> bool {
-    let mut waiting = checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some((_, note)) = waiting.take_if(|(of, _)| *of == head) else { return false };
+    let mut checkpoints = checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((_, note)) = checkpoints.waiting.take_if(|(of, _)| *of == head) else { return false };
     archive::add_checkpoint(out, head, &note);
+    checkpoints.written = Some(note);
     true
 }
 

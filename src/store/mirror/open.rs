@@ -27,12 +27,12 @@ use crate::store::sled::open::refuse_lost_tail;
 use crate::store::{Journal, JournalError, Remedy};
 
 /// Opens the mirror, and brings store and mirror to the same head (a lagging
-/// mirror follows later). Returns the file and the head.
+/// mirror follows later). Returns the file, the head, and the last checkpoint in the file.
 pub(super) fn open(
     engine: &Arc<dyn Journal>,
     directory: &Path,
     options: &MirrorOptions,
-) -> Result<(MirrorFile, u64), JournalError> {
+) -> Result<(MirrorFile, u64, Option<Vec<u8>>), JournalError> {
     let disk = options.disk.clone();
     let existed = nearest_existing(directory);
     fs::create_dir_all(directory).map_err(io_at(directory))?;
@@ -67,7 +67,7 @@ pub(super) fn open(
         tracing::info!(from = found.marked + 1, through = head, "the mirror was behind and has caught up");
     }
     tracing::info!(mirror = %directory.display(), position = file.position, head, lagging = options.lagging, "mirror opened");
-    Ok((file, head))
+    Ok((file, head, found.checkpoint))
 }
 
 /// Refuses a file that can't be the mirror of a store with this head.
