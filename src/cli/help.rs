@@ -17,6 +17,9 @@ const HEADINGS: [(&str, &str); 9] = [
     ("For more information, try", "help-more"),
 ];
 
+/// What the one line of a verb has no room for.
+const MORE: [(&str, &str); 1] = [("verb-trace", "help-trace-csv")];
+
 /// The command with all its help in `language`.
 pub(super) fn translate(command: Command, language: Language) -> Command {
     // Built first, so that clap's own `help` and `version` are there to be translated too.
@@ -30,6 +33,9 @@ fn translate_below(command: Command, path: &str, language: Language) -> Command 
     let key = if path.is_empty() { "verb" } else { here.as_str() };
     let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
     let mut command = command.about(said(key, language));
+    if let Some((_, more)) = MORE.iter().find(|(verb, _)| *verb == key) {
+        command = command.after_help(said(more, language));
+    }
     command = command.mut_args(|arg| {
         let text = said(&format!("arg-{}", arg.get_id()), language);
         arg.help(text).long_help(None)

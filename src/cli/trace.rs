@@ -365,8 +365,21 @@ impl Show for Trace {
     }
 
     fn sheet(&self) -> Sheet {
-        let columns =
-            vec!["unit", "name", "kind", "version", "position", "row", "label", "minus", "value", "scale", "exact"];
+        let columns = vec![
+            "unit",
+            "name",
+            "kind",
+            "version",
+            "position",
+            "row",
+            "label",
+            "minus",
+            "value",
+            "scale",
+            "exact",
+            "is",
+            "counterparty",
+        ];
         let mut rows = Vec::new();
         for share in &self.shares {
             let version = share.version.clone().unwrap_or_default();
@@ -377,13 +390,23 @@ impl Show for Trace {
                 version.version.to_string(),
                 version.position.to_string(),
             ];
-            let own = ["", "", "", &share.value, &share.scale, &share.exact].map(str::to_owned);
+            let own = ["", "", "", &share.value, &share.scale, &share.exact, "share", ""].map(str::to_owned);
             rows.push(head.iter().cloned().chain(own).collect());
             for line in &share.lines {
                 let minus = if line.minus { "yes" } else { "no" };
-                let cells = [line.row.as_str(), &line.label, minus, &line.value, &share.scale, &line.exact];
+                let cells = [line.row.as_str(), &line.label, minus, &line.value, &share.scale, &line.exact, "line", ""];
                 rows.push(head.iter().cloned().chain(cells.map(str::to_owned)).collect());
             }
+        }
+        // With these the rows of `is` share add up on paper; the lines are below their share and already in it.
+        for one in &self.eliminations {
+            let cells = [&one.unit, "", "", "", "", "", &one.title, "yes", "", "", &one.amount, "elimination"];
+            rows.push(cells.into_iter().chain([one.counterparty.as_str()]).map(str::to_owned).collect());
+        }
+        if self.is_sum() {
+            let ShownCell { value, exact, .. } = &self.figure;
+            let cells = [&self.node, "", "", "", "", "", "", "", value.as_str(), "", exact.as_str(), "total", ""];
+            rows.push(cells.map(str::to_owned).to_vec());
         }
         Sheet { columns, rows }
     }
@@ -525,5 +548,28 @@ mod tests {
         assert!(!wrong.adds_up());
         assert!(wrong.text(&look).contains(label("trace-does-not-add-up", Language::English)));
         assert!(wrong.sheet().rows.iter().all(|row| row.len() == wrong.sheet().columns.len()));
+    }
+
+    #[test]
+    fn a_sheet_adds_up_as_the_screen_does() {
+        let eliminated = TraceElimination {
+            unit: "407001".into(),
+            counterparty: "407002".into(),
+            title: "补助".into(),
+            amount: "3000.00".into(),
+            ..TraceElimination::default()
+        };
+        let trace = Trace { eliminations: vec![eliminated], ..trace("37000.00") };
+        assert!(trace.adds_up());
+        let Sheet { columns, rows } = trace.sheet();
+        let of =
+            |row: &Vec<String>, name: &str| row[columns.iter().position(|column| *column == name).unwrap()].clone();
+        let is = |name: &str| rows.iter().filter(|row| of(row, "is") == name).collect::<Vec<_>>();
+        let exact = |row: &&Vec<String>| money(&of(row, "exact")).unwrap();
+        let (shares, taken): (Money, Money) =
+            (is("share").iter().map(exact).sum(), is("elimination").iter().map(exact).sum());
+        assert_eq!((is("line").len(), is("total").iter().map(exact).collect::<Vec<_>>()), (2, vec![shares - taken]));
+        assert!(is("elimination").iter().all(|row| of(row, "minus") == "yes" && of(row, "counterparty") == "407002"));
+        assert!(rows.iter().all(|row| row.len() == columns.len()), "{rows:?}");
     }
 }
