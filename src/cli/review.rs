@@ -11,6 +11,7 @@ use super::justify::parse_kind;
 use super::output::{Answer, Failure};
 use super::settings::Settings;
 use super::table_file::once;
+use super::words::parse_moment;
 use super::{Done, Times, review_screen};
 use crate::proto::Message;
 use crate::proto::api::{self, ReturnedLine};
@@ -75,6 +76,8 @@ pub struct ReviewArgs {
     kind: api::Kind,
     #[command(flatten)]
     times: Times,
+    #[arg(long, value_name = "POSITION|TIME", value_parser = parse_moment, conflicts_with = "figures")]
+    as_of: Option<api::AsOf>,
     #[arg(requires = "figures")]
     step_reason: Option<String>,
 }
@@ -177,7 +180,7 @@ impl<'s> Desk<'s> {
         if let Some(year) = times.year {
             return Ok(year.into());
         }
-        let latest = self.client.review().list_rounds(api::ListRoundsRequest { year: 0 }).await;
+        let latest = self.client.review().list_rounds(api::ListRoundsRequest::default()).await;
         Ok(latest.map_err(|status| self.client.failure(&status))?.into_inner().year)
     }
 
@@ -301,11 +304,14 @@ pub async fn opinion(args: OpinionArgs, settings: &Settings) -> Result<Answer, F
 /// A refusal, or a server that can't be reached.
 pub async fn review(args: ReviewArgs, settings: &Settings) -> Result<Answer, Failure> {
     let desk = Desk::open(settings).await?;
-    let year = desk.year(&args.times).await?;
-    let slot = api::Slot { unit: args.node.clone(), year, round: args.times.round().into(), kind: args.kind.into() };
+    let (round, kind) = (args.times.round().into(), args.kind.into());
     let Some(version) = args.reviewed.filter(|_| !args.figures.is_empty()) else {
-        return review_screen::show(&desk.client, slot, settings).await;
+        // No year is the latest that there was at the moment that is asked for.
+        let year = args.times.year.map_or(0, u32::from);
+        let slot = api::Slot { unit: args.node, year, round, kind };
+        return review_screen::show(&desk.client, slot, args.as_of, settings).await;
     };
+    let slot = api::Slot { unit: args.node.clone(), year: desk.year(&args.times).await?, round, kind };
     let reason = args.step_reason.unwrap_or_default();
     let figures: Vec<api::ReviewedFigure> =
         args.figures.into_iter().map(|figure| api::ReviewedFigure { reason: reason.clone(), ..figure }).collect();

@@ -22,20 +22,27 @@ use crate::proto::api::{self, GetReviewResponse};
 use crate::wording::{Language, label, place, word};
 
 /// Asks and shows.
-pub(super) async fn show(client: &Client, slot: api::Slot, settings: &Settings) -> Result<Answer, Failure> {
-    let answer = client.review().get_review(api::GetReviewRequest { slot: Some(slot) }).await;
+pub(super) async fn show(
+    client: &Client,
+    slot: api::Slot,
+    as_of: Option<api::AsOf>,
+    settings: &Settings,
+) -> Result<Answer, Failure> {
+    let answer = client.review().get_review(api::GetReviewRequest { slot: Some(slot), as_of }).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     let form = match answer.versions.last().and_then(|version| version.version.as_ref()) {
         Some(last) => client.form_set_in_force(&last.form_set_digest).await?,
         None => None,
     };
-    Ok(settings.answer(&Screen { answer, form }))
+    Ok(settings.answer(&Screen { answer, form, past: as_of.is_some() }))
 }
 
 #[derive(Debug)]
 struct Screen {
     answer: GetReviewResponse,
     form: Option<Arc<FormSet>>,
+    /// Whether a moment was asked for.
+    past: bool,
 }
 
 impl Screen {
@@ -53,7 +60,7 @@ impl Screen {
             ("round", round_name(slot.round, language)),
             ("kind", kind_name(slot.kind, language)),
         ];
-        let at = as_of(self.answer.position, 0, false, language);
+        let at = as_of(self.answer.position, self.answer.time_ms, self.past, language);
         format!("{}  {at}\n", strong(&say(language, "filing-of", &facts)))
     }
 

@@ -7,8 +7,8 @@ use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::review_events::deadline;
 use super::settings::Settings;
 use super::table_file::once;
-use super::words::{read_time, round_code, round_name, say, time, time_for_programs};
-use super::{Done, parse_round};
+use super::words::{as_of, read_time, round_code, round_name, say, time, time_for_programs};
+use super::{Done, Moment, parse_round};
 use crate::proto::api::{self, ListRoundsResponse};
 use crate::wording::label;
 
@@ -46,6 +46,8 @@ pub struct CloseArgs {
 pub struct ListArgs {
     #[arg(long)]
     year: Option<u16>,
+    #[command(flatten)]
+    moment: Moment,
 }
 
 /// The round that is changed: nothing about it is guessed.
@@ -95,10 +97,10 @@ pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
             let told = (answer.position, answer.version, answer.repeated);
             Ok(changed("round-closed", (year, round), String::new(), told, settings))
         }
-        Verb::List(ListArgs { year }) => {
-            let request = api::ListRoundsRequest { year: year.map_or(0, u32::from) };
+        Verb::List(ListArgs { year, moment: Moment { as_of } }) => {
+            let request = api::ListRoundsRequest { year: year.map_or(0, u32::from), as_of };
             let answer = client.review().list_rounds(request).await.map_err(|status| client.failure(&status))?;
-            Ok(settings.answer(&Rounds(answer.into_inner())))
+            Ok(settings.answer(&Rounds { answer: answer.into_inner(), past: as_of.is_some() }))
         }
     }
 }
@@ -129,7 +131,11 @@ fn changed(
 
 /// The rounds of a year.
 #[derive(Debug)]
-struct Rounds(ListRoundsResponse);
+struct Rounds {
+    answer: ListRoundsResponse,
+    /// Whether a moment was asked for.
+    past: bool,
+}
 
 fn standing(round: &api::RoundState) -> (&'static str, &'static str) {
     match (round.takes_filings, round.open, round.version) {
@@ -143,14 +149,15 @@ fn standing(round: &api::RoundState) -> (&'static str, &'static str) {
 impl Show for Rounds {
     fn text(&self, look: &Look) -> String {
         let language = look.language;
-        let facts = [("year", self.0.year.to_string()), ("time", time(self.0.time_ms))];
+        let facts = [("year", self.answer.year.to_string()), ("time", time(self.answer.time_ms))];
         let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
-        let out = format!("{}\n\n", strong(&say(language, "round-title", &facts)));
+        let moment = as_of(self.answer.position, self.answer.time_ms, self.past, language);
+        let out = format!("{}\n  {moment}\n\n", strong(&say(language, "round-title", &facts)));
         let mut grid = Grid::new()
             .text(label("head-round", language))
             .text(label("head-standing", language))
             .text(label("head-deadline", language));
-        for round in &self.0.rounds {
+        for round in &self.answer.rounds {
             grid.row(vec![
                 round_name(round.round, language).to_owned(),
                 label(standing(round).0, language).to_owned(),
@@ -169,8 +176,13 @@ impl Show for Rounds {
                 "version": round.version,
             })
         };
-        let rounds: Vec<Value> = self.0.rounds.iter().map(round).collect();
-        json!({ "year": self.0.year, "time": time_for_programs(self.0.time_ms), "rounds": rounds })
+        let rounds: Vec<Value> = self.answer.rounds.iter().map(round).collect();
+        json!({
+            "year": self.answer.year,
+            "position": self.answer.position,
+            "time": time_for_programs(self.answer.time_ms),
+            "rounds": rounds,
+        })
     }
 
     fn sheet(&self) -> Sheet {
@@ -180,7 +192,7 @@ impl Show for Rounds {
         };
         Sheet {
             columns: vec!["round", "standing", "deadline", "version"],
-            rows: self.0.rounds.iter().map(row).collect(),
+            rows: self.answer.rounds.iter().map(row).collect(),
         }
     }
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::Done;
 use super::attempt::Attempt;
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::settings::Settings;
 use super::table_file::{TableFile, receipt};
-use super::words::say;
+use super::words::{as_of, say, time_for_programs};
+use super::{Done, Moment};
 use crate::proto::api::{self, ListUnitsResponse, UnitNode};
 use crate::wording::{Language, label};
 
@@ -40,6 +40,8 @@ pub struct ListArgs {
     pub(super) node: String,
     #[arg(long)]
     pub(super) year: Option<u16>,
+    #[command(flatten)]
+    pub(super) moment: Moment,
 }
 
 /// Runs `unit`.
@@ -92,29 +94,34 @@ async fn import(args: ImportArgs, settings: &Settings) -> Result<Answer, Failure
 
 async fn list(args: ListArgs, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
-    let request = api::ListUnitsRequest { node: args.node, year: args.year.map_or(0, u32::from) };
+    let as_of = args.moment.as_of;
+    let request = api::ListUnitsRequest { node: args.node, year: args.year.map_or(0, u32::from), as_of };
     let answer = client.registry().list_units(request).await.map_err(|status| client.failure(&status))?;
-    Ok(settings.answer(&Units(answer.into_inner())))
+    Ok(settings.answer(&Units { answer: answer.into_inner(), past: as_of.is_some() }))
 }
 
 /// The units of a year.
 #[derive(Debug)]
-struct Units(ListUnitsResponse);
+struct Units {
+    answer: ListUnitsResponse,
+    /// Whether a moment was asked for.
+    past: bool,
+}
 
 impl Units {
     /// The nodes as a tree in reading order, each with its depth.
     fn in_order(&self) -> Vec<(usize, &UnitNode)> {
         let mut below: HashMap<&str, Vec<&UnitNode>> = HashMap::new();
-        let known: HashMap<&str, &UnitNode> = self.0.nodes.iter().map(|node| (node.code.as_str(), node)).collect();
+        let known: HashMap<&str, &UnitNode> = self.answer.nodes.iter().map(|node| (node.code.as_str(), node)).collect();
         let mut open: Vec<(usize, &UnitNode)> = Vec::new();
-        for node in self.0.nodes.iter().rev() {
+        for node in self.answer.nodes.iter().rev() {
             if known.contains_key(node.parent.as_str()) {
                 below.entry(&node.parent).or_default().push(node);
             } else {
                 open.push((0, node));
             }
         }
-        let mut found = Vec::with_capacity(self.0.nodes.len());
+        let mut found = Vec::with_capacity(self.answer.nodes.len());
         while let Some((depth, node)) = open.pop() {
             found.push((depth, node));
             open.extend(below.remove(node.code.as_str()).into_iter().flatten().map(|node| (depth + 1, node)));
@@ -136,10 +143,10 @@ impl Show for Units {
         let language = look.language;
         let word = |key| label(key, language);
         let facts = [
-            ("year", self.0.year.to_string()),
-            ("version", self.0.version.to_string()),
-            ("n", self.0.nodes.len().to_string()),
-            ("budgeted", self.0.nodes.iter().filter(|node| node.budgeted).count().to_string()),
+            ("year", self.answer.year.to_string()),
+            ("version", self.answer.version.to_string()),
+            ("n", self.answer.nodes.len().to_string()),
+            ("budgeted", self.answer.nodes.iter().filter(|node| node.budgeted).count().to_string()),
         ];
         let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
         let mut grid = Grid::new()
@@ -161,12 +168,13 @@ impl Show for Units {
                 word(if node.budgeted { "yes" } else { "no" }).to_owned(),
             ]);
         }
-        format!("{}\n\n{}", strong(&say(language, "units-title", &facts)), grid.draw(look))
+        let moment = as_of(self.answer.position, self.answer.time_ms, self.past, language);
+        format!("{}\n  {moment}\n\n{}", strong(&say(language, "units-title", &facts)), grid.draw(look))
     }
 
     fn json(&self) -> Value {
         let nodes: Vec<Value> = self
-            .0
+            .answer
             .nodes
             .iter()
             .map(|node| {
@@ -182,7 +190,13 @@ impl Show for Units {
                 })
             })
             .collect();
-        json!({ "year": self.0.year, "version": self.0.version, "nodes": nodes })
+        json!({
+            "year": self.answer.year,
+            "version": self.answer.version,
+            "position": self.answer.position,
+            "time": time_for_programs(self.answer.time_ms),
+            "nodes": nodes,
+        })
     }
 
     /// As `unit import` reads it.
@@ -200,7 +214,7 @@ impl Show for Units {
                 (if node.budgeted { "yes" } else { "no" }).to_owned(),
             ]
         };
-        Sheet { columns, rows: self.0.nodes.iter().map(row).collect() }
+        Sheet { columns, rows: self.answer.nodes.iter().map(row).collect() }
     }
 }
 
@@ -217,7 +231,8 @@ mod tests {
             ..UnitNode::default()
         };
         let nodes = vec![node("407", "0"), node("407001", "407"), node("508", "0"), node("508001", "508")];
-        let units = Units(ListUnitsResponse { year: 2024, version: 1, nodes });
+        let answer = ListUnitsResponse { year: 2024, version: 1, nodes, ..ListUnitsResponse::default() };
+        let units = Units { answer, past: false };
         let order: Vec<(usize, &str)> =
             units.in_order().into_iter().map(|(depth, n)| (depth, n.code.as_str())).collect();
         assert_eq!(order, [(0, "407"), (1, "407001"), (0, "508"), (1, "508001")]);

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, bad};
 use super::limits;
 use super::status::status;
-use super::{identity, scope};
+use super::{identity, look};
 use crate::budget::form_set::{FormFault, FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::{Node, NodeRole};
@@ -133,12 +133,18 @@ impl api::registry_service_server::RegistryService for Registry {
         request: Request<api::ListUnitsRequest>,
     ) -> Result<Response<api::ListUnitsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
-        let request = request.into_inner();
-        let snapshot = self.0.snapshot();
-        let within = scope(&snapshot, &actor, &request.node, request.year, 0, "").map_err(status)?;
+        let api::ListUnitsRequest { node, year, as_of } = request.into_inner();
+        let asked = api::Scope { node, year, as_of, ..api::Scope::default() };
+        let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
         let tree = crate::ledger::view::tree(&snapshot.state, &within).map_err(status)?;
         let nodes = tree.nodes().filter(|node| tree.is_within(&node.code, &within.node)).map(node_out).collect();
-        Ok(Response::new(api::ListUnitsResponse { year: within.year.into(), version: tree.version, nodes }))
+        Ok(Response::new(api::ListUnitsResponse {
+            year: within.year.into(),
+            version: tree.version,
+            nodes,
+            position: snapshot.state.position,
+            time_ms: snapshot.state.time.0,
+        }))
     }
 
     async fn publish_form_set(

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, bad};
 use super::status::status;
-use super::{identity, review_out, scope};
+use super::{identity, look, review_out};
 use crate::budget::cell::CellAddress;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
@@ -103,6 +103,12 @@ fn state_of(done: &Done) -> i32 {
 }
 
 impl Review {
+    /// The time that deadlines are compared with: the clock's, or that of a past moment.
+    fn now(&self, snapshot: &Snapshot) -> Timestamp {
+        let past = snapshot.state.position < snapshot.today.position;
+        if past { snapshot.state.time } else { self.0.now() }
+    }
+
     /// Before anything is looked up: no answer tells a stranger what there is.
     fn permit(&self, actor: &Actor, operation: Operation, target: &Target) -> Result<(), Remark> {
         let snapshot = self.0.snapshot();
@@ -165,13 +171,13 @@ impl api::review_service_server::ReviewService for Review {
         request: Request<api::ListRoundsRequest>,
     ) -> Result<Response<api::ListRoundsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
-        let snapshot = self.0.snapshot();
-        let year = request.into_inner().year;
-        let year = scope(&snapshot, &actor, "", year, 0, "").map_err(status)?.year;
-        let now = self.0.now();
+        let api::ListRoundsRequest { year, as_of } = request.into_inner();
+        let asked = api::Scope { year, as_of, ..api::Scope::default() };
+        let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
+        let (year, now) = (within.year, self.now(&snapshot));
         let rounds = [Round::First, Round::Second].map(|round| review_out::round(&snapshot.state, year, round, now));
-        let rounds = rounds.to_vec();
-        Ok(Response::new(api::ListRoundsResponse { year: year.into(), rounds, time_ms: now.0 }))
+        let (rounds, position) = (rounds.to_vec(), snapshot.state.position);
+        Ok(Response::new(api::ListRoundsResponse { year: year.into(), rounds, time_ms: now.0, position }))
     }
 
     async fn withdraw(
@@ -347,13 +353,14 @@ impl api::review_service_server::ReviewService for Review {
         request: Request<api::GetReviewRequest>,
     ) -> Result<Response<api::GetReviewResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
-        let asked = request.into_inner().slot.unwrap_or_default();
-        let snapshot = self.0.snapshot();
-        let within = scope(&snapshot, &actor, &asked.unit, asked.year, asked.round, "").map_err(status)?;
+        let api::GetReviewRequest { slot, as_of } = request.into_inner();
+        let api::Slot { unit: node, year, round, kind } = slot.unwrap_or_default();
+        let asked = api::Scope { node, year, round, as_of, ..api::Scope::default() };
+        let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
         crate::ledger::view::tree(&snapshot.state, &within).map_err(status)?;
-        let kind = convert::kind(asked.kind).map_err(status)?;
+        let kind = convert::kind(kind).map_err(status)?;
         let slot = Slot { unit: within.node, year: within.year, round: within.round, kind };
-        let answer = review_out::review(&snapshot, &slot, self.0.now()).map_err(status)?;
+        let answer = review_out::review(&snapshot, &slot, self.now(&snapshot)).map_err(status)?;
         Ok(Response::new(answer))
     }
 }

@@ -177,6 +177,7 @@ pub(super) fn review(snapshot: &Snapshot, slot: &Slot, now: Timestamp) -> Result
     let seal = seal_over(state, slot, latest);
     let mut answer = api::GetReviewResponse {
         position: state.position,
+        time_ms: now.0,
         slot: Some(slot_out(slot)),
         legal: legal(state, slot, latest).into_iter().map(str::to_owned).collect(),
         round: Some(round(state, slot.year, slot.round, now)),

@@ -651,6 +651,9 @@ async fn the_command_line_asks_all_of_it_in_both_languages() {
         (format!("status 1 --as-of {before}"), &["11"]),
         (format!("findings 1 --as-of {before}"), &[]),
         (format!("control list 1 --as-of {before}"), &[]),
+        (format!("unit list 1 --as-of {before}"), &["11"]),
+        (format!("round list --as-of {before}"), &["2030"]),
+        (format!("review 11 --as-of {before}"), &["11"]),
     ] {
         for form in ["--lang zh", "--lang en", "--format json", "--format csv"] {
             let text = run(format!("{form} {line}"), 0).await;
@@ -658,6 +661,15 @@ async fn the_command_line_asks_all_of_it_in_both_languages() {
             let missing: Vec<_> = parts.iter().filter(|part| !text.contains(*part)).collect();
             assert!(form.contains("format") || missing.is_empty(), "{line} lacks {missing:?}:\n{text}");
         }
+    }
+    for line in ["unit list 1", "round list", "review 11"] {
+        for (as_of, position) in [(String::new(), head), (format!(" --as-of {before}"), before)] {
+            let told = run(format!("--format json {line}{as_of}"), 0).await;
+            let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(told["position"], position, "{line}{as_of}");
+        }
+        let told = run(format!("--lang en {line} --as-of {before}"), 0).await;
+        assert!(told.contains(&format!("As it stood then: as of record {before}")), "{told}");
     }
     for (line, code) in [
         (format!("view 1 --as-of {}", head + 1), 1),

@@ -120,12 +120,14 @@ impl Scene {
         ceilings.position = 0;
         let versions =
             api::ListSubmissionsRequest { node: self.department.into(), page_size: 1_000, ..Default::default() };
-        let units = api::ListUnitsRequest { node: "0".into(), year: 2024 };
+        let units = api::ListUnitsRequest { node: "0".into(), year: 2024, as_of: None };
+        let mut units = bureau.registry().list_units(units).await.unwrap().into_inner();
+        (units.position, units.time_ms) = (0, 0);
         Fingerprint {
             views,
             ceilings,
             versions: bureau.submissions().list_submissions(versions).await.unwrap().into_inner().submissions,
-            units: bureau.registry().list_units(units).await.unwrap().into_inner(),
+            units,
             form_sets: bureau.registry().list_form_sets(api::ListFormSetsRequest {}).await.unwrap().into_inner(),
             board: bureau.status_board(self.department).await.lines,
             history: bureau.history(self.unit).await.unwrap().events,

@@ -195,7 +195,7 @@ async fn a_message_is_as_large_as_it_may_be() {
     let server = TestServer::fenyang().await;
     let client = server.client(BUREAU).await;
     let message = |bytes: usize| {
-        let mut message = api::ListUnitsRequest { node: "407".into(), year: 2024 }.encode_to_vec();
+        let mut message = api::ListUnitsRequest { node: "407".into(), year: 2024, as_of: None }.encode_to_vec();
         // A field that nobody knows fills it up: readers pass it over.
         encode_key(99, WireType::LengthDelimited, &mut message);
         let rest = bytes - message.len() - 4;
@@ -212,7 +212,7 @@ async fn a_message_is_as_large_as_it_may_be() {
 #[tokio::test]
 async fn an_answer_is_as_large_as_it_may_be() {
     let list = async |client: &Client| {
-        let request = api::ListUnitsRequest { node: "407".into(), year: 2024 };
+        let request = api::ListUnitsRequest { node: "407".into(), year: 2024, as_of: None };
         client.registry().list_units(request).await.map(|answer| answer.into_inner())
     };
     let server = TestServer::fenyang().await;

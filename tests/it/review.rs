@@ -173,7 +173,7 @@ impl Scene {
 
     /// Where the version that was filed last stands, and what may be done with it.
     async fn review(&self) -> api::GetReviewResponse {
-        let request = api::GetReviewRequest { slot: Some(slot()) };
+        let request = api::GetReviewRequest { slot: Some(slot()), as_of: None };
         review(&self.department).get_review(request).await.unwrap().into_inner()
     }
 
@@ -240,7 +240,8 @@ async fn a_round_with_a_deadline_takes_filings_until_then_and_never_after() {
     let again = api::CloseRoundRequest { idempotency_key: new_key(), ..request };
     assert_eq!(refusal(review(&scene.bureau).close_round(again).await), "ROUND_INVALID");
     assert_eq!(refusal(scene.file(None).await), "ROUND_CLOSED");
-    let rounds = review(&scene.unit).list_rounds(api::ListRoundsRequest { year: 2024 }).await.unwrap().into_inner();
+    let rounds =
+        review(&scene.unit).list_rounds(api::ListRoundsRequest { year: 2024, as_of: None }).await.unwrap().into_inner();
     let second = rounds.rounds.iter().find(|round| round.round == i32::from(api::Round::Second)).unwrap();
     assert_eq!((second.version, second.open, second.takes_filings), (3, false, false));
     scene.end().await;
@@ -285,6 +286,76 @@ async fn a_returned_filing_is_answered_line_by_line_and_accepted_once_all_is_exp
     scene.accept(&scene.department, 2).await.unwrap();
     assert_eq!(refusal(scene.file(None).await), "NOT_IN_STATE");
     assert_eq!(refusal(scene.withdraw(2).await), "NOT_IN_STATE");
+    scene.end().await;
+}
+
+/// What was seen of the rounds, the unit tree and where the filing stood.
+type Seen = (api::ListRoundsResponse, api::ListUnitsResponse, api::GetReviewResponse);
+
+impl Scene {
+    async fn see(&self, position: Option<u64>) -> Seen {
+        let as_of = position.map(|at| api::AsOf { moment: Some(api::as_of::Moment::Position(at)) });
+        let rounds = api::ListRoundsRequest { as_of, ..Default::default() };
+        let rounds = review(&self.unit).list_rounds(rounds).await.unwrap().into_inner();
+        let units = api::ListUnitsRequest { as_of, ..Default::default() };
+        let units = self.department.registry().list_units(units).await.unwrap().into_inner();
+        let asked = api::GetReviewRequest { slot: Some(slot()), as_of };
+        (rounds, units, review(&self.department).get_review(asked).await.unwrap().into_inner())
+    }
+
+    /// A second later, and what is seen then.
+    async fn later(&self, seen: &mut Vec<Seen>) {
+        seen.push(self.see(None).await);
+        self.clock.fetch_add(1_000, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn rounds_units_and_review_are_shown_as_of_a_position_as_they_were_seen_then() {
+    use api::reopen_request::Target;
+    let scene = Scene::open().await;
+    let mut seen = Vec::new();
+    scene.later(&mut seen).await;
+    scene.open_round(NOW + 20_000, "").await.unwrap();
+    scene.later(&mut seen).await;
+    scene.file(None).await.unwrap();
+    scene.later(&mut seen).await;
+    scene.give_back(1, "请核对", vec![line("ASSET", "-", "equipment_year", "")]).await.unwrap();
+    scene.later(&mut seen).await;
+    scene.file(Some("2021")).await.unwrap();
+    scene.later(&mut seen).await;
+    scene.justify().await;
+    scene.later(&mut seen).await;
+    scene.accept(&scene.department, 2).await.unwrap();
+    scene.later(&mut seen).await;
+    scene.reopen(&scene.department, Target::Submission(target(2))).await.unwrap();
+    scene.later(&mut seen).await;
+    let mut nodes = unit_nodes("fenyang-2024/units.csv");
+    nodes.retain(|node| ["407", UNIT, "407001"].contains(&node.code.as_str()));
+    let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2024, nodes: nodes.clone() };
+    scene.server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
+    scene.later(&mut seen).await;
+    // A year that begins later is not the latest one of before.
+    let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2025, nodes: nodes.clone() };
+    scene.server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
+    scene.later(&mut seen).await;
+    scene.clock.store(NOW + DAY, Ordering::SeqCst);
+    let request = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2025, nodes };
+    scene.server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
+
+    let positions: Vec<u64> = seen.iter().map(|(rounds, ..)| rounds.position).collect();
+    assert!(positions.windows(2).all(|pair| pair[0] < pair[1]), "{positions:?}");
+    for (then, position) in seen.iter().zip(positions) {
+        assert_eq!((then.1.position, then.2.position), (position, position));
+        assert_eq!(scene.see(Some(position)).await, *then, "as of {position}");
+    }
+    // The deadline is held against the time of then, not against the clock.
+    let asked = api::ListRoundsRequest { year: 2024, as_of: None };
+    let now = review(&scene.unit).list_rounds(asked).await.unwrap().into_inner();
+    assert!(seen[1].0.rounds[1].takes_filings && !now.rounds[1].takes_filings && now.rounds[1].open);
+    let beyond = Some(api::AsOf { moment: Some(api::as_of::Moment::Position(999)) });
+    let asked = api::ListRoundsRequest { as_of: beyond, ..Default::default() };
+    assert_eq!(refusal(review(&scene.unit).list_rounds(asked).await), "UNKNOWN_POSITION");
     scene.end().await;
 }
 

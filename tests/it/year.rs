@@ -255,7 +255,7 @@ impl Year {
     }
 
     async fn get_review(&self, by: &Client, unit: &str) -> api::GetReviewResponse {
-        let request = api::GetReviewRequest { slot: Some(slot(unit, Round::Second)) };
+        let request = api::GetReviewRequest { slot: Some(slot(unit, Round::Second)), as_of: None };
         review(by).get_review(request).await.unwrap().into_inner()
     }
 

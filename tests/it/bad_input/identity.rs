@@ -151,7 +151,7 @@ fn reads(client: Client, node: &str) -> Vec<(&'static str, Attempt)> {
             list_control_figures,
             api::ListControlFiguresRequest { node: node.clone(), ..Default::default() }
         ),
-        read!("units", registry, list_units, api::ListUnitsRequest { node: node.clone(), year: 0 }),
+        read!("units", registry, list_units, api::ListUnitsRequest { node: node.clone(), ..Default::default() }),
         read!("history", audit, get_history, api::GetHistoryRequest { unit: node, ..Default::default() }),
     ]
 }

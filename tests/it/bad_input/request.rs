@@ -279,7 +279,7 @@ async fn a_unit_tree_that_is_none_does_not_come_into_force() {
 async fn a_unit_with_submissions_can_not_leave_the_tree_or_stop_filing() {
     let scene = Scene::fenyang().await;
     let administrator = scene.server.client(ADMINISTRATOR).await;
-    let request = api::ListUnitsRequest { node: "0".into(), year: 2024 };
+    let request = api::ListUnitsRequest { node: "0".into(), year: 2024, as_of: None };
     let nodes = administrator.registry().list_units(request).await.unwrap().into_inner().nodes;
     let without: Vec<_> = nodes.iter().filter(|node| node.code != "407004").cloned().collect();
     let unbudgeted =
