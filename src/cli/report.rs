@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::output::{Failure, Look, Sheet, Show, alarm, strong};
-use super::words::say;
+use super::words::{say, time, who};
 use crate::budget::reason::Remark;
 use crate::consolidator::verify::{Faults, Verified};
 use crate::wording::{Language, label, sentence};
@@ -93,6 +93,17 @@ impl Report {
 
     /// What was recomputed from the records.
     pub(super) fn verified(&mut self, verified: Verified) {
+        // First of all, whatever else is right: these records were signed once and are not here.
+        for one in &verified.given_up {
+            let facts = [
+                ("position", one.position.to_string()),
+                ("time", time(one.time.0)),
+                ("who", who(&one.actor.to_string())),
+                ("signed", one.signed.to_string()),
+                ("n", one.count().to_string()),
+            ];
+            self.say(Standing::Note, "verify-given-up", &facts);
+        }
         let events = [("n", verified.events.to_string())];
         let unreadable = verified.unreadable.count > 0;
         self.faults("fsck-records", "fsck-records-bad", &events, verified.unreadable);

@@ -19,14 +19,15 @@ use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{Checked, RuleFinding};
 use crate::budget::submission::Submission;
+use crate::ledger::actor::Actor;
 use crate::ledger::checks::{Ahead, Grounds};
 use crate::ledger::decide::{
     AdjustmentOrder, Filing, Judged, aggregate_leads_to, issue_follows, judge, leads_to, seals_what_counts,
 };
-use crate::ledger::event::{Adjustment, Envelope, Event, Justified};
+use crate::ledger::event::{Adjustment, Envelope, Event, Justified, Timestamp};
 use crate::ledger::review::Aggregate;
 use crate::ledger::state::{FormSetVersions, State, Version};
-use crate::ledger::{Position, checks};
+use crate::ledger::{Position, checkpoint, checks};
 use crate::store::Journal;
 
 /// The most faults of one kind that are told one by one.
@@ -63,6 +64,28 @@ pub struct Verified {
     pub ceilings: Faults,
     /// Submissions of whose shape or ceilings something else is found.
     pub findings: Faults,
+    /// Where what had been signed was given up, in order.
+    pub given_up: Vec<GivenUp>,
+}
+
+/// An event by which the store's owner went on without records that had been signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Its position: the first that was given up.
+    pub position: Position,
+    /// When.
+    pub time: Timestamp,
+    /// By whom.
+    pub actor: Actor,
+    /// How many had been signed; 0 if its checkpoint can't be read.
+    pub signed: u64,
+}
+
+impl GivenUp {
+    /// How many records were given up.
+    pub fn count(&self) -> u64 {
+        (self.signed + 1).saturating_sub(self.position)
+    }
 }
 
 /// Faults of one kind: their number, and the first of them.
@@ -228,6 +251,10 @@ fn fold_one(
     }
     if let Event::Justified(justified) = &envelope.event {
         let _ = jobs.send(Job::Justified(position, justified.clone(), state.form_set_versions()));
+    }
+    if let Event::TailGivenUp(given_up) = &envelope.event {
+        let signed = checkpoint::unverified(&given_up.checkpoint).map_or(0, |checkpoint| checkpoint.size);
+        verified.given_up.push(GivenUp { position, time: envelope.time, actor: envelope.actor.clone(), signed });
     }
     if let Some(what) = strays(state, &envelope.event, &past) {
         // Among what the threads find: all of it is told in order.

@@ -571,6 +571,49 @@ async fn an_export_that_was_altered_and_signed_again_is_found_out() {
     assert!(bad.contains(&("fsck-digests-bad".to_owned(), (at + 1).to_string())), "{bad:?}");
 }
 
+/// Nothing about it is wrong, and whoever was promised otherwise by a receipt has to learn of it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_signed_and_given_up_is_told_with_its_position_who_when_and_how_much() {
+    let folder = TempDir::new().unwrap();
+    let (root, journal) = (folder.path(), Arc::new(MemoryJournal::new()));
+    let server = served(journal.clone(), root).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    server.stop().await;
+    let head = journal.head().unwrap();
+    let left: Vec<Vec<u8>> = journal.scan(1).take(2).map(|record| record.unwrap().1).collect();
+    let short = Arc::new(MemoryJournal::new());
+    short.append(0, &left).unwrap();
+    let server = TestServer::signing(short.clone(), None, Some(signing(root).giving_up_after(Some(2)))).await;
+    server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
+    let export = root.join("export");
+    assert_eq!(online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]).1, Some(0));
+    let snapshot = server.consolidator.snapshot();
+    let when = snapshot.event(3).unwrap().time.0;
+    server.stop().await;
+
+    let key = key(root);
+    let (said, code) = offline(&["audit", "verify", text(&export), "--key", &key]);
+    let count = head - 2;
+    let told = format!("{count} records that had been signed were given up, from this position to {head}");
+    assert!(code == 0 && said.contains("[note] Record 3 (") && said.contains(&told), "{said}");
+    assert!(said.contains("0/administrator"), "{said}");
+    let (said, _) = offline(&["--format", "json", "audit", "verify", text(&export), "--key", &key]);
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let line = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "verify-given-up").unwrap();
+    assert_eq!(line["standing"], "note");
+    let at = line["facts"]["time"].as_str().unwrap();
+    assert_eq!(
+        (line["facts"]["position"].as_str(), line["facts"]["n"].as_str()),
+        (Some("3"), Some(&*count.to_string()))
+    );
+    // The test's clock stands in January 2024.
+    assert!(when > 1_704_000_000_000 && at.starts_with("2024-01-"), "{at} {when}");
+    // A journal of which nothing was given up says nothing of the kind.
+    let whole = forged(root, &journal.scan(1).map(|record| record.unwrap().1).collect::<Vec<_>>());
+    let (said, code) = offline(&["audit", "verify", text(&whole), "--key", &key]);
+    assert!(code == 0 && !said.contains("given up"), "{said}");
+}
+
 /// Where the checkpoint of a server is saved.
 fn saved(folder: &Path, server: &TestServer) -> PathBuf {
     let name = server.address.trim_start_matches("http://").replace(':', "_");
