@@ -61,7 +61,7 @@ pub enum Verb {
     /// A new signing key in the place of the old one.
     RotateKey {
         /// The signing directory.
-        #[arg(long, value_name = "DIR")]
+        #[arg(id = "signing_there", long = "signing", value_name = "DIR")]
         signing: PathBuf,
     },
 }

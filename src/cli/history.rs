@@ -23,7 +23,7 @@ const PAGE_EVENTS: u32 = 1_000;
 /// What `history` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    #[arg(default_value = "", hide_default_value = true)]
+    #[arg(id = "history_node", value_name = "NODE", default_value = "", hide_default_value = true)]
     pub(super) node: String,
     #[arg(long, value_name = "TABLE/ROW/COLUMN")]
     pub(super) cell: Option<String>,

@@ -58,7 +58,8 @@ pub(super) fn step_code(step: i32) -> &'static str {
         Ok(ReviewStep::Return) => "return",
         Ok(ReviewStep::Accept) => "accept",
         Ok(ReviewStep::Approve) => "approve",
-        Ok(ReviewStep::Reopen | ReviewStep::Unspecified) | Err(_) => "reopen",
+        Ok(ReviewStep::Reopen) => "reopen",
+        Ok(ReviewStep::Unspecified) | Err(_) => "",
     }
 }
 

@@ -10,7 +10,7 @@ use super::Contents;
 use super::state::{Filings, State, Version};
 use super::view::{NodeView, Posted, Scope, form_of};
 use crate::budget::cell::{Cell, RowKey};
-use crate::budget::form_set::{RollUp, Table, same_table};
+use crate::budget::form_set::{RollUp, Rows as FormRows, Table, same_table};
 use crate::budget::reason::Remark;
 use crate::budget::roll_up::{SUBTOTAL_ROW, Sum, Totals};
 use crate::budget::submission::{Content, FiledTable, Kind, UnitCode};
@@ -232,7 +232,9 @@ fn compare_rows(
                 _ => {}
             }
         }
-        if change != RowChange::Kept && changes.len() == told {
+        // A row that the form prints in every filing is there whether it was written or not.
+        let printed = matches!(definition.rows, FormRows::Fixed { .. } | FormRows::Record);
+        if change != RowChange::Kept && changes.len() == told && !printed {
             let (unit, row) = (unit.cloned(), key.clone());
             changes.push(Change { table, unit, row, column: None, change, from: None, to: None });
         }

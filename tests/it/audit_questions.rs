@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::form_set::{FormSet, Rows};
 use budget_consolidator::budget::intake::{Intake, TableHeader};
 use budget_consolidator::budget::submission::{Kind, Round, Slot};
 use budget_consolidator::cli;
@@ -188,6 +188,38 @@ async fn a_list_is_compared_under_its_units_and_a_table_that_came_is_said() {
     assert_eq!(back.cells.len(), diff.cells.len());
     assert!(back.cells.iter().all(|cell| cell.causes == [after]), "{:?}", back.cells);
     scene.server.stop().await;
+}
+
+/// A row that the form prints is there in every filing: whether it was written down blank or left out is no difference.
+#[tokio::test]
+async fn a_printed_row_that_is_blank_on_both_sides_is_no_difference() {
+    let server = TestServer::fenyang().await;
+    let form = form("shanxi-2024");
+    let mut file = example("fenyang-2024/submissions/407001.json");
+    let client = server.client(&unit("407001")).await;
+    client.submit(&file, &form).await.unwrap();
+    let mut left_out = 0;
+    for table in &mut file.tables {
+        let (_, definition) = form.table(&table.header.id).unwrap();
+        if matches!(definition.rows, Rows::Fixed { .. }) {
+            let before = table.rows.len();
+            table.rows.retain(|(_, cells)| cells.iter().any(|cell| !cell.is_empty()));
+            left_out += before - table.rows.len();
+        }
+    }
+    assert!(left_out > 0);
+    assert_eq!(client.submit(&file, &form).await.unwrap().version, 2);
+    let request = |from, to| api::DiffRequest {
+        node: "407001".into(),
+        from: Some(api::DiffSide { version: from, kind: api::Kind::Unit.into(), ..Default::default() }),
+        to: Some(api::DiffSide { version: to, kind: api::Kind::Unit.into(), ..Default::default() }),
+        ..Default::default()
+    };
+    for (from, to) in [(1, 2), (2, 1)] {
+        let diff = client.consolidation().diff(request(from, to)).await.unwrap().into_inner();
+        assert_eq!((diff.cells.as_slice(), diff.changed), (&[][..], 0), "from {from} to {to}");
+    }
+    server.stop().await;
 }
 
 /// Not filed, empty on purpose, and filed are three things.
@@ -661,6 +693,21 @@ async fn the_command_line_asks_all_of_it_in_both_languages() {
             let missing: Vec<_> = parts.iter().filter(|part| !text.contains(*part)).collect();
             assert!(form.contains("format") || missing.is_empty(), "{line} lacks {missing:?}:\n{text}");
         }
+    }
+    // A filing is no step of review, and is called none.
+    let told = run("--format json history 1 --cell A/1/x".to_owned(), 0).await;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let values = told["values"].as_array().unwrap();
+    assert!(values.iter().any(|value| value["event"] == "submitted"), "{values:?}");
+    assert!(values.iter().all(|value| value["step"] == ""), "{values:?}");
+    // What is left out means what the help says that it means.
+    for (line, says, never) in [
+        ("trace --help", "The shares less the eliminations are the total.", "各 share"),
+        ("history --help", "the whole journal if left out", "your own if left out"),
+        ("audit rotate-key --help", "its signing key and the last checkpoint", "beside the data directory"),
+    ] {
+        let told = run(format!("--lang en {line}"), 0).await;
+        assert!(told.contains(says) && !told.contains(never), "{told}");
     }
     for line in ["unit list 1", "round list", "review 11"] {
         for (as_of, position) in [(String::new(), head), (format!(" --as-of {before}"), before)] {
