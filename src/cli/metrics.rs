@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-use crate::consolidator::Consolidator;
+use crate::consolidator::{Consolidator, Free};
 use crate::grpc::tls::Tls;
 use crate::store::{Disk, RealDisk};
 
@@ -43,6 +43,8 @@ pub(super) struct Watched {
     pub(super) stops: Arc<AtomicBool>,
     /// Where the data are.
     pub(super) data: PathBuf,
+    /// Where the mirror is, if there is one.
+    pub(super) mirror: Option<PathBuf>,
     /// The server's certificates, if it has any.
     pub(super) tls: Option<Arc<Tls>>,
 }
@@ -53,7 +55,9 @@ impl Watched {
         let Some(consolidator) = self.up.get() else { return STARTING.into_response() };
         let expiry = self.tls.as_ref().map(|tls| tls.expiry());
         let expiry = expiry.as_ref().map_or(&[][..], |expiry| expiry);
-        let text = consolidator.metrics(RealDisk.free_bytes(&self.data).ok(), expiry);
+        let free = |directory: &PathBuf| RealDisk.free_bytes(directory).ok();
+        let free = Free { store: free(&self.data), mirror: self.mirror.as_ref().and_then(free) };
+        let text = consolidator.metrics(free, expiry);
         ([(CONTENT_TYPE, FORMAT)], text).into_response()
     }
 
@@ -157,7 +161,8 @@ mod tests {
     async fn who_only_stands_there_takes_few_places_and_not_for_long() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let watched = Watched { up: Arc::default(), stops: Arc::default(), data: PathBuf::new(), tls: None };
+        let watched =
+            Watched { up: Arc::default(), stops: Arc::default(), data: PathBuf::new(), mirror: None, tls: None };
         let served = tokio::spawn(serve(listener, watched));
         let mut standing = Vec::new();
         for _ in 0..2 * CONNECTIONS_MAX {
@@ -206,7 +211,7 @@ mod tests {
         let (consolidator, writer) = Consolidator::open(journal, clock, forms, None).unwrap();
         let up = Arc::new(OnceLock::new());
         assert!(up.set(consolidator.clone()).is_ok());
-        let watched = Watched { up, stops: Arc::default(), data: PathBuf::new(), tls: None };
+        let watched = Watched { up, stops: Arc::default(), data: PathBuf::new(), mirror: None, tls: None };
         assert_eq!(watched.ready().0, StatusCode::OK);
         let stopping = Watched { stops: Arc::new(AtomicBool::new(true)), ..watched.clone() };
         assert_eq!(stopping.ready(), (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"));
@@ -221,7 +226,8 @@ mod tests {
 
     #[test]
     fn it_is_not_ready_while_the_journal_is_folded() {
-        let watched = Watched { up: Arc::default(), stops: Arc::default(), data: PathBuf::new(), tls: None };
+        let watched =
+            Watched { up: Arc::default(), stops: Arc::default(), data: PathBuf::new(), mirror: None, tls: None };
         assert_eq!(watched.ready().0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(watched.page().status(), StatusCode::SERVICE_UNAVAILABLE);
     }

@@ -260,7 +260,8 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     if let Some(address) = options.metrics {
         let listener = bind(address).await?;
         tracing::info!(%address, "metrics");
-        let watched = metrics::Watched { up: up.clone(), stops: stops.clone(), data: options.data.clone(), tls };
+        let (data, mirror) = (options.data.clone(), options.mirror.clone());
+        let watched = metrics::Watched { up: up.clone(), stops: stops.clone(), data, mirror, tls };
         tokio::spawn(metrics::serve(listener, watched));
     }
     let lagging = options.mirror_lagging;

@@ -52,7 +52,8 @@ pub(super) struct Metrics {
     queue: Gauge,
     queue_bytes: Gauge,
     accepting: Gauge,
-    free: Gauge,
+    store_free: Gauge,
+    mirror_free: Gauge,
     certificates: Family<ByCertificate, Gauge>,
 }
 
@@ -67,8 +68,16 @@ pub(super) struct Standing {
     /// And the memory that they take.
     pub(super) queue_bytes: usize,
     pub(super) accepting: bool,
-    /// Bytes free where the store is, if that is known.
-    pub(super) free: Option<u64>,
+    pub(super) free: Free,
+}
+
+/// Bytes free on the disks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Free {
+    /// Where the store is, if that is known.
+    pub store: Option<u64>,
+    /// Where the mirror is, if there is one and that is known.
+    pub mirror: Option<u64>,
 }
 
 /// Measures how long something takes.
@@ -89,7 +98,8 @@ impl Metrics {
             queue: Gauge::default(),
             queue_bytes: Gauge::default(),
             accepting: Gauge::default(),
-            free: Gauge::default(),
+            store_free: Gauge::default(),
+            mirror_free: Gauge::default(),
             certificates: Family::default(),
             registry: Registry::default(),
         };
@@ -117,8 +127,11 @@ impl Metrics {
             "1 if commands are taken; 0 while a disk is down to its reserve, which ends by itself, or once writing has stopped",
             metrics.accepting.clone(),
         );
-        let free = metrics.free.clone();
+        let free = metrics.store_free.clone();
         registry.register_with_unit("store_free", "Free where the store is; -1 if unknown", Unit::Bytes, free);
+        let free = metrics.mirror_free.clone();
+        let help = "Free where the mirror is; -1 without a mirror or if unknown";
+        registry.register_with_unit("mirror_free", help, Unit::Bytes, free);
         let certificates = metrics.certificates.clone();
         registry.register("certificate_expiry", "Unix time at which a certificate of the server ends", certificates);
         Metrics { registry, ..metrics }
@@ -175,7 +188,8 @@ impl Metrics {
         self.queue.set(i64::try_from(standing.queue).unwrap_or(i64::MAX));
         self.queue_bytes.set(i64::try_from(standing.queue_bytes).unwrap_or(i64::MAX));
         self.accepting.set(standing.accepting.into());
-        self.free.set(standing.free.map_or(-1, whole));
+        self.store_free.set(standing.free.store.map_or(-1, whole));
+        self.mirror_free.set(standing.free.mirror.map_or(-1, whole));
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             tracing::error!("the metrics could not be written");

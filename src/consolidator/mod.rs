@@ -48,6 +48,7 @@ use crate::store::{Journal, JournalError, ReplacedFile};
 use as_of::PastStates;
 pub use as_of::{AsOf, RECENT_MAX, SPACING};
 pub use export::{Export, Piece};
+pub use metrics::Free;
 use metrics::{Metrics, Standing};
 use notary::Notary;
 pub use notary::{Signed, Signing};
@@ -239,9 +240,8 @@ impl Consolidator {
         !self.shared.accepting.load(Ordering::Acquire)
     }
 
-    /// What is counted, in the text format of Prometheus. `free` is how many bytes are left where the store is,
-    /// `certificates` until when those of the server hold, in seconds of Unix time.
-    pub fn metrics(&self, free: Option<u64>, certificates: &[(&'static str, i64)]) -> String {
+    /// What is counted, in the text format of Prometheus. `free` is how many bytes are left on the disks, `certificates` until when those of the server hold, in seconds of Unix time.
+    pub fn metrics(&self, free: Free, certificates: &[(&'static str, i64)]) -> String {
         let standing = Standing {
             position: self.shared.published.load().state.position,
             mirrored: self.mirror_position(),

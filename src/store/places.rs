@@ -21,6 +21,8 @@ pub enum Misnamed {
     Same,
     /// The mirror lies within the data directory.
     MirrorWithinData,
+    /// The data directory lies within the mirror's.
+    DataWithinMirror,
     /// There is no store in the directory.
     NoStore,
     /// sled's files without the file that says whose they are.
@@ -37,6 +39,7 @@ impl Misnamed {
             Self::MirrorIsStore => "mirror-is-store",
             Self::Same => "same",
             Self::MirrorWithinData => "mirror-within-data",
+            Self::DataWithinMirror => "data-within-mirror",
             Self::NoStore => "no-store",
             Self::NoFormat => "no-format",
             Self::UnknownFormat => "unknown-format",
@@ -51,6 +54,7 @@ impl fmt::Display for Misnamed {
             Self::MirrorIsStore => "the mirror's directory holds a store",
             Self::Same => "both are one directory",
             Self::MirrorWithinData => "the mirror lies within the data directory and would be lost with it",
+            Self::DataWithinMirror => "the data directory lies within the mirror's and would be lost with it",
             Self::NoStore => "no store is in the directory",
             Self::NoFormat => "the directory holds sled data but no FORMAT",
             Self::UnknownFormat => "FORMAT does not name a format of this program",
@@ -77,13 +81,17 @@ pub fn refuse_misnamed(data: &Path, mirror: Option<&Path>) -> Result<(), Journal
     Ok(())
 }
 
-/// Refuses a mirror that lies within the data directory: whatever takes one takes both.
+/// Refuses a mirror that lies within the data directory, and the reverse: whatever takes one takes both.
 ///
 /// # Errors
 /// [`JournalError::WrongDirectory`].
 pub fn refuse_within(data: &Path, mirror: &Path) -> Result<(), JournalError> {
-    if resolved(mirror).starts_with(resolved(data)) {
+    let (at_data, at_mirror) = (resolved(data), resolved(mirror));
+    if at_mirror.starts_with(&at_data) {
         return Err(wrong(data, Some(mirror), Misnamed::MirrorWithinData));
+    }
+    if at_data.starts_with(&at_mirror) {
+        return Err(wrong(data, Some(mirror), Misnamed::DataWithinMirror));
     }
     Ok(())
 }

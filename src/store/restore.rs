@@ -1,5 +1,5 @@
-//! A store from an archive: made beside where it shall be, compared record by
-//! record with the archive, and only then given its name.
+//! A store from an archive: made beside where it shall be, or within a directory that is there and empty, compared record
+//! by record with the archive, and only then given its place.
 //!
 //! Knows no events: whether they make sense is checked by the caller between
 //! [`Draft::write`] and [`Draft::finish`]. A draft that is dropped is removed;
@@ -11,11 +11,17 @@ use std::path::{Path, PathBuf};
 
 use super::archive::{Entry, Flaw, Reader};
 use super::directory::{LOCK_FILE, io_at, sync, take_lock};
+use super::sled::open::DATA_FILE;
 use super::{
-    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Journal, JournalError, MIRROR_FILE, RealDisk, SledJournal, SledOptions,
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disk, Journal, JournalError, MIRROR_FILE, RealDisk, STORE_FORMAT_FILE,
+    SledJournal, SledOptions,
 };
 
 const SUFFIX: &str = ".restoring";
+/// The draft within a directory that is there: it may be where a disk is mounted, which nothing can be renamed to.
+const WITHIN: &str = "restoring";
+/// What a new file system has in it.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// The archive that a path means: a file, or the one in a mirror's directory.
 pub fn archive_at(path: &Path) -> PathBuf {
@@ -98,11 +104,13 @@ pub struct Draft {
     journal: Option<SledJournal>,
     draft: PathBuf,
     target: PathBuf,
+    /// Whether the draft lies in the directory that the store is for, which stays.
+    within: bool,
 }
 
 impl Draft {
-    /// Writes the events up to `through` beside `directory`, opens what was
-    /// written again, and compares it with the archive. `progress` is told the
+    /// Writes the events up to `through` beside `directory`, or into it if it is
+    /// there and empty, opens what was written again, and compares it with the archive. `progress` is told the
     /// bytes of the archive that were written so far.
     ///
     /// # Errors
@@ -115,11 +123,13 @@ impl Draft {
         progress: &dyn Fn(u64),
     ) -> Result<Draft, JournalError> {
         let target = std::path::absolute(directory).map_err(io_at(directory))?;
+        let within = target.is_dir();
+        let target = if within { fs::canonicalize(&target).map_err(io_at(&target))? } else { target };
         refuse_link(&target)?;
-        refuse_unless_empty(&target)?;
-        let path = draft_path(&target)?;
+        let path = if within { target.join(WITHIN) } else { draft_path(&target)? };
+        refuse_unless_empty(&target, within)?;
         remove_left_over(&path)?;
-        let mut draft = Draft { journal: None, draft: path, target };
+        let mut draft = Draft { journal: None, draft: path, target, within };
         let journal = SledJournal::open(&draft.draft, SledOptions::default())?;
         let mut batches = Batches::new(0);
         let mut reader = Reader::open(archive)?;
@@ -148,13 +158,33 @@ impl Draft {
     /// Gives the store its name.
     ///
     /// # Errors
-    /// What the system says; then nothing is left.
+    /// What the system says; then nothing is left, or in a directory that was there something without FORMAT.
     pub fn finish(mut self) -> Result<(), JournalError> {
         self.journal = None;
         let disk = RealDisk;
-        refuse_unless_empty(&self.target)?;
+        refuse_unless_empty(&self.target, self.within)?;
+        if self.within {
+            return self.move_in(&disk);
+        }
         fs::rename(&self.draft, &self.target).map_err(io_at(&self.target))?;
         self.target.parent().map_or(Ok(()), |parent| sync(&disk, parent))
+    }
+
+    /// Moves what is in the draft to where it lies. FORMAT comes last: without it nothing there is taken for a store.
+    fn move_in(&self, disk: &dyn Disk) -> Result<(), JournalError> {
+        let entries = fs::read_dir(&self.draft).map_err(io_at(&self.draft))?;
+        let names: Result<Vec<_>, io::Error> = entries.map(|entry| Ok(entry?.file_name())).collect();
+        let mut names = names.map_err(io_at(&self.draft))?;
+        // sled's log first, by which a directory without FORMAT is known as no new one.
+        names.sort_by_key(|name| (name == STORE_FORMAT_FILE, name != DATA_FILE));
+        for name in names {
+            if name == STORE_FORMAT_FILE {
+                sync(disk, &self.target)?;
+            }
+            let to = self.target.join(&name);
+            fs::rename(self.draft.join(&name), &to).map_err(io_at(&to))?;
+        }
+        sync(disk, &self.target)
     }
 }
 
@@ -169,19 +199,26 @@ impl Drop for Draft {
     }
 }
 
-fn refuse_unless_empty(directory: &Path) -> Result<(), JournalError> {
+/// Refuses a directory with anything in it; if the store is made within it, but for what may be there then.
+fn refuse_unless_empty(directory: &Path, within: bool) -> Result<(), JournalError> {
     let entries = match fs::read_dir(directory) {
-        Ok(mut entries) => entries.next(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(io_at(directory)(error)),
     };
-    entries.map_or(Ok(()), |_| Err(JournalError::NotEmpty { path: directory.to_path_buf() }))
+    for entry in entries {
+        let name = entry.map_err(io_at(directory))?.file_name();
+        if !(within && (name == WITHIN || name == LOST_AND_FOUND)) {
+            return Err(JournalError::NotEmpty { path: directory.to_path_buf() });
+        }
+    }
+    Ok(())
 }
 
-/// A name that is a link can't be given to a store, and the disk behind it may be another.
+/// A name that is a link to nothing can't be given to a store.
 fn refuse_link(target: &Path) -> Result<(), JournalError> {
     match fs::symlink_metadata(target) {
-        Ok(meta) if meta.is_symlink() => Err(io_at(target)(io::Error::other("a symbolic link"))),
+        Ok(meta) if meta.is_symlink() => Err(io_at(target)(io::Error::other("a symbolic link to nothing"))),
         _ => Ok(()),
     }
 }
@@ -200,7 +237,7 @@ fn remove_left_over(draft: &Path) -> Result<(), JournalError> {
         return Ok(());
     }
     if !draft.join(LOCK_FILE).exists() {
-        return refuse_unless_empty(draft);
+        return refuse_unless_empty(draft, false);
     }
     let _lock = take_lock(draft)?;
     fs::remove_dir_all(draft).map_err(io_at(draft))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use budget_consolidator::budget::cell::{Cell, RowKey};
 use budget_consolidator::budget::form_set::{FormFiles, FormSet};
+use budget_consolidator::consolidator::Free;
 use budget_consolidator::grpc::limits::{self, Bounds};
 use budget_consolidator::proto::api::submit_request::Part;
 use budget_consolidator::proto::{TableHeader, api};
@@ -227,7 +228,7 @@ async fn an_answer_is_as_large_as_it_may_be() {
             assert_eq!(answer.unwrap().encoded_len(), bytes);
         } else {
             refused(answer, EXHAUSTED, "ANSWER_TOO_LARGE", "67108864");
-            assert!(server.consolidator.metrics(None, &[]).contains("limit=\"answer\"} 1"));
+            assert!(server.consolidator.metrics(Free::default(), &[]).contains("limit=\"answer\"} 1"));
             // The connection goes on.
             client.registry().list_form_sets(api::ListFormSetsRequest {}).await.unwrap();
         }
@@ -624,7 +625,7 @@ async fn an_identity_has_as_many_requests_open_as_it_may() {
     // By whatever connection it comes, it is the same identity; and another one doesn't notice.
     refused(read(&server.client(&unit("407004")).await).await, EXHAUSTED, "TOO_MANY_REQUESTS", "open");
     read(&server.client(&unit("407003")).await).await.unwrap();
-    assert!(server.consolidator.metrics(None, &[]).contains("limit=\"requests_open\"}"));
+    assert!(server.consolidator.metrics(Free::default(), &[]).contains("limit=\"requests_open\"}"));
     drop(open);
     server.stop().await;
 }
@@ -879,7 +880,7 @@ async fn a_filing_rests_no_longer_than_it_may() {
     assert_eq!(task.await.unwrap().unwrap().version, 1);
     let (_sender, task) = begun(&client).await;
     refused(in_time(task).await.unwrap(), EXHAUSTED, "REQUEST_TOO_SLOW", "idle");
-    assert!(server.consolidator.metrics(None, &[]).contains("limit=\"time\"} 1"));
+    assert!(server.consolidator.metrics(Free::default(), &[]).contains("limit=\"time\"} 1"));
     server.stop().await;
 }
 

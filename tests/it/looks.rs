@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use budget_consolidator::consolidator::Signing;
+use budget_consolidator::consolidator::{Free, Signing};
 use budget_consolidator::proto::api::journal_event::Event;
 use budget_consolidator::store::{Journal, JournalError, MemoryJournal, Records};
 use tonic::Code;
@@ -125,7 +125,7 @@ async fn a_look_that_cannot_be_recorded_hinders_no_read_and_is_counted() {
     for _ in 0..3 {
         auditor.status_board("407").await;
     }
-    let counted = async || server.consolidator.metrics(None, &[]).contains("budget_looks_lost_total 3");
+    let counted = async || server.consolidator.metrics(Free::default(), &[]).contains("budget_looks_lost_total 3");
     until("three looks are counted as lost", counted).await;
     full.store(false, Ordering::SeqCst);
     auditor.status_board("407").await;

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
+use budget_consolidator::consolidator::Free;
+
 use crate::support::*;
 
 /// Name with labels, and value, of each line that is no comment.
@@ -23,7 +25,7 @@ async fn what_happened_is_counted_and_what_stands_is_looked_at() {
     let asked = parts(&slip, &form, "slip");
     client.submit_parts(asked.clone()).await.unwrap();
     client.submit_parts(asked).await.unwrap();
-    let page = server.consolidator.metrics(Some(4_096), &[]);
+    let page = server.consolidator.metrics(Free { store: Some(4_096), mirror: Some(8_192) }, &[]);
     let values = values(&page);
     let value = |name: &str| values.get(name).unwrap_or_else(|| panic!("{name} is not in\n{page}")).as_str();
     for (name, expected) in [
@@ -39,6 +41,7 @@ async fn what_happened_is_counted_and_what_stands_is_looked_at() {
         ("budget_writer_queue", "0"),
         ("budget_accepting", "1"),
         ("budget_store_free_bytes", "4096"),
+        ("budget_mirror_free_bytes", "8192"),
     ] {
         assert_eq!(value(name), expected, "{name}\n{page}");
     }
@@ -49,7 +52,7 @@ async fn what_happened_is_counted_and_what_stands_is_looked_at() {
     let asked = parts(&unreadable, &form, "unreadable");
     let found = async || {
         client.submit_parts(asked.clone()).await.unwrap();
-        let page = server.consolidator.metrics(None, &[]);
+        let page = server.consolidator.metrics(Free::default(), &[]);
         page.lines().filter(|line| line.starts_with("budget_findings_total")).map(str::to_owned).collect::<Vec<_>>()
     };
     let once = found().await;
@@ -95,7 +98,10 @@ fn the_page_is_served_on_an_address_of_its_own() {
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     // The two form sets that came with the program, in store and mirror.
     assert!(page.contains("budget_journal_position 2\n") && page.contains("budget_mirror_lag_events 0\n"), "{page}");
-    assert!(!page.contains("budget_store_free_bytes -1"), "{page}");
+    for disk in ["store", "mirror"] {
+        assert!(page.contains(&format!("budget_{disk}_free_bytes ")), "{page}");
+        assert!(!page.contains(&format!("budget_{disk}_free_bytes -1")), "{page}");
+    }
     for certificate in ["server", "ca"] {
         let name = format!("budget_certificate_expiry{{certificate=\"{certificate}\"}} ");
         let until = page.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{page}"));

@@ -319,6 +319,30 @@ fn a_lagging_mirror_that_fails_falls_behind_until_a_restart_and_never_syncs_agai
     expect(&directory.path().join(MIRROR_FILE), 9);
 }
 
+/// Nobody waits for it, so it keeps no start waiting either.
+#[test]
+fn a_lagging_mirror_on_a_full_disk_does_not_keep_a_start_from_going_on() {
+    let (directory, device) = (TempDir::new().unwrap(), Arc::new(Device::default()));
+    let engine = memory(0);
+    let journal = on_device(engine.clone(), directory.path(), &device, true);
+    fill(&journal, 2);
+    within_seconds("it did not follow", || journal.mirrored() == Some(2));
+    device.full.store(true, Ordering::SeqCst);
+    fill(&journal, 4);
+    drop(journal);
+    let options = |lagging| MirrorOptions { lagging, disk: device.clone(), ..MirrorOptions::default() };
+    let refused = MirroredJournal::open(engine.clone(), directory.path(), options(false)).err().unwrap();
+    assert!(matches!(refused, JournalError::Full { .. }), "{refused}");
+    let journal = MirroredJournal::open(engine, directory.path(), options(true)).unwrap();
+    fill(&journal, 6);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!((journal.head().unwrap(), journal.mirrored(), journal.has_room()), (6, Some(2), true));
+    device.full.store(false, Ordering::SeqCst);
+    within_seconds("it did not go on", || journal.mirrored() == Some(6));
+    drop(journal);
+    expect(&directory.path().join(MIRROR_FILE), 6);
+}
+
 #[test]
 fn a_lagging_mirror_that_met_a_full_disk_goes_on_by_itself_once_there_is_room() {
     let (directory, device) = (TempDir::new().unwrap(), Arc::new(Device::default()));

@@ -90,6 +90,10 @@ fn directories_that_were_mixed_up_are_refused_and_nothing_is_made_in_them() {
     refused(&serve(&data, Some(&data)), "WRONG_DIRECTORY", &[path(&data)]);
     let within = data.join("deep/mirror");
     refused(&serve(&data, Some(&within)), "WRONG_DIRECTORY", &[path(&data), path(&within)]);
+    // The other way round a lost mirror would take the data with it.
+    let inner = mirror.join("deep/data");
+    refused(&serve(&inner, Some(&mirror)), "WRONG_DIRECTORY", &[path(&inner), path(&mirror)]);
+    assert!(!mirror.join("deep").exists());
     // By another way to the same place.
     let link = root.path().join("link");
     std::os::unix::fs::symlink(&data, &link).unwrap();
@@ -204,11 +208,53 @@ fn restore_says_what_it_cannot_use_and_where() {
     refused(&["restore", path(&bare), "--data", path(&new)], "PATH_UNUSABLE", &[path(&bare), MIRROR_FILE]);
     refused(&["restore", path(&file), "--data", path(&new)], "NOT_AN_ARCHIVE", &[path(&file)]);
     fs::write(&file, archive_of(1, &[b"record".to_vec()], 0)).unwrap();
-    std::os::unix::fs::symlink(&bare, &link).unwrap();
+    std::os::unix::fs::symlink(&absent, &link).unwrap();
     refused(&["restore", path(&file), "--data", path(&link)], "PATH_UNUSABLE", &[path(&link)]);
     let under = data.join("FORMAT/new");
     refused(&["restore", path(&file), "--data", path(&under)], "PATH_UNUSABLE", &[path(&under), "Not a directory"]);
     assert!(!new.exists() && fs::read_dir(&bare).unwrap().next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_fills_an_empty_directory_that_is_there_and_one_that_a_link_leads_to() {
+    use budget_consolidator::store::Journal;
+    use std::os::unix::fs::MetadataExt;
+    let root = furnished().await;
+    let (mirror, data) = (root.path().join("mirror"), root.path().join("data"));
+    let whole = sled(&data).head().unwrap();
+    // On another file system, where the machine has one, nothing could be renamed to what the link leads to.
+    let shared = Path::new("/dev/shm");
+    let elsewhere = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
+    let (there, link) = (root.path().join("there"), root.path().join("link"));
+    fs::create_dir(&there).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+    let number = |directory: &Path| fs::metadata(directory).unwrap().ino();
+    for (target, leads_to) in [(&there, there.as_path()), (&link, elsewhere.path())] {
+        // What a restore left that was killed, and what a new file system has.
+        fs::create_dir_all(leads_to.join("restoring/blobs")).unwrap();
+        fs::write(leads_to.join("restoring/LOCK"), "").unwrap();
+        fs::create_dir(leads_to.join("lost+found")).unwrap();
+        let before = number(leads_to);
+        let (text, code) = told("en", &["restore", path(&mirror), "--data", path(target)]);
+        assert_eq!(code, Some(0), "{text}");
+        assert_eq!((number(leads_to), sled(target).head().unwrap()), (before, whole), "{text}");
+        assert!(!leads_to.join("restoring").exists() && leads_to.join("FORMAT").exists());
+        // Filled, it is empty no more.
+        refused(&["restore", path(&mirror), "--data", path(target)], "DIRECTORY_NOT_EMPTY", &[]);
+        let (text, code) = told("en", &["fsck", "--data", path(target), "--mirror", path(&mirror)]);
+        assert_eq!(code, Some(0), "{text}");
+    }
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    // What is in the way is not touched, by whichever name one comes to it.
+    fs::remove_dir_all(&there).unwrap();
+    fs::create_dir(&there).unwrap();
+    fs::write(there.join("precious"), "text").unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&there, &link).unwrap();
+    for target in [&there, &link] {
+        refused(&["restore", path(&mirror), "--data", path(target)], "DIRECTORY_NOT_EMPTY", &[]);
+    }
+    assert_eq!(fs::read_dir(&there).unwrap().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

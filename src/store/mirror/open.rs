@@ -39,7 +39,10 @@ pub(super) fn open(
     let directory = fs::canonicalize(directory).map_err(io_at(directory))?;
     let existed = fs::canonicalize(&existed).map_err(io_at(&existed))?;
     let lock = take_lock(&directory)?;
-    refuse_full(&directory, disk.as_ref(), options.reserve_bytes)?;
+    // One that lags is waited for by nobody: it goes on once there is room, and says so till then.
+    if !options.lagging {
+        refuse_full(&directory, disk.as_ref(), options.reserve_bytes)?;
+    }
 
     let observer = options.observer.clone();
     let mut file = MirrorFile::open(&directory, lock, disk.clone(), options.reserve_bytes, observer)?;

@@ -26,6 +26,28 @@ fn tmpfs(root: &Path, size: &str) -> Result<Mounted, String> {
     Ok(Mounted(at))
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_goes_into_a_disk_that_is_mounted_empty() {
+    let (root, journal) = (TempDir::new().unwrap(), Arc::new(MemoryJournal::new()));
+    let small = match tmpfs(root.path(), "200m") {
+        Ok(small) => small,
+        Err(why) => return skipped("a restore into a mount point", &why),
+    };
+    let mirror = root.path().join("mirror");
+    let options = MirrorOptions::default();
+    let server = TestServer::on(Arc::new(MirroredJournal::open(journal.clone(), &mirror, options).unwrap())).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    server.stop().await;
+    let (from, to) = (mirror.to_str().unwrap(), small.0.to_str().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consolidator"));
+    let (text, code) = said(&command.args(["--lang", "en", "restore", from, "--data", to]).output().unwrap());
+    assert_eq!(code, Some(0), "{text}");
+    let restored = SledJournal::open(&small.0, SledOptions::default()).unwrap();
+    assert_eq!(restored.head().unwrap(), journal.head().unwrap());
+    drop(restored);
+    assert!(!root.path().join("small.restoring").exists() && !small.0.join("restoring").exists());
+}
+
 /// Takes all space but so many MiB.
 fn fill(disk: &Path, leave_mib: u64) {
     let free = rustix::fs::statvfs(disk).map(|stat| stat.f_bavail * stat.f_frsize).unwrap();

@@ -78,7 +78,7 @@ impl Scene {
 
     /// How many commands wait, and how many bytes they take, as an operator sees it.
     fn waiting(&self) -> (usize, usize) {
-        let page = self.server.consolidator.metrics(None, &[]);
+        let page = self.server.consolidator.metrics(Free::default(), &[]);
         let value = |name: &str| {
             let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.unwrap_or_else(|| panic!("{name} is not in {page}")).parse().unwrap()
@@ -129,7 +129,7 @@ async fn as_much_waits_for_the_writer_as_may() {
     let beyond = in_time(Scene::file(&scene.server, "407004").await).await.unwrap();
     assert_eq!(scene.waiting(), (1, bytes));
     refused(beyond, Code::Unavailable, "BUSY", "1");
-    assert!(scene.server.consolidator.metrics(None, &[]).contains("limit=\"waiting\"} 1"));
+    assert!(scene.server.consolidator.metrics(Free::default(), &[]).contains("limit=\"waiting\"} 1"));
     assert_eq!(scene.end(vec![waiting]).await, [(1, 1)]);
 }
 
@@ -164,7 +164,7 @@ async fn no_look_waits_behind_a_thousand_commands() {
     let auditor = scene.server.client(AUDITOR).await;
     scene.server.consolidator.record_looks();
     let lost = |count: usize| {
-        scene.server.consolidator.metrics(None, &[]).contains(&format!("budget_looks_lost_total {count}\n"))
+        scene.server.consolidator.metrics(Free::default(), &[]).contains(&format!("budget_looks_lost_total {count}\n"))
     };
     let actor = Actor::parse(AUDITOR).unwrap();
     for _ in 0..1_024 {
