@@ -19,6 +19,7 @@ use crate::ledger::checkpoint::{self, Checkpoint, PublicKey};
 use crate::proto::api;
 use crate::store::restore::archive_at;
 use crate::store::{KEY_FILE, archive};
+use crate::submission_file::without_mark;
 
 /// What `audit` does.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -81,7 +82,7 @@ pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::RotateKey { signing } => {
             // Opening it would make it, with a key that nobody asked for.
             let there = signing.join(KEY_FILE);
-            std::fs::metadata(&there).map_err(|error| unreadable(&there, &error, settings))?;
+            std::fs::metadata(&there).map_err(|error| settings.unreadable(&there, &error))?;
             let key = Signing::open(&signing, None).and_then(Signing::rotate).map_err(Failure::Refused)?;
             let shown = Shown { label: "audit-key-rotated", facts: vec![("key", key.to_string())], json: Value::Null };
             Ok(settings.answer(&shown))
@@ -143,11 +144,6 @@ fn unwritable(path: &Path, error: &std::io::Error, settings: &Settings) -> Failu
     Failure::Failed(settings.say("file-unwritable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error, settings: &Settings) -> Failure {
-    let facts = [("file", path.display().to_string()), ("error", error.to_string())];
-    Failure::Usage(settings.say("file-unreadable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
-}
-
 fn verify(
     proof: &Path,
     filing: Option<&Path>,
@@ -157,7 +153,7 @@ fn verify(
 ) -> Result<Answer, Failure> {
     let keys = keys_of(key, settings)?;
     let file = archive_at(proof);
-    let unreadable = |error: &std::io::Error| unreadable(&file, error, settings);
+    let unreadable = |error: &std::io::Error| settings.unreadable(&file, error);
     let holds_none = || {
         let facts = [("file", proof.display().to_string())];
         Failure::Usage(settings.say("audit-holds-no-filing", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
@@ -192,8 +188,7 @@ fn is_archive(path: &Path) -> std::io::Result<bool> {
     use std::io::Read;
     let mut begin = Vec::new();
     std::fs::File::open(path)?.take(archive::line().len() as u64).read_to_end(&mut begin)?;
-    let begin = begin.strip_prefix(receipt::BYTE_ORDER_MARK).unwrap_or(&begin).trim_ascii_start();
-    Ok(begin.first().is_some_and(|first| *first != b'{'))
+    Ok(without_mark(&begin).trim_ascii_start().first().is_some_and(|first| *first != b'{'))
 }
 
 /// A public key as text, or those in a file, one a line: a key that was replaced still checks what it signed.

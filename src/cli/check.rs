@@ -100,10 +100,7 @@ pub(super) fn forms(folder: Option<&Path>, settings: &Settings) -> Result<Vec<Ar
 
 /// The files of a form set in a folder: `*.toml` and `*.csv`.
 pub(super) fn read_folder(folder: &Path, settings: &Settings) -> Result<FormFiles, Failure> {
-    let wrong = |error: &std::io::Error| {
-        let facts = [("file", folder.display().to_string()), ("error", error.to_string())];
-        Failure::Usage(settings.say("file-unreadable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
-    };
+    let wrong = |error: &std::io::Error| settings.unreadable(folder, error);
     let mut files = FormFiles::new();
     for entry in std::fs::read_dir(folder).map_err(|error| wrong(&error))? {
         let path = entry.map_err(|error| wrong(&error))?.path();

@@ -47,13 +47,12 @@ use crate::ledger::checkpoint::{Checkpoint, PublicKey};
 use crate::ledger::event::Event;
 use crate::ledger::receipt::{BadReceipt, Receipt};
 use crate::proto::api;
+use crate::submission_file::without_mark;
 use crate::wording::{Language, label};
 
 const FORMAT: &str = "budget-consolidator receipt, format 1";
 /// The most cells that are named one by one.
 const CELLS_TOLD_MAX: usize = 20;
-/// What some editors put before a text.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The longest file that is read as a receipt.
 pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -193,8 +192,7 @@ pub(super) fn beside(filing: &Path) -> PathBuf {
 type Parts = (Receipt, Value, Option<Signature>);
 
 fn parse(bytes: &[u8]) -> Result<Parts, String> {
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let written: Written = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let written: Written = serde_json::from_slice(without_mark(bytes)).map_err(|error| error.to_string())?;
     if written.format != FORMAT {
         return Err(format!("format {:?}", written.format));
     }

@@ -1,6 +1,7 @@
 //! What holds for every verb: which server, who asks, which language, which form.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use super::attempt::UNANSWERED;
 use super::output::{Answer, Failure, Format, Look, Show, finish, render};
@@ -54,6 +55,12 @@ impl Settings {
     /// The label of that key with `{name}`s filled in.
     pub fn say(&self, key: &str, facts: &[(&str, &str)]) -> String {
         say(self.language, key, facts)
+    }
+
+    /// What is said of a file or folder that can't be read.
+    pub(super) fn unreadable(&self, path: &Path, error: &std::io::Error) -> Failure {
+        let facts = [("file", path.display().to_string()), ("error", error.to_string())];
+        Failure::Usage(self.say("file-unreadable", &facts.each_ref().map(|(key, fact)| (*key, fact.as_str()))))
     }
 
     pub(super) fn look(&self) -> Look {

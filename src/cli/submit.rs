@@ -114,10 +114,7 @@ async fn file_all(paths: &[PathBuf], how: &How, settings: &Settings) -> Result<A
 pub(super) fn files_of(paths: &[PathBuf], settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
-        let wrong = |error: &std::io::Error| {
-            let facts = [("file", path.display().to_string()), ("error", error.to_string())];
-            Failure::Usage(settings.say("file-unreadable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
-        };
+        let wrong = |error: &std::io::Error| settings.unreadable(path, error);
         if !path.is_dir() {
             std::fs::metadata(path).map_err(|error| wrong(&error))?;
             files.push(path.clone());
@@ -139,9 +136,7 @@ pub(super) fn files_of(paths: &[PathBuf], settings: &Settings) -> Result<Vec<Pat
 /// Reads a submission file.
 pub(super) fn read(path: &Path, settings: &Settings) -> Result<(Vec<u8>, SubmissionFile), Failure> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| {
-        Failure::Usage(settings.say("file-unreadable", &[("file", &name), ("error", &error.to_string())]))
-    })?;
+    let bytes = std::fs::read(path).map_err(|error| settings.unreadable(path, &error))?;
     let file = SubmissionFile::read_bytes(&bytes).map_err(|fault| {
         let facts = [("file", name.as_str()), ("error", &fault.sentence(settings.language))];
         Failure::Usage(settings.say("file-not-a-submission", &facts))

@@ -10,6 +10,7 @@ use super::output::Failure;
 use super::settings::Settings;
 use super::submit::is_final;
 use crate::proto::Message;
+use crate::submission_file::without_mark;
 
 /// A CSV with the columns that were asked for, in that order.
 #[derive(Debug)]
@@ -44,10 +45,8 @@ impl<const N: usize> TableFile<N> {
     ) -> Result<TableFile<N>, Failure> {
         let name = path.display().to_string();
         let wrong = |key: &str, error: &str| Failure::Usage(settings.say(key, &[("file", &name), ("error", error)]));
-        let bytes = std::fs::read(path).map_err(|error| wrong("file-unreadable", &error.to_string()))?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("file-not-utf8", ""))?;
-        // Spreadsheets put a mark before UTF-8.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let bytes = std::fs::read(path).map_err(|error| settings.unreadable(path, &error))?;
+        let text = std::str::from_utf8(without_mark(&bytes)).map_err(|_| wrong("file-not-utf8", ""))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
         let header = reader.headers().map_err(|error| wrong("csv-wrong", &error.to_string()))?.clone();
         let places: Vec<Option<usize>> =

@@ -44,6 +44,11 @@ pub const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most values, blanks before the last one of a row included, that a file may spell out.
 pub const VALUES_MAX: usize = 10_000_000;
 
+/// A file's bytes without the byte order mark that spreadsheets and some editors put before a text.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
+}
+
 /// A filing as its file gives it: texts, not yet checked against a form set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubmissionFile {

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{FILE_BYTES_MAX, FileFault, FileTable, SubmissionFile, VALUES_MAX};
+use super::{FILE_BYTES_MAX, FileFault, FileTable, SubmissionFile, VALUES_MAX, without_mark};
 use crate::budget::intake::TableHeader;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Kind, Round, Slot};
@@ -76,8 +76,7 @@ struct Reader<'t> {
 
 impl<'t> Reader<'t> {
     fn file(&mut self) -> Result<SubmissionFile, FileFault> {
-        // Windows editors put a byte order mark before the text.
-        let json = self.text.strip_prefix('\u{feff}').unwrap_or(self.text);
+        let json = unmarked(self.text);
         // This first look goes over the whole file: whatever is not JSON is found here.
         let whole: Raw<'t> = self.parse(json)?;
         let mut found: HashMap<String, Raw<'t>> = HashMap::new();
@@ -275,11 +274,15 @@ impl<'t> Reader<'t> {
     }
 }
 
+fn unmarked(text: &str) -> &str {
+    text.get(text.len() - without_mark(text.as_bytes()).len()..).unwrap_or(text)
+}
+
 fn fault(text: &str, at: usize, remark: Remark) -> FileFault {
     let before = text.get(..at).unwrap_or(text);
     let line = 1 + before.matches('\n').count();
     let start = before.rsplit('\n').next().unwrap_or_default();
-    let column = 1 + start.trim_start_matches('\u{feff}').chars().count();
+    let column = 1 + unmarked(start).chars().count();
     FileFault { line, column, remark }
 }
 

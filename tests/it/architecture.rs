@@ -231,6 +231,20 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 // ── what is in src/ ──────────────────────────────────────────────────────────────────────
 
 /// A file of `src/` as tokens, without comments and test modules.
+/// One place each: the sentence for a file that can't be read, and what takes a byte order mark off. Form sets stand below
+/// the module that has it for everybody else.
+#[test]
+fn what_is_done_with_every_file_that_is_read_is_done_in_one_place() {
+    let holding = |texts: &[&str]| {
+        let has = |source: &Source| source.texts.iter().any(|held| texts.iter().any(|text| held.contains(text)));
+        let mut paths: Vec<String> = product().into_iter().filter(has).map(|source| source.path).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(holding(&["file-unreadable"]), ["cli/settings.rs"]);
+    assert_eq!(holding(&["feff", "xef"]), ["budget/form_set/load.rs", "submission_file/mod.rs"]);
+}
+
 struct Source {
     /// Below `src/`, with slashes.
     path: String,
