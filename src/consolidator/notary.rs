@@ -56,7 +56,10 @@ impl Signing {
         if last.is_none() && !notes.is_empty() {
             return Err(unusable("it has not signed the last checkpoint"));
         }
-        let changes = directory.key_changes().map_err(operator_fault)?;
+        let mut changes = directory.key_changes().map_err(operator_fault)?;
+        // A rotation that was cut off leaves a change to a key that never came to be; the next takes its place.
+        let successor = |change: &String| checkpoint::unverified(change).ok()?.successor;
+        changes.pop_if(|change| successor(change).as_ref() != Some(&key.public()));
         Ok(Signing { directory, key, changes, last, give_up_after: None })
     }
 
@@ -81,7 +84,7 @@ impl Signing {
         let note = checkpoint::sign(&change, &[&self.key, &fresh]);
         // In this order: whatever a crash leaves, the key that is there has signed the last checkpoint.
         self.directory.restart_from(&note).map_err(operator_fault)?;
-        self.directory.add_key_change(&note).map_err(operator_fault)?;
+        self.directory.put_key_change(self.changes.len() + 1, &note).map_err(operator_fault)?;
         self.directory.put_key(&fresh.secret_text(), &fresh.public().to_string()).map_err(operator_fault)?;
         Ok(fresh.public())
     }

@@ -102,12 +102,11 @@ impl SigningDirectory {
         Ok(changes)
     }
 
-    /// Keeps the checkpoint at which a key is replaced.
+    /// Keeps the checkpoint at which a key is replaced, as the `number`-th, from 1.
     ///
     /// # Errors
     /// What the system says.
-    pub fn add_key_change(&self, note: &str) -> Result<(), JournalError> {
-        let number = self.key_changes()?.len() + 1;
+    pub fn put_key_change(&self, number: usize, note: &str) -> Result<(), JournalError> {
         self.replace(&change_name(number), note, 0o644)
     }
 

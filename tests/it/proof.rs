@@ -261,3 +261,33 @@ async fn a_new_key_is_vouched_for_by_the_old_one() {
     assert!(checkpoint_of(&client).await.1.size > before.size);
     server.stop().await;
 }
+
+/// A crash between the note that hands over to a new key and that key leaves the note: nobody ever signs by what it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_a_key_that_never_came_to_be_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Arc::new(MemoryJournal::new());
+    let server = served(&journal, folder.path()).await;
+    checkpoint_of(&server.client(AUDITOR).await).await;
+    server.stop().await;
+    let key = folder.path().join("signing").join(KEY_FILE);
+    let before = std::fs::read(&key).unwrap();
+    let lost = signing(folder.path()).rotate().unwrap();
+    std::fs::write(&key, before).unwrap();
+    let keys_of = async |server: &TestServer| {
+        let client = server.client(AUDITOR).await;
+        client.audit().get_public_key(api::GetPublicKeyRequest {}).await.unwrap().into_inner()
+    };
+    let server = served(&journal, folder.path()).await;
+    let keys = keys_of(&server).await;
+    assert!(keys.key_changes.is_empty() && keys.public_key != lost.to_string(), "{keys:?}");
+    server.stop().await;
+    let new = signing(folder.path()).rotate().unwrap();
+    let server = served(&journal, folder.path()).await;
+    let keys = keys_of(&server).await;
+    let [change] = keys.key_changes.as_slice() else { panic!("{keys:?}") };
+    assert_eq!((&keys.public_key, change.contains(&lost.to_string())), (&new.to_string(), false));
+    let trusted = checkpoint::verify(change, std::slice::from_ref(&new)).unwrap();
+    assert_eq!(trusted.successor, Some(new));
+    server.stop().await;
+}
