@@ -109,7 +109,7 @@ fn read(file: &Value, form: &FormSet) -> Submission {
 }
 
 /// What the round gives: values of the tables that nobody files, by column.
-fn given(patch: &toml::Table, form: &FormSet, filing: &Submission) -> Option<Submission> {
+pub fn given(patch: &toml::Table, form: &FormSet, filing: &Submission) -> Option<Submission> {
     use budget_consolidator::budget::cell::Cell;
     use budget_consolidator::budget::number::Number;
     use budget_consolidator::budget::submission::{Content, FiledRows, FiledTable};

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::form_set::{ColumnKind, FormSet, RollUp};
 use budget_consolidator::budget::rule::{Books, Checked, Counts, Needs, RuleFinding, Verdict, coverage, evaluate};
-use budget_consolidator::budget::submission::Submission;
+use budget_consolidator::budget::submission::{Kind, Submission};
 use budget_consolidator::submission_file::SubmissionFile;
 use budget_consolidator::wording::{Language, rule as say};
 use serde_json::{Value, json};
@@ -255,6 +255,92 @@ fn a_department_is_compared_with_its_units() {
     assert_eq!(failures(&found), BTreeSet::from([("S-14".to_owned(), "B2/总计/basic".to_owned())]));
     let cells = &found.findings.iter().find(|finding| finding.verdict == Verdict::Fail).unwrap().cells;
     assert_eq!(cells.len(), 1 + units.len(), "its own cell and one of each unit");
+}
+
+/// A filing that has something in every table, as JSON of that kind.
+fn full(id: &str, kind: &str, form: &FormSet) -> Value {
+    let mut filing = if id == "shanxi-2024" {
+        let patch = std::fs::read_to_string(project("tests/data/every-table.toml")).unwrap();
+        crate::gallery::patched(&toml::from_str(&patch).unwrap(), form)
+    } else {
+        file("examples/linjiang-2024/submissions/508.json")
+    };
+    filing["kind"] = json!(kind);
+    let by = Kind::parse(kind).unwrap();
+    filing["tables"].as_object_mut().unwrap().retain(|id, _| form.table(id).unwrap().1.is_filed_by(by));
+    filing
+}
+
+/// Whatever is added up by row key has to be the sum of the units in a department's own budget, whether all have filed or not.
+#[test]
+fn every_table_that_is_added_up_is_held_against_the_units() {
+    for (id, rule, rounds) in [("shanxi-2024", "C-01", &["1", "2"][..]), ("linjiang-2024", "S-14", &["-"])] {
+        let form = form(id);
+        let unit = read(&full(id, "unit", &form), &form);
+        let units = [(&unit, &form)];
+        let department = full(id, "department", &form);
+        for expected in rounds {
+            let judge = |department: &Value| {
+                let filing = read(department, &form);
+                let round = toml::from_str(&format!("round = {{ units = '{expected}' }}")).unwrap();
+                let given = (*expected != "-").then(|| crate::gallery::given(&round, &form, &filing).unwrap());
+                let mut checked =
+                    judged_both_ways(&form, &Books { units: &units, given: given.as_ref(), ..Books::of(&filing) });
+                checked.findings.retain(|finding| finding.rule == rule);
+                checked
+            };
+            assert_eq!(judge(&department).findings, [], "{id}: the same is as much");
+            let summed =
+                form.tables.iter().filter(|table| table.roll_up == RollUp::Sum && table.is_filed_by(Kind::Department));
+            for table in summed {
+                let amounts: Vec<&str> = table
+                    .columns
+                    .iter()
+                    .filter(|column| matches!(column.kind, ColumnKind::Amount { .. }))
+                    .map(|column| column.id.as_str())
+                    .collect();
+                let mut less = department.clone();
+                let rows = less["tables"][table.id.as_str()]["rows"].as_array_mut().unwrap();
+                let is_some = |row: &Value, column: &str| {
+                    row[column]
+                        .as_str()
+                        .is_some_and(|text| text.contains(['1', '2', '3', '4', '5', '6', '7', '8', '9']))
+                };
+                let (row, column) = rows
+                    .iter_mut()
+                    .find_map(|row| Some((amounts.iter().copied().find(|column| is_some(row, column))?, row)))
+                    .map(|(column, row)| (row, column))
+                    .unwrap_or_else(|| panic!("{id}: nothing in {}", table.name));
+                row[column] = json!("0");
+                let place = format!("{}/{}/{column}", table.id, row["row"].as_str().unwrap_or("-"));
+                assert_eq!(failures(&judge(&less)), BTreeSet::from([(rule.to_owned(), place)]));
+            }
+        }
+    }
+}
+
+/// What all formulas of a rule lack is said once, and a table that is empty on purpose lacks nothing.
+#[test]
+fn a_department_before_its_units_is_told_so_once() {
+    let form = form("shanxi-2024");
+    let filing = read(&full("shanxi-2024", "department", &form), &form);
+    let of_rule = |books: &Books<'_>| -> Vec<String> {
+        let found = judged_both_ways(&form, books).findings;
+        let own = found.iter().filter(|finding| finding.rule == "C-01");
+        own.map(|finding| finding.cause.as_ref().map_or("none", |cause| cause.as_str()).to_owned()).collect()
+    };
+    assert_eq!(of_rule(&Books::of(&filing)), ["no_units"]);
+    let mut empty = full("shanxi-2024", "unit", &form);
+    for (id, table) in empty["tables"].as_object_mut().unwrap() {
+        if id != "UNIT" {
+            *table = json!({ "empty": true });
+        }
+    }
+    let unit = read(&empty, &form);
+    assert_eq!(of_rule(&Books { units: &[(&unit, &form)], ..Books::of(&filing) }), ["not_given"]);
+    let round = crate::gallery::given(&toml::from_str("round = { units = '2' }").unwrap(), &form, &filing);
+    let books = Books { units: &[(&unit, &form)], given: round.as_ref(), ..Books::of(&filing) };
+    assert_eq!(of_rule(&books), Vec::<String>::new());
 }
 
 // ── justifications ───────────────────────────────────────────────────────────────────────

@@ -94,12 +94,14 @@ pub(super) fn run(
         failed: HashMap::default(),
         fresh: Vec::new(),
         once: Vec::new(),
+        unmet: Vec::new(),
         touched,
         spoken_of: SpokenOf::default(),
         at: (0, 0),
     };
     for (number, rule) in form.rules.rules.iter().enumerate() {
         let mut check = None;
+        run.unmet.clear();
         for (at, line) in rule.lines.iter().enumerate() {
             // The columns of one formula lack the same things.
             if check.replace(line.check) != Some(line.check) {
@@ -134,6 +136,8 @@ struct Run<'w, 'a> {
     fresh: Vec<Seen>,
     /// What was said once for the formula at hand.
     once: Vec<Cause>,
+    /// What conditions that no row has a part in lack, for the rule at hand: its formulas often share one.
+    unmet: Vec<Cause>,
     touched: Option<&'w mut Touched>,
     /// The rows that the line before spoke of.
     spoken_of: SpokenOf,
@@ -199,7 +203,11 @@ impl<'a> Run<'_, 'a> {
             match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.once(when)) {
                 Ok(Meeting::Never) => return,
                 Ok(Meeting::Plain | Meeting::ByRounding) => {}
-                Err(cause) => return self.not_evaluable(line, 0, cause),
+                Err(cause) if self.unmet.contains(&cause) => return,
+                Err(cause) => {
+                    self.unmet.push(cause.clone());
+                    return self.not_evaluable(line, 0, cause);
+                }
             }
         }
         let done = match &line.scope {
