@@ -113,6 +113,7 @@ fn cause(wire: &api::Cause) -> Option<Cause> {
         "not_given" => Cause::NotGiven(wire.table.as_str().into()),
         "unreadable" => Cause::Unreadable(cell()?),
         "blank_factor" => Cause::BlankFactor(cell()?),
+        "blank_condition" => Cause::BlankCondition(cell()?),
         "division_by_zero" => Cause::DivisionByZero,
         "too_large" => Cause::TooLarge,
         "filed_unevenly" => Cause::FiledUnevenly(wire.table.as_str().into()),

@@ -566,6 +566,82 @@ fn blank_zero_missing_and_empty_are_four_things() {
     assert!(judged("甲表[合计]: 占比 = 合计 / 部分", full)[1].contains("may be zero"));
 }
 
+/// Nobody knows whether a rule is to be asked where what its condition asks for is blank; of money a blank is nothing.
+#[test]
+fn a_blank_in_a_condition_is_no_answer() {
+    let row = json!({ "row": "101", "total": "5.00", "part": "4.00" });
+    let with = |column: &str, value: &str| {
+        let mut row = row.clone();
+        row[column] = json!(value);
+        json!({ "A": { "rows": [row] }, "C": { "rows": [{ "row": "-", "total": "5.00" }] } })
+    };
+    let blank = with("other", "");
+    for (condition, column, value) in [
+        ("个数 = 1", "count", "1"),
+        ("1 = 个数", "count", "1"),
+        ("个数 ≥ 1", "count", "1"),
+        ("个数 ≠ 2", "count", "1"),
+        ("not 个数 = 2", "count", "1"),
+        ("文字 = \"甲\"", "words", "甲"),
+        ("文字 in (\"甲\", \"乙\")", "words", "甲"),
+        ("文字 as 人 > 1", "words", "5人"),
+        ("另一 = 1万元 and 个数 = 1 or 个数 = 1", "count", "1"),
+    ] {
+        let told = judged(&format!("甲表[101] when {condition}: 合计 = 部分"), blank.clone());
+        assert_eq!((told.len(), &*told[0]), (2, "0 pass"), "{condition}: {told:?}");
+        assert!(
+            told[1].starts_with("not_evaluable R t · 甲表 · 101 一") && told[1].contains("is blank, so nobody knows"),
+            "{told:?}"
+        );
+        let told = judged(&format!("甲表[101] when {condition}: 合计 = 部分"), with(column, value));
+        assert!(told[1].starts_with("fail"), "{condition}: {told:?}");
+    }
+    // What is the same for every row is said once.
+    let told = judged("甲表 when 丙表.年份 = 2024: * = 0", blank.clone());
+    assert_eq!(told.len(), 2, "{told:?}");
+    for condition in [
+        // Nothing is what is asked for.
+        "个数 = 0",
+        "文字 = \"\"",
+        "个数 blank",
+        "not 文字 present",
+        // A blank amount is nothing, a blank text says nothing.
+        "另一 = 0",
+        "另一 < 1元",
+        "not 文字 has \"甲\"",
+        // Which rows are chosen is no condition of the line.
+        "not exists 甲表[文字 = \"甲\"]",
+        "count(甲表[个数 = 1]) = 0",
+        // One condition that fails decides, and of two ways one that holds.
+        "个数 = 1 or 另一 = 0",
+    ] {
+        let told = judged(&format!("甲表[101] when {condition}: 合计 = 部分"), blank.clone());
+        assert!(told[1].starts_with("fail"), "{condition}: {told:?}");
+    }
+    assert_eq!(judged("甲表[101] when 个数 = 1 and 另一 = 1元: 合计 = 部分", blank.clone()), ["0 pass"]);
+    // What a line claims is another thing: a blank there is held against what it should be.
+    assert!(judged("甲表[101]: 个数 = 1", blank)[1].starts_with("fail"));
+}
+
+/// The period of a project, and what kind of unit it is, are asked for by the form set.
+#[test]
+fn a_project_without_a_period_is_not_passed() {
+    let form = form("shanxi-2024");
+    let mut changed = file("examples/fenyang-2024/submissions/407004.json");
+    let rows = changed["tables"]["PF"]["rows"].as_array_mut().unwrap();
+    rows.iter_mut().find(|row| row["row"] == "2024-001").unwrap()["period"] = json!("");
+    changed["tables"]["UNIT"]["rows"][0]["type"] = json!("");
+    let checked = judged_both_ways(&form, &Books::of(&read(&changed, &form)));
+    let blank = checked
+        .findings
+        .iter()
+        .filter(|finding| finding.cause.as_ref().is_some_and(|cause| cause.as_str() == "blank_condition"));
+    let rules: BTreeSet<&str> = blank.clone().map(|finding| finding.rule.as_str()).collect();
+    assert_eq!(rules, BTreeSet::from(["E-02", "P-03", "P-04", "P-10", "T-07", "T-08"]));
+    let rows: BTreeSet<String> = blank.filter(|finding| finding.rule == "P-03").map(|f| f.place.to_string()).collect();
+    assert_eq!(rows.len(), 1);
+}
+
 #[test]
 fn a_chain_names_the_link_that_fails() {
     let tables = json!({ "A": { "rows": [{ "row": "101", "total": "5.00", "part": "5.00", "other": "4.00" }] } });

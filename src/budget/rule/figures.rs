@@ -160,6 +160,10 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
                 Ok(Value::Text(self.world.keys.name(*axis, number)))
             }
             Expr::As { of, unit, sum } => self.read_as(of, *unit, *sum),
+            Expr::Known(of) => match self.value(of)? {
+                Value::Blank => Err(E::lack(|| Cause::BlankCondition(self.last_address()))),
+                known => Ok(known),
+            },
             number => self.reckoned(number).map(Value::Number),
         }
     }
@@ -183,7 +187,7 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
                 self.read_number(&frame, *column)
             }
             Expr::Text(_) | Expr::Key { .. } => Err(self.unreadable()),
-            Expr::As { of, unit, sum } => match self.read_as(of, *unit, *sum)? {
+            Expr::As { .. } | Expr::Known(_) => match self.value(expr)? {
                 Value::Number(number) => Ok(number),
                 Value::Blank => Ok(E::Figure::ZERO),
                 Value::Text(_) => Err(self.unreadable()),

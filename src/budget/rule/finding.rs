@@ -136,6 +136,8 @@ pub enum Cause {
     Unreadable(CellAddress),
     /// A blank where a factor or divisor was needed.
     BlankFactor(CellAddress),
+    /// A blank that a condition holds against something.
+    BlankCondition(CellAddress),
     /// The divisor can be zero.
     DivisionByZero,
     /// A figure that is too large to reckon with.
@@ -155,6 +157,7 @@ impl Cause {
             Cause::NotGiven(_) => "not_given",
             Cause::Unreadable(_) => "unreadable",
             Cause::BlankFactor(_) => "blank_factor",
+            Cause::BlankCondition(_) => "blank_condition",
             Cause::DivisionByZero => "division_by_zero",
             Cause::TooLarge => "too_large",
             Cause::FiledUnevenly(_) => "filed_unevenly",
@@ -168,6 +171,7 @@ impl Cause {
             Cause::RowMissing(..) => true,
             Cause::Unreadable(_)
             | Cause::BlankFactor(_)
+            | Cause::BlankCondition(_)
             | Cause::DivisionByZero
             | Cause::TooLarge
             | Cause::FiledUnevenly(_) => false,

@@ -257,6 +257,8 @@ pub(super) enum Expr {
     Add(Vec<(bool, Expr)>),
     Multiply(Box<Expr>, Vec<(bool, Expr)>),
     Negative(Box<Expr>),
+    /// Of a condition: what has no answer while it is blank.
+    Known(Box<Expr>),
     As {
         of: Box<Expr>,
         unit: Unit,

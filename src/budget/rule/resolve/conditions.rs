@@ -29,10 +29,15 @@ impl<'f> Resolver<'f> {
     }
 
     pub(super) fn chain(&mut self, first: &Node, rest: &[(Compare, Node)]) -> Resolved<ResolvedChain> {
-        let (left, mut common) = self.expression(first)?;
+        let (mut left, of_left) = self.expression(first)?;
+        let mut common = of_left;
         let mut links = Vec::new();
         for (compare, node) in rest {
-            let (right, measure) = self.expression(node)?;
+            let (mut right, measure) = self.expression(node)?;
+            if self.asking {
+                right = known(right, measure, &left);
+                left = known(left, of_left, &right);
+            }
             common = self.alike(common, measure, node.at)?;
             let Compare::Number(relation) = compare else {
                 return fault(node.at, Reason::FormSyntax, "~", "= ≠ < ≤ > ≥");
@@ -125,12 +130,16 @@ impl<'f> Resolver<'f> {
                 }
             }
             Is::In(part, among) => {
-                let (expr, mut common) = self.expression(part)?;
+                let (mut expr, of_part) = self.expression(part)?;
+                let mut common = of_part;
                 let mut options = Vec::new();
                 for option in among {
-                    let (expr, measure) = self.expression(option)?;
+                    let (option_is, measure) = self.expression(option)?;
                     common = self.alike(common, measure, option.at)?;
-                    options.push(expr);
+                    options.push(option_is);
+                }
+                if self.asking && options.iter().all(says_something) {
+                    expr = options.iter().take(1).fold(expr, |expr, option| known(expr, of_part, option));
                 }
                 condition(Expr::In(Box::new(expr), options))
             }
@@ -163,5 +172,26 @@ impl<'f> Resolver<'f> {
             Some(table) => Ok(Expr::Filled(self.rows(&table)?.0)),
             None => Ok(Expr::Present(Box::new(self.expression(part)?.0))),
         }
+    }
+}
+
+/// What is held against something in a condition. A blank is no count, year, time or text that could be it or not be it;
+/// of money it is nothing, which is an answer. Nothing is what is asked for where 0 or "" is written.
+fn known(expr: Expr, measure: Measure, against: &Expr) -> Expr {
+    let cell = matches!(expr, Expr::Here { .. } | Expr::Cell { .. } | Expr::As { .. });
+    let asks = match measure {
+        Measure::Time => true,
+        Measure::Count | Measure::Year | Measure::Text => says_something(against),
+        _ => false,
+    };
+    if cell && asks { Expr::Known(Box::new(expr)) } else { expr }
+}
+
+/// A written number or text that is neither 0 nor "".
+fn says_something(expr: &Expr) -> bool {
+    match expr {
+        Expr::Number(number) => number.nominal().0 != 0,
+        Expr::Text(text) => !text.is_empty(),
+        _ => false,
     }
 }

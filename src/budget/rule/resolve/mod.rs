@@ -54,6 +54,8 @@ pub(super) struct Resolver<'f> {
     filed: Vec<usize>,
     /// Whether anything looked at the row at hand.
     row_used: bool,
+    /// It is a line's own condition that is resolved: what is blank there may leave it without an answer.
+    asking: bool,
 }
 
 /// A row at hand: of the scope, of a selection, or of a sum.
@@ -92,6 +94,7 @@ impl<'f> Resolver<'f> {
             needs: Needs::default(),
             filed: Vec::new(),
             row_used: false,
+            asking: false,
         }
     }
 
@@ -123,7 +126,10 @@ impl<'f> Resolver<'f> {
         (self.needs, self.filed) = (Needs::default(), Vec::new());
         let (resolved, table) = self.scope(scope)?;
         self.row_used = false;
-        let when = check.when.as_ref().map(|when| self.condition(when)).transpose()?;
+        self.asking = true;
+        let when = check.when.as_ref().map(|when| self.condition(when)).transpose();
+        self.asking = false;
+        let when = when?;
         let when_once = !self.row_used;
         let claim = self.claim(&check.claim)?;
         let filed = std::mem::take(&mut self.filed);

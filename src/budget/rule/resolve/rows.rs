@@ -36,6 +36,8 @@ impl<'f> Resolver<'f> {
         }
         let (mut named, mut tests) = (None, Vec::new());
         self.frames.push(Frame { table, axes: axes.clone(), row: true, of: FrameOf::Selection });
+        // What chooses rows is no condition of the line: a row that says nothing is none of those that say so.
+        let asking = std::mem::take(&mut self.asking);
         let selected = node.select.iter().try_for_each(|select| match self.select(table, select)? {
             Chosen::Row(row) if named.is_none() => {
                 named = Some(row);
@@ -48,6 +50,7 @@ impl<'f> Resolver<'f> {
             }
         });
         self.frames.pop();
+        self.asking = asking;
         selected?;
         if axes.is_empty() {
             named = Some(Named::Record);
