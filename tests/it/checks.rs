@@ -431,7 +431,7 @@ async fn a_departments_budget_is_held_against_what_its_units_have_filed() {
     let alone = department.dry_run(&example(own), &form).await.unwrap().verdict.unwrap();
     let causes: Vec<String> =
         of_s14(&alone, api::RuleVerdict::NotEvaluable).iter().map(|found| found.cause.clone().unwrap().code).collect();
-    assert_eq!(causes, ["no_units"; 2]);
+    assert_eq!(causes, ["no_units"], "once for all tables");
     for code in ["508001", "508002", "508002001"] {
         let file = example(&format!("linjiang-2024/submissions/{code}.json"));
         assert_eq!(server.client(&unit(code)).await.submit(&file, &form).await.unwrap().version, 1);

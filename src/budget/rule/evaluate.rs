@@ -101,11 +101,12 @@ pub(super) fn run(
     };
     for (number, rule) in form.rules.rules.iter().enumerate() {
         let mut check = None;
+        run.once.clear();
         run.unmet.clear();
         for (at, line) in rule.lines.iter().enumerate() {
             // The columns of one formula lack the same things.
             if check.replace(line.check) != Some(line.check) {
-                run.once.clear();
+                run.once.retain(Cause::is_of_rule);
             }
             let applies = match slack {
                 None => line.kinds.contains(&books.filing.header.kind),
@@ -134,7 +135,7 @@ struct Run<'w, 'a> {
     failed: HashMap<Seen, usize, KeyHash>,
     /// The same for the rule at hand.
     fresh: Vec<Seen>,
-    /// What was said once for the formula at hand.
+    /// What was said once for the formula at hand, or for its rule.
     once: Vec<Cause>,
     /// What conditions that no row has a part in lack, for the rule at hand: its formulas often share one.
     unmet: Vec<Cause>,

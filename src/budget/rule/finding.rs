@@ -164,6 +164,11 @@ impl Cause {
         }
     }
 
+    /// Whether it is the same for every formula of a rule that looks there: another filing that there isn't.
+    pub(super) fn is_of_rule(&self) -> bool {
+        matches!(self, Cause::NoLastYear | Cause::NoUnits)
+    }
+
     /// Whether it is the same for every row of a line, and so said once.
     pub(super) fn is_of_line(&self) -> bool {
         match self {
