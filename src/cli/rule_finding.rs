@@ -114,6 +114,7 @@ fn cause(wire: &api::Cause) -> Option<Cause> {
         "unreadable" => Cause::Unreadable(cell()?),
         "blank_factor" => Cause::BlankFactor(cell()?),
         "blank_condition" => Cause::BlankCondition(cell()?),
+        "other_result" => Cause::OtherResult(cell()?),
         "division_by_zero" => Cause::DivisionByZero,
         "too_large" => Cause::TooLarge,
         "filed_unevenly" => Cause::FiledUnevenly(wire.table.as_str().into()),

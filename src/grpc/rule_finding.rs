@@ -193,9 +193,10 @@ fn put_cause(cause: &Cause, out: &mut Vec<u8>) {
             write::text(2, id, out);
             write::text(3, key, out);
         }
-        Cause::Unreadable(address) | Cause::BlankFactor(address) | Cause::BlankCondition(address) => {
-            put_address(4, address, out);
-        }
+        Cause::Unreadable(address)
+        | Cause::BlankFactor(address)
+        | Cause::BlankCondition(address)
+        | Cause::OtherResult(address) => put_address(4, address, out),
         Cause::NoLastYear | Cause::NoUnits | Cause::DivisionByZero | Cause::TooLarge => {}
     }
 }

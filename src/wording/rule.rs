@@ -234,6 +234,7 @@ fn why(cause: &Cause, form: &FormSet, language: Language) -> String {
         Cause::Unreadable(at) => fill("rule-unreadable", language, &[("cell", &cell(at))]),
         Cause::BlankFactor(at) => fill("rule-blank-factor", language, &[("cell", &cell(at))]),
         Cause::BlankCondition(at) => fill("rule-blank-condition", language, &[("cell", &cell(at))]),
+        Cause::OtherResult(at) => fill("rule-other-result", language, &[("cell", &cell(at))]),
         Cause::DivisionByZero => label("rule-division", language).to_owned(),
         Cause::TooLarge => label("rule-too-large", language).to_owned(),
         Cause::FiledUnevenly(id) => fill("rule-filed-unevenly", language, &[("table", &table(id))]),

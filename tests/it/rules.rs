@@ -642,6 +642,50 @@ fn a_project_without_a_period_is_not_passed() {
     assert_eq!(rows.len(), 1);
 }
 
+/// An amount that can't be read may be the one that is asked for, or none: that is no pass.
+#[test]
+fn an_amount_that_can_not_be_read_is_not_passed_over() {
+    let with = |words: &str| json!({ "A": { "rows": [{ "row": "101", "total": "1200.00", "words": words }] } });
+    let mentions = |words: &str| judged("甲表[101] when 文字 mentions 元: 文字 mentions 合计", with(words));
+    assert_eq!(mentions("需0.12亿元。"), ["1 pass"]);
+    assert_eq!(mentions("需12百万元，另有若干。"), ["1 pass"]);
+    assert_eq!(mentions("需三千余元，合计1200万元。"), ["1 pass"]);
+    assert_eq!(mentions("单位：万元"), ["0 pass"]);
+    assert!(mentions("需0.13亿元。")[1].starts_with("fail"));
+    for words in ["需一千二百万元。", "需1200余万元。", "需13百万元，其中三千元自筹。"] {
+        let told = mentions(words);
+        assert!(told[1].starts_with("not_evaluable") && told[1].contains("can't be read"), "{words}: {told:?}");
+    }
+    let is = |words: &str| judged("甲表[101] when 文字 is 元: 文字 as 元 = 合计", with(words));
+    assert_eq!(is("0.12亿元"), ["1 pass"]);
+    assert_eq!(is("每年1200万元"), ["0 pass"]);
+    assert!(is("10~20万元")[1].starts_with("not_evaluable"));
+    let counted = |words: &str| judged("甲表[101] when count(甲表[文字 is 元/人]) = 1: 合计 = 0", with(words));
+    assert!(counted("0.2万元/人·年")[1].starts_with("fail"));
+    assert!(counted("70余元/人")[1].starts_with("not_evaluable"));
+    assert_eq!(counted("70余元"), ["0 pass"]);
+}
+
+/// A written sum has to come to the result that stands behind it.
+#[test]
+fn the_result_behind_a_written_sum_is_held_against_it() {
+    let form = form("shanxi-2024");
+    let told = |sum: &str| {
+        let mut changed = file("examples/fenyang-2024/submissions/407004.json");
+        let rows = changed["tables"]["PF"]["rows"].as_array_mut().unwrap();
+        let row = rows.iter_mut().find(|row| row["row"] == "2024-001").unwrap();
+        (row["sum"], row["overview"]) = (json!(sum), json!("办理争议案件，需240000元。"));
+        let checked = judged_both_ways(&form, &Books::of(&read(&changed, &form)));
+        let own = checked.findings.iter().find(|finding| finding.rule == "A-01" && finding.place.row == "2024-001");
+        own.map(|finding| (finding.verdict, finding.cause.as_ref().map(|cause| cause.as_str())))
+    };
+    assert_eq!(told("300件×800元"), None);
+    assert_eq!(told("300件×800元=240000元=24.00万元"), None);
+    assert_eq!(told("300件×800元=250000元"), Some((Verdict::NotEvaluable, Some("other_result"))));
+    assert_eq!(told("300件×800元=二十四万元"), Some((Verdict::NotEvaluable, Some("unreadable"))));
+    assert_eq!(told("300件×900元=270000元"), Some((Verdict::Fail, None)));
+}
+
 #[test]
 fn a_chain_names_the_link_that_fails() {
     let tables = json!({ "A": { "rows": [{ "row": "101", "total": "5.00", "part": "5.00", "other": "4.00" }] } });

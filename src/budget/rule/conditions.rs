@@ -38,14 +38,25 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
             Expr::Present(part) => plain(!matches!(self.value(part)?, Value::Blank)),
             Expr::Filled(rows) => plain(self.filled(rows)?),
             Expr::IsUnit(part, Unit::Time) => plain(written::is_time(self.text(part)?)),
-            Expr::IsUnit(part, unit) => plain(match self.text_at_hand(part) {
-                Some(text) => text.is_unit(*unit),
-                None => written::read(&fold_width(self.text(part)?), *unit).is_some(),
-            }),
-            Expr::MentionsMoney(part) => plain(!self.mentioned(part)?.is_empty()),
+            Expr::IsUnit(part, unit) => {
+                let reading = match self.text_at_hand(part) {
+                    Some(text) => text.reading(),
+                    None => written::read(&fold_width(self.text(part)?)),
+                };
+                plain(reading.is_unit(*unit).ok_or_else(|| self.unreadable())?)
+            }
+            Expr::MentionsMoney(part) => {
+                let (amounts, text) = self.mentioned(part)?;
+                // What can't be read is an amount that is mentioned, but nobody knows which.
+                if amounts.is_empty() && written::mentions_unclear(&text) {
+                    return Err(self.unreadable());
+                }
+                plain(!amounts.is_empty())
+            }
             Expr::Mentions(parts) => {
                 let [text, amount] = parts.as_ref();
-                let mentioned = self.mentioned(text)?;
+                let (mentioned, text) = self.mentioned(text)?;
+                let at = self.last_seen();
                 let amount = self.number(amount)?;
                 let mut best = Meeting::Never;
                 for one in mentioned.iter() {
@@ -55,6 +66,9 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
                         Meeting::ByRounding => best = Meeting::ByRounding,
                         Meeting::Never => {}
                     }
+                }
+                if best == Meeting::Never && written::mentions_unclear(&text) {
+                    return Err(self.unreadable_in(at));
                 }
                 Ok(best)
             }

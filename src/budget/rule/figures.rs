@@ -11,8 +11,8 @@ use super::line::{Expr, Over};
 use super::look::{Answer, Eye, Figure, Look};
 use super::report::Reporter;
 use super::syntax::Unit;
-use super::world::{Frame, Text, Value};
-use super::written;
+use super::world::{Frame, Seen, Text, Value};
+use super::written::{self, Unsummed};
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::form_set::fold_width;
 
@@ -73,13 +73,28 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
 
     /// The cell that was read last can't be read as what it should be.
     #[cold]
-    fn unreadable(&self) -> E::Lack {
-        E::lack(|| Cause::Unreadable(self.last_address()))
+    pub(super) fn unreadable(&self) -> E::Lack {
+        self.unreadable_in(self.last_seen())
+    }
+
+    /// The same of a cell that was read before.
+    #[cold]
+    pub(super) fn unreadable_in(&self, seen: Option<Seen>) -> E::Lack {
+        E::lack(|| Cause::Unreadable(self.address_of(seen)))
+    }
+
+    /// The cell that was read last, as far as anything is noted.
+    pub(super) fn last_seen(&self) -> Option<Seen> {
+        self.eye.seen().last().copied()
     }
 
     fn last_address(&self) -> CellAddress {
+        self.address_of(self.last_seen())
+    }
+
+    fn address_of(&self, seen: Option<Seen>) -> CellAddress {
         let empty = || CellAddress::new("", "", "");
-        self.eye.seen().last().map_or_else(empty, |seen| Reporter::address(self.world, seen))
+        seen.map_or_else(empty, |seen| Reporter::address(self.world, &seen))
     }
 
     // ── texts ────────────────────────────────────────────────────────────────────────────
@@ -116,26 +131,35 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
         }
     }
 
-    /// The amounts that a text mentions.
-    pub(super) fn mentioned(&mut self, expr: &'a Expr) -> Answer<'a, Cow<'w, [Interval]>, E> {
+    /// The amounts that a text mentions, and the text with its width folded.
+    pub(super) fn mentioned(&mut self, expr: &'a Expr) -> Answer<'a, (Cow<'w, [Interval]>, Cow<'w, str>), E> {
         match self.text_at_hand(expr) {
-            Some(text) => Ok(Cow::Borrowed(text.mentioned())),
-            None => Ok(Cow::Owned(written::mentioned(&fold_width(self.text(expr)?)).collect())),
+            Some(text) => Ok((Cow::Borrowed(text.mentioned()), Cow::Borrowed(text.folded.as_ref()))),
+            None => {
+                let text = fold_width(self.text(expr)?);
+                Ok((Cow::Owned(written::mentioned(&text).collect()), text))
+            }
         }
     }
 
     fn read_as(&mut self, of: &'a Expr, unit: Unit, sum: bool) -> Worth<'a, E> {
-        let (read, folded) = match self.text_at_hand(of) {
-            Some(text) => (text.figure(unit), Cow::Borrowed(text.folded.as_ref())),
+        let (reading, folded) = match self.text_at_hand(of) {
+            Some(text) => (text.reading(), Cow::Borrowed(text.folded.as_ref())),
             None => {
                 let text = match self.value(of)? {
                     Value::Text(text) => fold_width(text),
                     other => return Ok(other),
                 };
-                (written::read(&text, unit), text)
+                (written::read(&text), text)
             }
         };
-        self.worth(read.or_else(|| if sum { written::sum(&folded) } else { None }))
+        if sum && reading.figure(unit).is_none() {
+            return match written::sum(&folded) {
+                Err(Unsummed::Otherwise) => Err(E::lack(|| Cause::OtherResult(self.last_address()))),
+                sum => self.worth(sum.ok()),
+            };
+        }
+        self.worth(reading.figure(unit))
     }
 
     fn worth(&self, read: Option<Interval>) -> Worth<'a, E> {

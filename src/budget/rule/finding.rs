@@ -138,6 +138,8 @@ pub enum Cause {
     BlankFactor(CellAddress),
     /// A blank that a condition holds against something.
     BlankCondition(CellAddress),
+    /// A written sum that comes to another result than stands behind it.
+    OtherResult(CellAddress),
     /// The divisor can be zero.
     DivisionByZero,
     /// A figure that is too large to reckon with.
@@ -158,6 +160,7 @@ impl Cause {
             Cause::Unreadable(_) => "unreadable",
             Cause::BlankFactor(_) => "blank_factor",
             Cause::BlankCondition(_) => "blank_condition",
+            Cause::OtherResult(_) => "other_result",
             Cause::DivisionByZero => "division_by_zero",
             Cause::TooLarge => "too_large",
             Cause::FiledUnevenly(_) => "filed_unevenly",
@@ -177,6 +180,7 @@ impl Cause {
             Cause::Unreadable(_)
             | Cause::BlankFactor(_)
             | Cause::BlankCondition(_)
+            | Cause::OtherResult(_)
             | Cause::DivisionByZero
             | Cause::TooLarge
             | Cause::FiledUnevenly(_) => false,

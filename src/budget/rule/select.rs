@@ -255,10 +255,13 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
     fn is_unit(&self, frame: &Frame, column: usize, unit: Unit) -> Answer<'a, bool, E> {
         match self.world.cell(frame, column) {
             Some(Cell::Text(text)) if !written::may_be(text, unit) => Ok(false),
-            Some(Cell::Text(text)) => Ok(match self.world.text(frame, column) {
-                Some(text) => text.is_unit(unit),
-                None => written::read(&fold_width(text), unit).is_some(),
-            }),
+            Some(Cell::Text(text)) => {
+                let reading = match self.world.text(frame, column) {
+                    Some(text) => text.reading(),
+                    None => written::read(&fold_width(text)),
+                };
+                reading.is_unit(unit).ok_or_else(|| self.unreadable_at(frame, column))
+            }
             Some(Cell::Unreadable(_)) => Err(self.unreadable_at(frame, column)),
             _ => Ok(false),
         }

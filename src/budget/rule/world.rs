@@ -14,8 +14,7 @@ use super::evaluate::{Books, Filed};
 use super::interval::{Interval, Relation};
 use super::keys::Keys;
 use super::line::Measure;
-use super::syntax::Unit;
-use super::written;
+use super::written::{self, Reading};
 use crate::budget::cell::Cell;
 use crate::budget::form_set::{ColumnKind, FormSet, Rows as RowsOf, fold_width};
 use crate::budget::money::{Amount, Decimals, Denomination, Scale};
@@ -44,20 +43,14 @@ type ColumnTexts<'a> = Vec<OnceCell<Box<Text<'a>>>>;
 pub(super) struct Text<'a> {
     /// With its width folded.
     pub(super) folded: Cow<'a, str>,
-    figure: OnceCell<Option<(Unit, Interval)>>,
+    reading: OnceCell<Reading>,
     mentioned: OnceCell<Vec<Interval>>,
 }
 
 impl Text<'_> {
-    /// The figure that it is as a whole, if it is one of that unit.
-    pub(super) fn figure(&self, unit: Unit) -> Option<Interval> {
-        let figure = self.figure.get_or_init(|| written::figure(&self.folded));
-        figure.filter(|(of, _)| *of == unit).map(|(_, figure)| figure)
-    }
-
-    /// Whether it is one.
-    pub(super) fn is_unit(&self, unit: Unit) -> bool {
-        self.figure(unit).is_some()
+    /// What it is as a whole.
+    pub(super) fn reading(&self) -> Reading {
+        *self.reading.get_or_init(|| written::read(&self.folded))
     }
 
     /// The amounts of money that it mentions.
@@ -136,7 +129,7 @@ impl<'a> World<'a> {
             let rows = self.table(THIS, frame.table).map_or(0, BookTable::len);
             std::iter::repeat_with(OnceCell::new).take(rows as usize).collect()
         });
-        let read = || Text { folded: fold_width(text), figure: OnceCell::new(), mentioned: OnceCell::new() };
+        let read = || Text { folded: fold_width(text), reading: OnceCell::new(), mentioned: OnceCell::new() };
         rows.get(frame.row as usize).map(|place| place.get_or_init(|| Box::new(read())).as_ref())
     }
 

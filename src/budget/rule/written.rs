@@ -1,7 +1,7 @@
 //! Reads amounts, head counts and sums that stand in a text, as people write them: `477.11万元`, `≥58人`,
 //! `70元/人年`, `58人×70元×12月`.
 //!
-//! What it can't read it doesn't guess. 元 is exact, 万元 means two decimals.
+//! What it can't read it doesn't guess: it says that something stands there. 元 is exact, 万元 means two decimals.
 
 use std::borrow::Cow;
 
@@ -12,26 +12,94 @@ use crate::budget::money::{Amount, Decimals, Denomination};
 /// How deep the brackets of a written sum may nest.
 const DEPTH_MAX: usize = 8;
 
-/// The whole text as a figure of that unit.
-pub(super) fn read(text: &str, unit: Unit) -> Option<Interval> {
-    figure(text).filter(|(of, _)| *of == unit).map(|(_, figure)| figure)
+/// What a whole text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// A figure of that unit.
+    Figure(Unit, Interval),
+    /// It is meant as one of that unit, and can't be read: `10~20万元`, `三千元`.
+    Unclear(Unit),
+    /// Words.
+    Words,
 }
 
-/// The whole text as a figure, and its unit.
-pub(super) fn figure(text: &str) -> Option<(Unit, Interval)> {
-    let text = text.trim_start_matches(['≥', '≤', '<', '>', '=', '约', '＜', '＞', '＝']);
-    let (number, rest) = number(text)?;
-    match rest {
-        "元" | "万元" => amount(number, rest).map(|(amount, _)| (Unit::Yuan, amount)),
-        "人" => Some((Unit::Heads, decimal(number)?)),
-        "万人" => Some((Unit::Heads, decimal(number)?.times(&Interval::exact(10_000, 1)).ok()?)),
-        rest => {
-            let per = rest.strip_prefix("元/人")?;
-            let fits = matches!(per, "" | "年" | "/年" | "月" | "/月" | "·年" | "·月");
-            let (rate, _) = amount(number, "元").filter(|_| fits)?;
-            Some((Unit::YuanPerHead, rate))
+impl Reading {
+    /// The figure, if it is one of that unit.
+    pub(super) fn figure(self, unit: Unit) -> Option<Interval> {
+        match self {
+            Reading::Figure(of, figure) if of == unit => Some(figure),
+            _ => None,
         }
     }
+
+    /// Whether it is one of that unit, if that can be said.
+    pub(super) fn is_unit(self, unit: Unit) -> Option<bool> {
+        (self != Reading::Unclear(unit)).then(|| self.figure(unit).is_some())
+    }
+}
+
+/// Reads a whole text.
+pub(super) fn read(text: &str) -> Reading {
+    let text = text.trim_start_matches(['≥', '≤', '<', '>', '=', '约', '＜', '＞', '＝']);
+    let figure = number(text).and_then(|(number, rest)| figure(number, rest));
+    match figure {
+        Some((unit, figure)) => Reading::Figure(unit, figure),
+        None => unclear_figure(text).map_or(Reading::Words, Reading::Unclear),
+    }
+}
+
+fn figure(number: &str, rest: &str) -> Option<(Unit, Interval)> {
+    if let Some((amount, behind)) = amount(number, rest) {
+        return match behind.strip_prefix("/人") {
+            None => behind.is_empty().then_some((Unit::Yuan, amount)),
+            Some(per) => is_period(per).then_some((Unit::YuanPerHead, amount)),
+        };
+    }
+    let (of, rest) = multiple(rest);
+    let heads = (rest == "人").then(|| decimal(number)?.times(&Interval::exact(of, 1)).ok())?;
+    Some((Unit::Heads, heads?))
+}
+
+fn is_period(per: &str) -> bool {
+    matches!(per, "" | "年" | "/年" | "月" | "/月" | "·年" | "·月")
+}
+
+/// The unit of a text that has nothing in it but numerals and what makes them vague, in front of a unit.
+fn unclear_figure(text: &str) -> Option<Unit> {
+    let per_head =
+        || text.rsplit_once("元/人").filter(|(_, per)| is_period(per)).map(|(body, _)| (body, Unit::YuanPerHead));
+    let yuan = || text.strip_suffix('元').map(|body| (body, Unit::Yuan));
+    let (body, unit) = per_head().or_else(yuan).or_else(|| text.strip_suffix('人').map(|body| (body, Unit::Heads)))?;
+    let plain = |c: char| c.is_ascii_digit() || is_numeral(c) || ".,~-—–至到余多几来".contains(c);
+    let says_how_many = |c: char| c.is_ascii_digit() || DIGITS.contains(c) || c == '十';
+    (body.chars().all(plain) && body.starts_with(says_how_many)).then_some(unit)
+}
+
+/// Numerals in words. They are seen, and not read.
+const DIGITS: &str = "一二三四五六七八九两壹贰叁肆伍陆柒捌玖";
+const MULTIPLES: [(char, i128); 5] = [('十', 10), ('百', 100), ('千', 1_000), ('万', 10_000), ('亿', 100_000_000)];
+
+fn is_numeral(c: char) -> bool {
+    DIGITS.contains(c) || is_multiple(c) || "零〇".contains(c)
+}
+
+fn is_multiple(c: char) -> bool {
+    MULTIPLES.iter().any(|(multiple, _)| *multiple == c) || "拾佰仟".contains(c)
+}
+
+/// The multiple that a text begins with, three words of it at most: 百万 is a million. 千 in front of a measure is a part of it.
+fn multiple(text: &str) -> (i128, &str) {
+    let (mut of, mut rest) = (1, text);
+    for _ in 0..3 {
+        let Some(next) = rest.chars().next() else { break };
+        let Some((_, by)) = MULTIPLES.iter().find(|(multiple, _)| *multiple == next) else { break };
+        let behind = &rest[next.len_utf8()..];
+        if next == '千' && behind.starts_with(['克', '米', '瓦', '伏', '安', '卡', '升', '帕', '赫']) {
+            break;
+        }
+        (of, rest) = (of * by, behind);
+    }
+    (of, rest)
 }
 
 /// Whether a text, folded or not, ends as a figure of that unit does: most others are told by that, and not read.
@@ -54,16 +122,36 @@ pub(super) fn is_time(text: &str) -> bool {
 
 /// All amounts of money that a text mentions; not rates such as `70元/人`.
 pub(super) fn mentioned(text: &str) -> impl Iterator<Item = Interval> {
+    numbers(text)
+        .filter_map(|(digits, after)| amount(digits, after).filter(|(_, behind)| !behind.starts_with('/')))
+        .map(|(amount, _)| amount)
+}
+
+/// Whether a text mentions an amount of money that can't be read: `12余万元`, `三千元`.
+pub(super) fn mentions_unclear(text: &str) -> bool {
+    let vague = ['余', '多', '几', '来'];
+    let unread = |(digits, after): (&str, &str)| {
+        let behind = multiple(after.trim_start_matches(vague)).1.trim_start_matches(vague);
+        amount(digits, after).is_none() && behind.starts_with('元') && !behind.starts_with("元/")
+    };
+    let in_words = |(at, _): (usize, &str)| {
+        let (before, behind) = text.split_at(at);
+        let words = before.trim_end_matches(is_numeral);
+        let numeral = &before[words.len()..];
+        let multiple =
+            numeral.starts_with('十') || numeral.contains(is_multiple) && numeral.contains(|c| DIGITS.contains(c));
+        multiple && !words.ends_with(|c: char| c.is_ascii_digit()) && !behind.starts_with("元/")
+    };
+    numbers(text).any(unread) || text.match_indices('元').any(in_words)
+}
+
+/// Each number of a text, and what follows it.
+fn numbers(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        loop {
-            let at = first_digit(rest)?;
-            let (digits, after) = number(rest.get(at..)?)?;
-            rest = after;
-            if let Some((found, _)) = amount(digits, after).filter(|(_, behind)| !behind.starts_with('/')) {
-                return Some(found);
-            }
-        }
+        let found = number(rest.get(first_digit(rest)?..)?)?;
+        rest = found.1;
+        Some(found)
     })
 }
 
@@ -91,9 +179,13 @@ fn number(text: &str) -> Option<(&str, &str)> {
     if end == 0 { None } else { Some(text.split_at(end)) }
 }
 
+/// An amount of money: 元 and its plain multiples are exact, 万元 means two decimals.
 fn amount<'t>(number: &str, rest: &'t str) -> Option<(Interval, &'t str)> {
-    if !rest.starts_with("万元") && !rest.starts_with('元') {
-        return None;
+    let (of, behind) = multiple(rest);
+    let behind = behind.strip_prefix('元')?;
+    if !matches!(of, 1 | 10_000) {
+        let yuan = decimal(number)?;
+        return Some((yuan.times(&Interval::exact(of.checked_mul(100)?, 1)).ok()?, behind));
     }
     let digits = without_separators(number);
     let digits = digits.trim_start_matches('0');
@@ -101,14 +193,13 @@ fn amount<'t>(number: &str, rest: &'t str) -> Option<(Interval, &'t str)> {
         true => Cow::Owned(format!("0{digits}")),
         false => Cow::Borrowed(digits),
     };
-    if let Some(rest) = rest.strip_prefix("万元") {
+    if of == 10_000 {
         let read = |decimals| Amount::parse(&digits, Denomination::Wan, decimals);
         let amount = read(Decimals::Fixed(2)).or_else(|_| read(Decimals::AsWritten)).ok()?;
-        return Some((Interval::of_amount(amount), rest));
+        return Some((Interval::of_amount(amount), behind));
     }
-    let rest = rest.strip_prefix('元')?;
     let amount = Amount::parse(&digits, Denomination::Yuan, Decimals::AsWritten).ok()?;
-    Some((Interval::exact(amount.value.fen(), 1), rest))
+    Some((Interval::exact(amount.value.fen(), 1), behind))
 }
 
 /// Most numbers have none, and stay as they stand.
@@ -118,20 +209,61 @@ fn without_separators(number: &str) -> Cow<'_, str> {
 
 fn decimal(number: &str) -> Option<Interval> {
     let digits = without_separators(number);
-    let decimals = digits.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    if digits.len() > 18 || decimals > 6 {
+    let decimals = decimals(&digits);
+    if digits.len() > 18 || decimals > 10 {
         return None;
     }
     let whole: i128 = digits.replace('.', "").parse().ok()?;
-    Some(Interval::exact(whole, 10_i128.pow(u32::try_from(decimals).ok()?)))
+    Some(Interval::exact(whole, 10_i128.pow(decimals)))
 }
 
-/// A written sum in 元, worked out: `(145人+133人)×100元-19900元`. Words behind a number say what it counts.
-pub(super) fn sum(text: &str) -> Option<Interval> {
-    let text = text.split('=').next().unwrap_or(text);
+/// How many decimals a number is written with. There are never as many as an exponent can say.
+fn decimals(number: &str) -> u32 {
+    let fraction = number.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    u32::try_from(fraction).unwrap_or(u32::MAX)
+}
+
+/// Why a written sum comes to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsummed {
+    /// It can't be read.
+    Unreadable,
+    /// It comes to something else than the result that stands behind it.
+    Otherwise,
+}
+
+/// A written sum in 元, worked out: `(145人+133人)×100元-19900元`. Words behind a number say what it counts. Where a result
+/// stands behind it (`58人×70元=4060元`), that has to be the result.
+pub(super) fn sum(text: &str) -> Result<Interval, Unsummed> {
+    let mut parts = text.split('=');
+    let value = parts.next().and_then(worked_out).ok_or(Unsummed::Unreadable)?;
+    for stated in parts.filter(|part| !part.is_empty()) {
+        match is_result(stated, &value) {
+            Some(true) => {}
+            Some(false) => return Err(Unsummed::Otherwise),
+            None => return Err(Unsummed::Unreadable),
+        }
+    }
+    value.times(&Interval::exact(100, 1)).map_err(|_| Unsummed::Unreadable)
+}
+
+fn worked_out(text: &str) -> Option<Interval> {
     let mut reader = SumReader { rest: text, depth: 0 };
     let value = reader.sum()?;
-    if reader.rest.is_empty() { value.times(&Interval::exact(100, 1)).ok() } else { None }
+    reader.rest.is_empty().then_some(value)
+}
+
+/// Whether what is stated is a value, rounded to the last digit that is written.
+fn is_result(stated: &str, value: &Interval) -> Option<bool> {
+    let (found, over) = worked_out(stated)?.nominal();
+    let (value, by) = value.nominal();
+    let single = number(stated).filter(|(_, rest)| !rest.contains(['+', '-', '−', '×', '*', '·', '÷']));
+    let (unit, parts) = match single {
+        Some((digits, rest)) => (multiple(rest).0, 10_i128.checked_pow(decimals(digits))?),
+        None => (0, 1),
+    };
+    let apart = found.checked_mul(by)?.checked_sub(value.checked_mul(over)?)?.checked_abs()?;
+    Some(apart.checked_mul(2)?.checked_mul(parts)? <= unit.checked_mul(over)?.checked_mul(by)?)
 }
 
 struct SumReader<'t> {
@@ -196,8 +328,14 @@ impl SumReader<'_> {
         if self.take(&['%']) {
             value = value.times(&Interval::exact(1, 100)).ok()?;
         }
-        if self.take(&['万']) {
-            value = value.times(&Interval::exact(10_000, 1)).ok()?;
+        let (of, rest) = multiple(self.rest);
+        if of > 1 {
+            value = value.times(&Interval::exact(of, 1)).ok()?;
+            self.rest = rest;
+        }
+        // 58余人 are not 58.
+        if self.rest.starts_with(['余', '多', '几', '来']) {
+            return None;
         }
         // What is counted: letters, and `/人年` behind a rate.
         let unit = |c: char| c.is_alphabetic() || c == '/';
@@ -231,10 +369,48 @@ mod tests {
             ("≥58人", Unit::Heads, Some(58)),
             ("≥23.5万人", Unit::Heads, Some(235_000)),
             ("58个", Unit::Heads, None),
+            ("0.12亿元", Unit::Yuan, Some(1_200_000_000)),
+            ("1.23456789亿元", Unit::Yuan, Some(12_345_678_900)),
+            ("8千元", Unit::Yuan, Some(800_000)),
+            ("2.5百万元", Unit::Yuan, Some(250_000_000)),
+            ("0.2万元/人·年", Unit::YuanPerHead, Some(200_000)),
+            ("3千人", Unit::Heads, Some(3_000)),
         ] {
-            assert_eq!(fen(read(text, unit)), expected.map(|value| (value, 0)), "{text}");
+            assert_eq!(fen(read(text).figure(unit)), expected.map(|value| (value, 0)), "{text}");
         }
         assert_eq!(mentioned("每人每年70元，需4060元；另有1.5万元、36元/人。").count(), 3);
+    }
+
+    #[test]
+    fn what_is_meant_as_a_figure_and_is_none_is_told_from_words() {
+        for (text, unit, is) in [
+            ("10~20万元", Unit::Yuan, None),
+            ("三千元", Unit::Yuan, None),
+            ("12余万元", Unit::Yuan, None),
+            ("10~20万元", Unit::Heads, Some(false)),
+            ("58-60人", Unit::Heads, None),
+            ("约70多元/人", Unit::YuanPerHead, None),
+            ("4060元", Unit::Yuan, Some(true)),
+            ("每人70元", Unit::Yuan, Some(false)),
+            ("2024年招聘5人", Unit::Heads, Some(false)),
+            ("万元", Unit::Yuan, Some(false)),
+            ("元", Unit::Yuan, Some(false)),
+            ("专人", Unit::Heads, Some(false)),
+        ] {
+            assert_eq!(read(text).is_unit(unit), is, "{text}");
+        }
+        for (text, amounts, unclear) in [
+            ("需资金0.12亿元。", 1, false),
+            ("需资金12余万元。", 0, true),
+            ("需资金三十万元。", 0, true),
+            ("需资金十元", 0, true),
+            ("需资金1.2.3元", 0, true),
+            ("单位：万元；多元化，一元论，公元2024年，100美元，70元/人", 0, false),
+            ("单位:万元,300件", 0, false),
+            ("约3千余元/人", 0, false),
+        ] {
+            assert_eq!((mentioned(text).count(), mentions_unclear(text)), (amounts, unclear), "{text}");
+        }
     }
 
     #[test]
@@ -252,8 +428,24 @@ mod tests {
             ("1÷0", None),
             ("((((((((((1))))))))))", None),
             ("", None),
+            ("2亿元-1千元", Some(199_999_000)),
+            ("3千克×100元", Some(300)),
+            ("58余人×70元", None),
+            ("58人×70元=4060元", Some(4_060)),
+            ("58人×70元=4060", Some(4_060)),
+            ("58人×70元=0.41万元", Some(4_060)),
+            ("58人×70元=4000元+60元=4060元", Some(4_060)),
+            ("100元÷3×3=100元", Some(100)),
+            ("58人×70元=", Some(4_060)),
+            ("58人×70元=4061元", None),
+            ("58人×70元=0.42万元", None),
+            ("58人×70元=约四千元", None),
         ] {
-            assert_eq!(fen(sum(text)), yuan.map(|yuan| (yuan * 100, 0)), "{text}");
+            assert_eq!(fen(sum(text).ok()), yuan.map(|yuan| (yuan * 100, 0)), "{text}");
         }
+        assert_eq!(sum("58人×70元=4061元"), Err(Unsummed::Otherwise));
+        assert_eq!(sum("58人×70元=约四千元"), Err(Unsummed::Unreadable));
+        assert_eq!(sum("10元÷3=3.33元").map(|_| ()), Ok(()));
+        assert_eq!(sum("10元÷3=3.34元").map(|_| ()), Err(Unsummed::Otherwise));
     }
 }
