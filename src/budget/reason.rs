@@ -263,6 +263,8 @@ reasons! {
     RuleTypesDiffer = "RULE_TYPES_DIFFER",
     /// Tables in a formula that have no axis in common, or not the same ones.
     RuleAxesDiffer = "RULE_AXES_DIFFER",
+    /// A formula that goes through too many rows for each of others.
+    RuleTakesTooLong = "RULE_TAKES_TOO_LONG",
     /// A rule that can never find anything.
     RuleNeverHolds = "RULE_NEVER_HOLDS",
     /// An amount column that no rule reads.

@@ -117,6 +117,7 @@ fn cause(wire: &api::Cause) -> Option<Cause> {
         "other_result" => Cause::OtherResult(cell()?),
         "division_by_zero" => Cause::DivisionByZero,
         "too_large" => Cause::TooLarge,
+        "too_long" => Cause::TooLong,
         "filed_unevenly" => Cause::FiledUnevenly(wire.table.as_str().into()),
         _ => return None,
     })

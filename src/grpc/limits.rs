@@ -11,6 +11,7 @@ pub use crate::budget::money::CELL_FEN_MAX;
 pub use crate::budget::rule::FORMULA_BYTES_MAX;
 pub use crate::budget::rule::FORMULA_DEPTH_MAX;
 pub use crate::budget::rule::FORMULA_LINES_MAX;
+pub use crate::budget::rule::PAIRED_LINES_MAX;
 pub use crate::budget::rule::RULE_LINES_MAX;
 pub use crate::budget::rule::RULES_MAX;
 pub use crate::budget::unit_tree::CODE_BYTES_MAX;

@@ -197,7 +197,7 @@ fn put_cause(cause: &Cause, out: &mut Vec<u8>) {
         | Cause::BlankFactor(address)
         | Cause::BlankCondition(address)
         | Cause::OtherResult(address) => put_address(4, address, out),
-        Cause::NoLastYear | Cause::NoUnits | Cause::DivisionByZero | Cause::TooLarge => {}
+        Cause::NoLastYear | Cause::NoUnits | Cause::DivisionByZero | Cause::TooLarge | Cause::TooLong => {}
     }
 }
 

@@ -237,6 +237,7 @@ fn why(cause: &Cause, form: &FormSet, language: Language) -> String {
         Cause::OtherResult(at) => fill("rule-other-result", language, &[("cell", &cell(at))]),
         Cause::DivisionByZero => label("rule-division", language).to_owned(),
         Cause::TooLarge => label("rule-too-large", language).to_owned(),
+        Cause::TooLong => label("rule-too-long", language).to_owned(),
         Cause::FiledUnevenly(id) => fill("rule-filed-unevenly", language, &[("table", &table(id))]),
     }
 }

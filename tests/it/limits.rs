@@ -68,6 +68,7 @@ const TRIED: &[(&str, &str, &str)] = &[
     ("LIST_UNITS_MAX", "500 units' lists", "so_many_units_are_gone_through_and_put_side_by_side"),
     ("CHANGED_CELLS_MAX", "the first 20", "of_a_table_that_was_given_back_so_many_cells_are_named"),
     ("FORMULA_LINES_MAX", "2,000 lines", "a_form_set_is_as_large_as_it_may_be"),
+    ("PAIRED_LINES_MAX", "100 may hold each row", "a_form_set_is_as_large_as_it_may_be"),
     ("RULE_LINES_MAX", "20,000 lines", "a_form_set_is_as_large_as_it_may_be"),
     ("CAUSE_VERSIONS_MAX", "100 versions", "so_many_events_are_gone_through_for_causes"),
     ("WAITING_BYTES_MAX", "512 MiB", "as_much_waits_for_the_writer_as_may"),

@@ -523,6 +523,98 @@ fn a_rule_without_rows_and_a_column_without_rules_are_warned_of() {
     }
 }
 
+/// Rows that meet by a key are looked up; rows against rows are bounded, at load and by how many are filed.
+#[test]
+fn rows_against_rows_are_bounded() {
+    let forms = r#"
+id = "lists"
+year = 2024
+[axis]
+"甲码" = ""
+"乙码" = ""
+"丙码" = ""
+[A]
+name = "甲"
+rows = "甲码"
+columns = { amount = "金额", words = "文字: text" }
+[B]
+name = "乙"
+rows = "乙码"
+columns = { amount = "金额", words = "文字: text" }
+[C]
+name = "丙"
+rows = "丙码"
+columns = { amount = "金额", words = "文字: text" }
+[AB]
+name = "甲乙"
+rows = "甲码 × 乙码"
+columns = { amount = "金额" }
+"#;
+    let load = |check: &str| {
+        let files = [("forms.toml", forms.to_owned()), ("rules.toml", rule(check))];
+        FormSet::load(files.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect())
+    };
+    let told = |form: &FormSet, of_a: usize, of_b: usize| {
+        let rows = |count: usize| -> Vec<Value> {
+            (0..count).map(|at| json!({ "row": at.to_string(), "amount": "1.00" })).collect()
+        };
+        let both: Vec<Value> = (0..of_b).map(|at| json!({ "row": format!("0/{at}"), "amount": "1.00" })).collect();
+        let tables = json!({
+            "A": { "rows": rows(of_a) }, "B": { "rows": rows(of_b) }, "C": { "empty": true }, "AB": { "rows": both },
+        });
+        let file = json!({
+            "form_set": "lists", "unit": "1", "year": 2024, "round": "second", "kind": "unit", "tables": tables,
+        });
+        let checked = judged_both_ways(form, &Books::of(&read(&file, form)));
+        let causes: Vec<String> = checked
+            .findings
+            .iter()
+            .map(|f| f.cause.as_ref().map_or("none", |cause| cause.as_str()).to_owned())
+            .collect();
+        (checked.counts.pass, causes)
+    };
+    for check in [
+        "甲: exists 乙",
+        "甲 or 甲: exists 乙",
+        "甲 when count(乙) > 0: exists 乙",
+        "甲[exists 乙]: 金额 = 1元",
+        "甲: sum(乙.金额) ≥ 1元",
+    ] {
+        let form = load(check).unwrap();
+        let (a, b) = if check.contains("sum") { (10, 10) } else { (1_000, 10_000) };
+        assert_eq!(told(&form, a, b), (a as u64, vec![]), "{check}");
+        assert_eq!(told(&form, 1_000, 10_001), (0, vec!["too_long".to_owned()]), "{check}");
+    }
+    // These meet: however many there are, each is looked up, also where all of one list share a part of their key.
+    for check in [
+        "甲乙: exists 乙",
+        "甲乙: 金额 = 甲.金额",
+        "乙: sum(甲乙.金额) = 金额",
+        "乙: exists 甲乙[exists 甲]",
+        "甲乙: exists 甲乙[in 乙]",
+    ] {
+        assert_eq!(told(&load(check).unwrap(), 1_000, 10_001), (10_001, vec![]), "{check}");
+    }
+    for (check, found) in [
+        ("甲: exists 乙[exists 丙]", "甲 × 乙 × 丙"),
+        ("甲[exists 乙[count(丙) > 0]]: 金额 = 0", "甲 × 乙 × 丙"),
+        ("甲: 金额 = sum(乙[文字 = \"x\" and exists 丙].金额)", "甲 × 乙 × 丙"),
+        ("甲乙: exists 丙[exists 甲[exists 乙[exists 丙]]]", ""),
+    ] {
+        let Err(faults) = load(check) else {
+            assert_eq!(found, "", "{check}");
+            continue;
+        };
+        let fault = &faults[0];
+        assert_eq!(
+            (fault.remark.reason.code(), fault.remark.fact("found")),
+            ("RULE_TAKES_TOO_LONG", Some(found)),
+            "{check}"
+        );
+        assert_eq!((fault.line, fault.column), (9, 10), "{check}");
+    }
+}
+
 // ── blanks, missing, chains ──────────────────────────────────────────────────────────────
 
 fn judged(check: &str, tables: Value) -> Vec<String> {

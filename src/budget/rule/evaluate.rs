@@ -8,16 +8,17 @@ use std::collections::{HashMap, HashSet};
 
 use super::Needs;
 use super::book::{NONE, State};
+use super::bound::Listed;
 use super::conditions::meet;
 use super::consolidated::Slack;
 use super::finding::{Cause, Counts, RuleFinding, Verdict};
 use super::interval::Meeting;
 use super::keys::KeyHash;
-use super::line::{Claim, Expr, Line, Rows, Scope, Test};
+use super::line::{BookOf, Claim, Expr, Line, Rows, Scope, Test};
 use super::look::{Answer, Exact, Glance, Look, Unsure};
 use super::report::Reporter;
 use super::select::in_order;
-use super::world::{Frame, Seen, Sides, THIS, World};
+use super::world::{Frame, RELATIONS, Seen, Sides, THIS, World};
 use crate::budget::form_set::{FixedRow, FormSet};
 use crate::budget::submission::Submission;
 
@@ -71,6 +72,10 @@ pub fn evaluate(form: &FormSet, books: &Books<'_>, which: impl Fn(Needs) -> bool
 pub fn evaluate_exactly(form: &FormSet, books: &Books<'_>) -> Checked {
     run(form, books, None, |_| true, Some(&mut Touched::new()))
 }
+
+/// Beyond so many times that a row is held against a row, a line is not evaluable: known before it is begun, and the same on
+/// every machine.
+const PAIRED_ROWS_MAX: u64 = 10_000_000;
 
 /// Findings that there is room for from the start.
 const FINDINGS: usize = 128;
@@ -200,6 +205,9 @@ impl<'a> Run<'_, 'a> {
     // ── lines and rows ───────────────────────────────────────────────────────────────────
 
     fn line(&mut self, line: &'a Line) {
+        if line.pairs.iter().any(|pair| self.rows_against_rows(pair) > PAIRED_ROWS_MAX) {
+            return self.not_evaluable(line, 0, Cause::TooLong);
+        }
         if line.when_once {
             match line.when.as_ref().map_or(Ok(Meeting::Plain), |when| self.once(when)) {
                 Ok(Meeting::Never) => return,
@@ -223,6 +231,21 @@ impl<'a> Run<'_, 'a> {
             self.exact.eye.seen.clear();
             self.not_evaluable(line, 0, cause);
         }
+    }
+
+    /// How many times a row is held against a row, if all of one table are against all of another.
+    fn rows_against_rows(&self, pair: &[Listed; 2]) -> u64 {
+        let rows = pair.map(|(book, table)| {
+            let books = match book {
+                BookOf::This => THIS..THIS + 1,
+                BookOf::FormSet => RELATIONS..RELATIONS + 1,
+                BookOf::Units => self.world.units.clone(),
+                BookOf::Last => self.world.last.map_or(0..0, |book| book..book + 1),
+                BookOf::Given => self.world.given.map_or(0..0, |book| book..book + 1),
+            };
+            books.filter_map(|book| self.world.table(book, table)).map(|table| u64::from(table.len())).sum::<u64>()
+        });
+        rows[0].saturating_mul(rows[1])
     }
 
     /// The rows of which a line speaks, among these.

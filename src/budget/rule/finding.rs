@@ -144,6 +144,8 @@ pub enum Cause {
     DivisionByZero,
     /// A figure that is too large to reckon with.
     TooLarge,
+    /// There are too many rows to hold each of them against each of others.
+    TooLong,
     /// Units file that table, or its codes, to different depth: their sums don't say what each of them says.
     FiledUnevenly(CompactString),
 }
@@ -163,6 +165,7 @@ impl Cause {
             Cause::OtherResult(_) => "other_result",
             Cause::DivisionByZero => "division_by_zero",
             Cause::TooLarge => "too_large",
+            Cause::TooLong => "too_long",
             Cause::FiledUnevenly(_) => "filed_unevenly",
         }
     }
@@ -176,7 +179,7 @@ impl Cause {
     pub(super) fn is_of_line(&self) -> bool {
         match self {
             Cause::TableMissing(_) | Cause::NoLastYear | Cause::NoUnits | Cause::NotGiven(_) => true,
-            Cause::RowMissing(..) => true,
+            Cause::RowMissing(..) | Cause::TooLong => true,
             Cause::Unreadable(_)
             | Cause::BlankFactor(_)
             | Cause::BlankCondition(_)

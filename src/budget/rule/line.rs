@@ -2,6 +2,7 @@
 //!
 //! Made by `resolve.rs`, run by `evaluate.rs`. Tables are numbered as in the form set, its relations behind them.
 
+use super::bound::Listed;
 use super::interval::{Interval, Relation};
 use super::syntax::Unit;
 use crate::budget::submission::Kind;
@@ -57,6 +58,8 @@ pub(super) struct Line {
     /// It looks at sums of units as well.
     pub(super) views: bool,
     pub(super) needs: Needs,
+    /// Tables of which it holds every row against every row.
+    pub(super) pairs: Vec<[Listed; 2]>,
 }
 
 impl Line {

@@ -27,6 +27,8 @@ const VIEW: &str = "view";
 pub const RULES_MAX: usize = 1_000;
 /// The most lines that all rules together may become.
 pub const RULE_LINES_MAX: usize = 20_000;
+/// The most of them that may hold every row of a table against every row of another.
+pub const PAIRED_LINES_MAX: usize = 100;
 /// The most faults that are told.
 const FAULTS_MAX: usize = 200;
 
@@ -84,7 +86,7 @@ impl<'t> Loader<'t> {
         let names = Names { form };
         let mut resolver = Resolver::new(names, &meanings);
         let mut set = RuleSet::default();
-        let mut count = 0;
+        let (mut count, mut paired) = (0, 0);
         for (key, value) in document.iter().filter(|(key, _)| key.get_ref() != "let") {
             let DeValue::Table(entries) = value.get_ref() else {
                 self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), "[V-01], [let]");
@@ -95,6 +97,13 @@ impl<'t> Loader<'t> {
                 count += rule.lines.len();
                 if count > RULE_LINES_MAX {
                     self.wrong(key.span(), Reason::FormWrongValue, &count.to_string(), "≤ 20000");
+                    return set;
+                }
+                paired += rule.lines.iter().filter(|line| !line.pairs.is_empty()).count();
+                if paired > PAIRED_LINES_MAX {
+                    let last = rule.lines.iter().flat_map(|line| &line.pairs).last();
+                    let found = last.map(|pair| pair.map(|(_, table)| names.table_name(table)).join(" × "));
+                    self.wrong(key.span(), Reason::RuleTakesTooLong, &found.unwrap_or_default(), "≤ 100");
                     return set;
                 }
                 set.warnings.extend(self.idle(form, &rule, key.span()));

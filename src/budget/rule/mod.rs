@@ -7,12 +7,13 @@
 //! (exact arithmetic on printed figures) → `keys`, `book` and `world` (filings, numbered) → `evaluate` (verdicts), which
 //! looks at them by `look` (in two ways: exactly, and by printed figures alone, `printed`), by way of `select`, `figures` and
 //! `conditions` → `report` → `finding`.
-//! Beside them `load` (the file), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
+//! Beside them `load` (the file), `bound` (what would take too long), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
 //! `consolidated` (sums instead of a filing).
 //! It knows no other filings but those it is handed, and nothing of who may do what.
 
 mod aloud;
 mod book;
+mod bound;
 mod conditions;
 mod consolidated;
 mod coverage;
@@ -50,7 +51,7 @@ pub use evaluate::{Books, Checked, Filed, evaluate, evaluate_exactly};
 pub use finding::{Cause, CellSeen, Counts, Fingerprint, Quantity, RuleFinding, Source, Verdict};
 pub use line::Needs;
 pub(crate) use load::load;
-pub use load::{RULE_LINES_MAX, RULES_MAX};
+pub use load::{PAIRED_LINES_MAX, RULE_LINES_MAX, RULES_MAX};
 pub use resolve::FORMULA_LINES_MAX;
 pub use syntax::{FORMULA_BYTES_MAX, FORMULA_DEPTH_MAX};
 

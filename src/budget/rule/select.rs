@@ -139,7 +139,9 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
                 return if row == NONE { Ok(true) } else { visit(self, row) };
             }
             let wanted = if rows.joins.len() == 1 { [NONE; KEY_PARTS] } else { self.wanted(rows) };
-            for row in table.with(join.position, part) {
+            let with =
+                if rows.joins.len() == 1 { table.with(join.position, part) } else { fewest(table, rows, &wanted) };
+            for row in with {
                 let fits = rows.joins.len() == 1 || table.fits(*row, &rows.joins, &wanted);
                 if fits && !visit(self, *row)? {
                     return Ok(false);
@@ -295,8 +297,13 @@ pub(super) fn in_order(world: &World<'_>, table: usize, mut keys: Vec<[u32; KEY_
 }
 
 fn row_with(table: &BookTable<'_>, rows: &Rows, key: &[u32; KEY_PARTS]) -> u32 {
-    let Some(join) = rows.joins.first() else { return NONE };
-    let number = key.get(join.position).copied().unwrap_or(NONE);
-    let mut with = table.with(join.position, number).iter().copied();
+    let mut with = fewest(table, rows, key).iter().copied();
     with.find(|row| table.fits(*row, &rows.joins, key)).unwrap_or(NONE)
+}
+
+/// The rows that have one of the parts asked for: of that which the fewest have, so that no list of one project or one number
+/// is gone through for each of its rows.
+fn fewest<'t>(table: &'t BookTable<'_>, rows: &Rows, key: &[u32; KEY_PARTS]) -> &'t [u32] {
+    let with = |join: &Join| table.with(join.position, key.get(join.position).copied().unwrap_or(NONE));
+    rows.joins.iter().map(with).min_by_key(|with| with.len()).unwrap_or_default()
 }

@@ -165,6 +165,26 @@ async fn a_form_set_is_as_large_as_it_may_be() {
         let rules: String = (0..rules).map(rule).collect();
         FormFiles::from([("forms.toml".to_owned(), forms.into_bytes()), ("rules.toml".to_owned(), rules.into_bytes())])
     };
+    // Two lists without a common axis, and formulas that hold each row of one against each of the other.
+    let paired = |formulas: usize| {
+        let axes = "[axis]\n\"一\" = \"\"\n\"二\" = \"\"\n";
+        let table = |id: &str, name: &str, axis: &str| {
+            format!(
+                "[{id}]\nname = \"{name}\"\nrows = \"{axis}\"\nrollup = \"list\"\ncolumns = {{ words = \"文字: text\" }}\n"
+            )
+        };
+        let forms = format!(
+            "id = \"paired\"\ntitle = \"对\"\nyear = 2024\namount = \"元.2\"\nkinds = [\"unit\"]\n{axes}{}{}",
+            table("V", "甲", "一"),
+            table("W", "乙", "二")
+        );
+        let checks = vec!["'甲: exists 乙[文字 = \"x\"]'"; formulas].join(", ");
+        let rules = format!(
+            "[X-01]\ntitle = \"试\"\ntitle_en = \"t\"\nreason = \"试\"\nreason_en = \"t\"\nstrength = \"verify\"\n\
+             check = [{checks}]\ntodo = \"试\"\ntodo_en = \"t\"\n"
+        );
+        FormFiles::from([("forms.toml".to_owned(), forms.into_bytes()), ("rules.toml".to_owned(), rules.into_bytes())])
+    };
     let rows = |count: usize| {
         changed("forms.toml", &|text| {
             let (before, after) = text.split_once("\"carry 上年结转\",").unwrap();
@@ -178,6 +198,7 @@ async fn a_form_set_is_as_large_as_it_may_be() {
         ("rules", rules(limits::RULES_MAX), rules(limits::RULES_MAX + 1), "≤ 1000"),
         ("rows", rows(limits::PARTS_MAX), rows(limits::PARTS_MAX + 1), "≤ 2000"),
         ("lines of a formula", lines(1, limits::FORMULA_LINES_MAX), lines(1, limits::FORMULA_LINES_MAX + 1), "≤ 2000"),
+        ("paired lines", paired(limits::PAIRED_LINES_MAX), paired(limits::PAIRED_LINES_MAX + 1), "≤ 100"),
         ("lines of all rules", lines(10, 2_000), lines(11, 2_000), "≤ 20000"),
     ] {
         let (fine, refused) = (faults(at_most).await, faults(beyond).await);

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
+use super::bound;
 use super::interval::Relation;
 use super::line::{BookOf, Expr, Line, Measure, Needs, Scope};
 use super::names::Names;
@@ -140,7 +141,7 @@ impl<'f> Resolver<'f> {
         let views = views && !filed.is_empty() && filed.iter().all(summed) && self.needs.filing_only();
         let column =
             self.star.as_ref().zip(table).and_then(|(star, table)| self.names.column(table, star).first().copied());
-        Ok(Line {
+        let mut line = Line {
             check: at,
             scope: resolved,
             when,
@@ -152,7 +153,13 @@ impl<'f> Resolver<'f> {
             kinds: kinds.iter().copied().filter(has).collect(),
             views,
             needs: self.needs,
-        })
+            pairs: Vec::new(),
+        };
+        line.pairs = bound::pairs(self.names, &line).or_else(|three| {
+            let found = three.map(|(_, table)| self.names.table_name(table)).join(" × ");
+            fault(Span::default(), Reason::RuleTakesTooLong, &found, "≤ 2")
+        })?;
+        Ok(line)
     }
 
     fn scope(&mut self, scope: &[RefNode]) -> Resolved<(Scope, Option<usize>)> {
