@@ -778,6 +778,35 @@ fn the_result_behind_a_written_sum_is_held_against_it() {
     assert_eq!(told("300件×900元=270000元"), Some((Verdict::Fail, None)));
 }
 
+/// 10 is more than 9.5 and the same as 10.0; a wide letter is that letter.
+#[test]
+fn values_in_order_are_figures_and_folded_texts() {
+    let holds = |check: &str, column: &str, values: &[&str]| {
+        let rows: Vec<Value> = values
+            .iter()
+            .enumerate()
+            .map(|(at, value)| json!({ "row": (101 + at).to_string(), column: value }))
+            .collect();
+        let mut all = rows;
+        all.push(json!({ "row": "合计" }));
+        judged(check, json!({ "A": { "rows": all } })) == ["1 pass"]
+    };
+    let (share, words, amount) = ("占比", "文字", "合计");
+    for (column, id, values, ascending, unique) in [
+        (share, "share", ["9.50", "10.00"], true, true),
+        (share, "share", ["10.00", "9.50"], false, true),
+        (share, "share", ["10.00", "10.00"], true, false),
+        (amount, "total", ["9.50", "10.00"], true, true),
+        (words, "words", ["ＡＢ", "AB"], true, false),
+        (words, "words", ["ab", "b"], true, true),
+        (words, "words", ["b", "ab"], false, true),
+        (words, "words", ["", "ab"], true, true),
+    ] {
+        assert_eq!(holds(&format!("ascending 甲表.{column}"), id, &values), ascending, "ascending {values:?}");
+        assert_eq!(holds(&format!("unique 甲表.{column}"), id, &values), unique, "unique {values:?}");
+    }
+}
+
 #[test]
 fn a_chain_names_the_link_that_fails() {
     let tables = json!({ "A": { "rows": [{ "row": "101", "total": "5.00", "part": "5.00", "other": "4.00" }] } });

@@ -10,7 +10,9 @@ use super::look::{Answer, Eye, Figure, Look};
 use super::syntax::Unit;
 use super::world::Value;
 use super::written;
+use crate::budget::cell::Cell;
 use crate::budget::form_set::{fold_width, folds_alike, one_begins_other};
+use crate::budget::number::Number;
 
 impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
     pub(super) fn truth(&mut self, expr: &'a Expr) -> Answer<'a, Meeting, E> {
@@ -196,24 +198,50 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
     }
 
     pub(super) fn in_order(&mut self, rows: &'a Rows, column: usize, unique: bool) -> Answer<'a, bool, E> {
-        let mut values: Vec<Cow<'a, str>> = Vec::new();
+        let mut values: Vec<Ranked<'a>> = Vec::new();
         self.each(rows, false, &mut |run, frame| {
             let cell = run.world.table(frame.book, frame.table).and_then(|table| table.cell(frame.row, column));
             let _ = run.read(&frame, column)?;
-            values.extend(cell.filter(|cell| !cell.is_blank()).map(|cell| Cow::Owned(cell.to_string())));
+            values.extend(cell.and_then(Ranked::of));
             Ok(true)
         })?;
         if unique {
             values.sort();
         }
-        let by_size = |text: &str| (text.len(), text.to_owned());
         Ok(values.windows(2).all(|pair| match pair {
             [a, b] if unique => a != b,
-            [a, b] => by_size(a) <= by_size(b),
+            [a, b] => a <= b,
             _ => true,
         }))
     }
 }
+
+/// What is in a cell, as one of several in order: figures by what they come to, texts and times by their characters, however
+/// wide those are.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Ranked<'a> {
+    Figure(i128),
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Ranked<'a> {
+    /// Nothing of a blank; what can't be read was said before.
+    fn of(cell: &'a Cell) -> Option<Ranked<'a>> {
+        match cell {
+            Cell::Blank | Cell::Unreadable(_) => None,
+            Cell::Amount(amount) => Some(Ranked::Figure(amount.value.fen())),
+            Cell::Number(Number { mantissa, decimals }) => {
+                // All to the most decimals that a number can have, so that 9.5 is less than 10.
+                let fill = 10_i128.checked_pow(u32::from(RANKED_DECIMALS.saturating_sub(*decimals)));
+                Some(Ranked::Figure(fill.and_then(|fill| i128::from(*mantissa).checked_mul(fill))?))
+            }
+            Cell::Text(text) => Some(Ranked::Text(fold_width(text))),
+        }
+    }
+}
+
+/// More decimals than the digits of any number.
+const RANKED_DECIMALS: u8 = 19;
 
 /// How two values lie. A blank is nothing: 0 among figures, an empty text among texts.
 pub(super) fn meet<'a, E: Eye<'a>>(
