@@ -267,6 +267,8 @@ reasons! {
     RuleTakesTooLong = "RULE_TAKES_TOO_LONG",
     /// A rule that can never find anything.
     RuleNeverHolds = "RULE_NEVER_HOLDS",
+    /// A name of `[let]` that no rule uses.
+    RuleNameUnused = "RULE_NAME_UNUSED",
     /// An amount column that no rule reads.
     RuleColumnUnread = "RULE_COLUMN_UNREAD",
 

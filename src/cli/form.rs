@@ -103,9 +103,12 @@ async fn form_set(args: &ShowArgs, settings: &Settings) -> Result<Arc<FormSet>, 
 
 async fn publish(args: FolderArgs, settings: &Settings) -> Result<Answer, Failure> {
     let files = read_folder(&args.dir, settings)?;
-    if let Err(faults) = FormSet::load(files.clone()) {
-        return Ok(Answer { code: 1, ..settings.answer(&Checked { faults, id: String::new(), digest: None }) });
-    }
+    let warnings = match FormSet::load(files.clone()) {
+        Ok(form) => form.rules.warnings,
+        Err(faults) => {
+            return Ok(Answer { code: 1, ..settings.answer(&Checked { faults, id: String::new(), digest: None }) });
+        }
+    };
     let client = Client::connect(settings).await?;
     let actor = settings.actor_text();
     let digest = FormSet::digest_of(&files);
@@ -124,8 +127,59 @@ async fn publish(args: FolderArgs, settings: &Settings) -> Result<Answer, Failur
         "digest": hex(&answer.digest),
         "position": answer.position,
         "repeated": answer.repeated,
+        "warnings": warnings.iter().map(fault_json).collect::<Vec<_>>(),
     });
-    Ok(settings.answer(&Done::new("form-published", &facts, answer.repeated, json)))
+    let done = Done::new("form-published", &facts, answer.repeated, json);
+    Ok(settings.answer(&Published { warnings, done }))
+}
+
+/// A form set that was published, and what is allowed in it but probably not meant.
+struct Published {
+    warnings: Vec<FormFault>,
+    done: Done,
+}
+
+impl Show for Published {
+    fn text(&self, look: &Look) -> String {
+        warnings_text(&self.warnings, look.language) + &self.done.text(look)
+    }
+
+    fn json(&self) -> Value {
+        self.done.json()
+    }
+
+    fn sheet(&self) -> Sheet {
+        self.done.sheet()
+    }
+}
+
+fn faults_text(faults: &[FormFault], language: Language) -> String {
+    let line = |fault: &FormFault| {
+        let said = sentence(&fault.remark, language);
+        format!("{}:{}:{}  {said} ({})\n", fault.file, fault.line, fault.column, fault.remark.reason)
+    };
+    faults.iter().map(line).collect()
+}
+
+fn warnings_text(warnings: &[FormFault], language: Language) -> String {
+    match warnings.len() {
+        0 => String::new(),
+        n => {
+            let count = say(language, "form-warnings", &[("n", &n.to_string())]);
+            format!("{}{count}\n", faults_text(warnings, language))
+        }
+    }
+}
+
+fn fault_json(fault: &FormFault) -> Value {
+    json!({
+        "file": fault.file,
+        "line": fault.line,
+        "column": fault.column,
+        "reason": fault.remark.reason.code(),
+        "sentence_zh": sentence(&fault.remark, Language::Chinese),
+        "sentence_en": sentence(&fault.remark, Language::English),
+    })
 }
 
 fn messages(files: FormFiles) -> Vec<api::FormFile> {
@@ -151,39 +205,21 @@ struct Checked {
 impl Show for Checked {
     fn text(&self, look: &Look) -> String {
         let language = look.language;
-        let mut out = String::new();
-        for fault in &self.faults {
-            let said = sentence(&fault.remark, language);
-            out.push_str(&format!(
-                "{}:{}:{}  {said} ({})\n",
-                fault.file, fault.line, fault.column, fault.remark.reason
-            ));
-        }
-        let n = self.faults.len().to_string();
         match &self.digest {
-            None => out + &say(language, "form-faults", &[("n", &n)]),
+            None => {
+                let n = self.faults.len().to_string();
+                faults_text(&self.faults, language) + &say(language, "form-faults", &[("n", &n)])
+            }
             Some(digest) => {
-                if !self.faults.is_empty() {
-                    out.push_str(&format!("{}\n", say(language, "form-warnings", &[("n", &n)])));
-                }
-                out + &say(language, "form-sound", &[("id", &self.id), ("digest", &digest.short())])
+                warnings_text(&self.faults, language)
+                    + &say(language, "form-sound", &[("id", &self.id), ("digest", &digest.short())])
             }
         }
     }
 
     fn json(&self) -> Value {
-        let fault = |fault: &FormFault| {
-            json!({
-                "file": fault.file,
-                "line": fault.line,
-                "column": fault.column,
-                "reason": fault.remark.reason.code(),
-                "sentence_zh": sentence(&fault.remark, Language::Chinese),
-                "sentence_en": sentence(&fault.remark, Language::English),
-            })
-        };
         let digest = self.digest.map(|digest| digest.to_string());
-        let told = self.faults.iter().map(fault).collect::<Vec<_>>();
+        let told = self.faults.iter().map(fault_json).collect::<Vec<_>>();
         // What is published all the same is a warning.
         let (faults, warnings) = if self.digest.is_some() { (Vec::new(), told) } else { (told, Vec::new()) };
         json!({ "id": self.id, "digest": digest, "faults": faults, "warnings": warnings })

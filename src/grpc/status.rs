@@ -140,6 +140,7 @@ fn code(reason: Reason) -> Code {
         | Reason::RuleTypesDiffer
         | Reason::RuleAxesDiffer
         | Reason::RuleNeverHolds
+        | Reason::RuleNameUnused
         | Reason::RuleTakesTooLong
         | Reason::RuleColumnUnread
         | Reason::FileSyntax

@@ -16,6 +16,29 @@ use crate::model::Layout;
 use crate::seed::{compare_sums, submit};
 use crate::support::*;
 
+/// What is allowed but probably not meant is told when it is published, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishing_tells_the_warnings() {
+    let server = TestServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(project("forms/linjiang-2024")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        if path.ends_with("rules.toml") {
+            text = text.replacen("[let]\n", "[let]\n\"没用\" = '1 = 1'\n", 1);
+        }
+        std::fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
+    }
+    for (format, wanted) in [("table", "(RULE_NAME_UNUSED)"), ("json", "\"reason\": \"RULE_NAME_UNUSED\"")] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consolidator"));
+        command.args(["--server", &server.address, "--as", "0/bureau", "--lang", "zh", "--format", format]);
+        let output = command.args(["form", "publish"]).arg(folder.path()).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && told.contains(wanted) && told.contains("没用"), "{told}");
+    }
+    server.stop().await;
+}
+
 /// Nodes by code, each with the one above: two departments, units at up to three levels below.
 fn random_tree(random: &mut Random) -> BTreeMap<String, String> {
     let mut nodes: BTreeMap<String, String> =

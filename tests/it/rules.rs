@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use budget_consolidator::budget::form_set::{ColumnKind, FormSet, RollUp};
+use budget_consolidator::budget::form_set::{ColumnKind, FormFault, FormSet, RollUp};
 use budget_consolidator::budget::rule::{Books, Checked, Counts, Needs, RuleFinding, Verdict, coverage, evaluate};
 use budget_consolidator::budget::submission::{Kind, Submission};
 use budget_consolidator::submission_file::SubmissionFile;
-use budget_consolidator::wording::{Language, rule as say};
+use budget_consolidator::wording::{self, Language, rule as say};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -412,12 +412,26 @@ name = "丙表"
 columns = { total = "合计", year = "年份: year" }
 "#;
 
-fn with_rules(rules: &str) -> Result<FormSet, Vec<String>> {
+/// The small form set with these rules, or what is wrong with them.
+fn loaded(rules: &str) -> Result<FormSet, Vec<FormFault>> {
     let codes = "code,name\n101,一\n10101,一一\n10102,二\n102,二\n";
     let files = [("forms.toml", SMALL), ("rules.toml", rules), ("codes.csv", codes)];
     let files = files.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect();
     FormSet::load(files)
+}
+
+fn with_rules(rules: &str) -> Result<FormSet, Vec<String>> {
+    loaded(rules)
         .map_err(|faults| faults.iter().map(|f| format!("{}:{}:{} {}", f.file, f.line, f.column, f.remark)).collect())
+}
+
+/// What each fault says to people.
+fn said(faults: &[FormFault]) -> String {
+    let sentences = |fault: &FormFault| Language::ALL.map(|language| wording::sentence(&fault.remark, language));
+    let line = |f: &FormFault| {
+        format!("    {}:{}:{}\n        {}\n", f.file, f.line, f.column, sentences(f).join("\n        "))
+    };
+    faults.iter().map(line).collect()
 }
 
 fn rule(check: &str) -> String {
@@ -426,48 +440,90 @@ fn rule(check: &str) -> String {
     )
 }
 
+/// A formula for each way of being wrong.
+const WRONG: &[&str] = &[
+    "无表: 合计 = 部分",
+    "甲表: 合计 = 无",
+    "甲表[无]: 合计 = 部分",
+    "甲表[二]: 合计 = 部分",
+    "甲表: 合计 = 乙表.合计",
+    "乙表.合计 = 1元",
+    "甲表: 合计 = 个数",
+    "甲表: 合计 + 个数 = 部分",
+    "甲表: 合计 * 部分 = 另一",
+    "甲表: 合计 = 占比",
+    "甲表: 合计 = 文字",
+    "甲表: 合计 = 5",
+    "甲表: 合计",
+    "甲表: 文字 < \"x\"",
+    "甲表 or 乙表: 甲表.合计 = 乙表.合计",
+    "甲表[in 乙表]: 合计 = 部分",
+    "甲表: 合计 = children.合计",
+    "丙表[parents]: 合计 = 0",
+    "合计 = sum(children.合计)",
+    "甲表: 合计 = sum(部分)",
+    "乙表: 同名 = 0",
+    "乙表: * = 丙表.年份",
+    "* = 0",
+    "甲表: 合计 = 部分 +",
+    "甲表: (合计 = 部分",
+    "甲表: 合计 ? 部分",
+    "甲表, 乙表 or 丙表: 合计 = 0",
+    "甲表: 合计 as 元 = 部分",
+    "甲表: 合计 mentions 元",
+    "units.甲表: 合计 = 0",
+    "甲表: 合计 = units.甲表.合计",
+    "甲表: 合计 = when",
+    "",
+    "甲表[101, 102]: 合计 = 0",
+    "甲表: 合计 = last.codes.合计",
+    "甲表: 文字 ~ 文字 = 文字",
+    "unique 合计",
+    "甲表: 甲表",
+    "甲表: 文字 as time = 部分",
+    "甲表: 文字 mentions 人",
+    "甲表: 合计 * = 0",
+];
+
 #[test]
 fn wrong_formulas_are_refused_with_place_and_reason() {
     let mut out = String::new();
-    for check in [
-        "无表: 合计 = 部分",
-        "甲表: 合计 = 无",
-        "甲表[无]: 合计 = 部分",
-        "甲表[二]: 合计 = 部分",
-        "甲表: 合计 = 乙表.合计",
-        "乙表.合计 = 1元",
-        "甲表: 合计 = 个数",
-        "甲表: 合计 + 个数 = 部分",
-        "甲表: 合计 * 部分 = 另一",
-        "甲表: 合计 = 占比",
-        "甲表: 合计 = 文字",
-        "甲表: 合计 = 5",
-        "甲表: 合计",
-        "甲表: 文字 < \"x\"",
-        "甲表 or 乙表: 甲表.合计 = 乙表.合计",
-        "甲表[in 乙表]: 合计 = 部分",
-        "甲表: 合计 = children.合计",
-        "丙表[parents]: 合计 = 0",
-        "合计 = sum(children.合计)",
-        "甲表: 合计 = sum(部分)",
-        "乙表: 同名 = 0",
-        "乙表: * = 丙表.年份",
-        "* = 0",
-        "甲表: 合计 = 部分 +",
-        "甲表: (合计 = 部分",
-        "甲表: 合计 ? 部分",
-        "甲表, 乙表 or 丙表: 合计 = 0",
-        "甲表: 合计 as 元 = 部分",
-        "甲表: 合计 mentions 元",
-        "units.甲表: 合计 = 0",
-        "甲表: 合计 = units.甲表.合计",
-        "甲表: 合计 = when",
-        "",
-    ] {
-        let faults = with_rules(&rule(check)).map(|_| ()).unwrap_err();
-        out += &format!("{check}\n    {}\n", faults.join("\n    "));
+    for check in WRONG {
+        let faults = loaded(&rule(check)).map(|_| ()).unwrap_err();
+        out += &format!("{check}\n{}", said(&faults));
     }
     insta::assert_snapshot!(out);
+}
+
+/// Each message names its rule, and says in words of its language what was expected.
+#[test]
+fn messages_of_rules_name_the_rule_and_speak_in_words() {
+    for check in WRONG {
+        for fault in loaded(&rule(check)).map(|_| ()).unwrap_err() {
+            let [zh, en] = Language::ALL.map(|language| wording::sentence(&fault.remark, language));
+            assert!(zh.starts_with("规则 R：") && en.starts_with("Rule R: "), "{check}: {zh} / {en}");
+            assert_ne!(fault.remark.fact("expected"), Some(""), "{check}");
+            // Nothing of English but words of formulas and files.
+            let words = zh.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| word.len() > 2);
+            let known = [
+                "sum", "count", "children", "parents", "when", "forms", "toml", "axis", "blank", "present", "time",
+                "and", "bytes", "units", "let",
+            ];
+            let foreign: Vec<&str> = words.filter(|word| !known.contains(word) && !check.contains(word)).collect();
+            assert_eq!(foreign, Vec::<&str>::new(), "{check}: {zh}");
+            assert!(!en.contains(" / "), "{check}: {en}");
+        }
+    }
+}
+
+/// A name that no rule uses says nothing, and nobody would see what is wrong in it.
+#[test]
+fn a_name_that_no_rule_uses_is_warned_of() {
+    let text = format!("[let]\n'用了' = '合计 = 0'\n'没用' = '无此栏 = 0'\n{}", rule("甲表 when 用了: 部分 = 0"));
+    let form = loaded(&text).unwrap();
+    let unused = form.rules.warnings.iter().filter(|fault| fault.remark.reason.code() == "RULE_NAME_UNUSED");
+    let unused: Vec<_> = unused.map(|f| (f.line, f.column, f.remark.fact("found"))).collect();
+    assert_eq!(unused, [(3, 8, Some("没用"))]);
 }
 
 #[test]
@@ -493,8 +549,8 @@ fn wrong_files_of_rules_are_refused() {
         ("too long", rule(&long)),
         ("no TOML", "[R\n".to_owned()),
     ] {
-        let faults = with_rules(&text).map(|_| ()).unwrap_err();
-        out += &format!("{what}\n    {}\n", faults.join("\n    "));
+        let faults = loaded(&text).map(|_| ()).unwrap_err();
+        out += &format!("{what}\n{}", said(&faults));
     }
     insta::assert_snapshot!(out);
 }
@@ -511,11 +567,11 @@ fn a_rule_without_rows_and_a_column_without_rules_are_warned_of() {
             .join("\n")
     };
     insta::assert_snapshot!(warnings(&rule("甲表[款, parents]: * = sum(children.*)")), @r#"
-    1:2 RULE_NEVER_HOLDS found="甲表[款, parents]: * = sum(children.*)" expected=""
-    1:1 RULE_COLUMN_UNREAD found="乙表.合计" expected=""
-    1:1 RULE_COLUMN_UNREAD found="乙表.同名" expected=""
-    1:1 RULE_COLUMN_UNREAD found="乙表.同名" expected=""
-    1:1 RULE_COLUMN_UNREAD found="丙表.合计" expected=""
+    1:2 RULE_NEVER_HOLDS found="甲表[款, parents]: * = sum(children.*)" rule="R"
+    1:1 RULE_COLUMN_UNREAD found="乙表.合计"
+    1:1 RULE_COLUMN_UNREAD found="乙表.同名"
+    1:1 RULE_COLUMN_UNREAD found="乙表.同名"
+    1:1 RULE_COLUMN_UNREAD found="丙表.合计"
     "#);
     for id in ["shanxi-2024", "linjiang-2024"] {
         let warned = &form(id).rules.warnings;

@@ -38,7 +38,7 @@ const FAULTS_MAX: usize = 200;
 /// All faults found, each with line and column.
 pub(crate) fn load(form: &FormSet) -> Result<RuleSet, Vec<FormFault>> {
     let Some(bytes) = form.files.get(RULES_FILE) else { return Ok(RuleSet::default()) };
-    let mut loader = Loader { text: "", faults: Vec::new() };
+    let mut loader = Loader { text: "", faults: Vec::new(), of: String::new() };
     let rules = match std::str::from_utf8(bytes) {
         Ok(text) => {
             loader.text = text;
@@ -57,12 +57,15 @@ pub(crate) fn load(form: &FormSet) -> Result<RuleSet, Vec<FormFault>> {
 struct Loader<'t> {
     text: &'t str,
     faults: Vec<FormFault>,
+    /// The rule at hand, or the name of `[let]`: each message says which.
+    of: String,
 }
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
 /// A name of `[let]`: where its text stands, and what it means.
 struct Let {
+    name: String,
     span: Range<usize>,
     text: String,
 }
@@ -72,8 +75,9 @@ impl<'t> Loader<'t> {
         let document = match DeTable::parse(self.text) {
             Ok(document) => document,
             Err(error) => {
-                let remark = Remark::new(Reason::FormSyntax).with("found", error.message().trim());
-                self.fault(error.span().unwrap_or(0..0), remark);
+                let span = error.span().unwrap_or(0..0);
+                self.of = self.section(span.start);
+                self.fault(span, Remark::new(Reason::FormSyntax).with("found", error.message().trim()));
                 return RuleSet::default();
             }
         };
@@ -83,11 +87,13 @@ impl<'t> Loader<'t> {
             return RuleSet::default();
         }
         let (meanings, texts) = self.lets(document);
+        self.of.clear();
         let names = Names { form };
         let mut resolver = Resolver::new(names, &meanings);
         let mut set = RuleSet::default();
         let (mut count, mut paired) = (0, 0);
         for (key, value) in document.iter().filter(|(key, _)| key.get_ref() != "let") {
+            self.of = key.get_ref().to_string();
             let DeValue::Table(entries) = value.get_ref() else {
                 self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), "[V-01], [let]");
                 continue;
@@ -110,6 +116,11 @@ impl<'t> Loader<'t> {
                 set.rules.push(rule);
             }
         }
+        for unused in texts.iter().filter(|known| !resolver.used.contains(&known.name)) {
+            let remark = Remark::new(Reason::RuleNameUnused).with("found", &unused.name);
+            set.warnings.push(self.place(unused.span.start, remark));
+        }
+        self.of.clear();
         set.warnings.extend(unread(form, &resolver.read));
         set.by_id = set.rules.iter().enumerate().map(|(at, rule)| (rule.id.clone(), at)).collect();
         set.needs = needs(&set.rules);
@@ -121,15 +132,16 @@ impl<'t> Loader<'t> {
     }
 
     fn lets(&mut self, document: &DeTable<'t>) -> (BTreeMap<String, Node>, Vec<Let>) {
-        let (mut meanings, mut texts) = (BTreeMap::new(), Vec::new());
+        let (mut meanings, mut texts): (_, Vec<Let>) = (BTreeMap::new(), Vec::new());
         let Some(value) = document.get("let") else { return (meanings, texts) };
         let DeValue::Table(entries) = value.get_ref() else {
-            self.wrong(value.span(), Reason::FormWrongValue, "let", "[let]");
+            self.wrong(value.span(), Reason::FormWrongValue, "let", "a section");
             return (meanings, texts);
         };
         for (key, value) in entries {
+            self.of = format!("[let] {}", key.get_ref());
             let Some(text) = self.text_of(value) else { continue };
-            texts.push(Let { span: value.span(), text });
+            texts.push(Let { name: key.get_ref().to_string(), span: value.span(), text });
             let parsed = texts.last().map(|known| parse_let(&known.text, texts.len()));
             match parsed {
                 Some(Ok(node)) => {
@@ -171,7 +183,7 @@ impl<'t> Loader<'t> {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !id.chars().all(plain) || id.len() > 32 {
-            self.wrong(key.span(), Reason::FormWrongValue, id, "A–Z, 0–9, -");
+            self.wrong(key.span(), Reason::FormWrongValue, id, "a rule's id");
         }
         let mut say = |name: &str| self.required_text(entries, name, key);
         let texts_of_rule = ["title", "title_en", "reason", "reason_en", "todo", "todo_en"].map(&mut say);
@@ -229,7 +241,7 @@ impl<'t> Loader<'t> {
             _ => one,
         };
         if items.is_empty() || items.len() > RULES_MAX {
-            self.wrong(value.span(), Reason::FormWrongValue, &items.len().to_string(), "1–1000");
+            self.wrong(value.span(), Reason::FormWrongValue, &items.len().to_string(), "1–1000 formulas");
         }
         items.iter().filter_map(|item| Some((item.span(), self.text_of(item)?))).collect()
     }
@@ -282,7 +294,7 @@ impl<'t> Loader<'t> {
         match value.get_ref() {
             DeValue::String(text) => Some(text.to_string()),
             _ => {
-                self.wrong(value.span(), Reason::FormWrongValue, "", "'…'");
+                self.wrong(value.span(), Reason::FormWrongValue, "", "a text");
                 None
             }
         }
@@ -314,10 +326,19 @@ impl<'t> Loader<'t> {
     }
 
     fn place(&self, at: usize, remark: Remark) -> FormFault {
+        let remark = if self.of.is_empty() { remark } else { remark.with("rule", &self.of) };
         let before = self.text.get(..at).unwrap_or("");
         let line = 1 + before.matches('\n').count();
         let column = 1 + before.rsplit('\n').next().map_or(0, |start| start.chars().count());
         FormFault { file: RULES_FILE.to_owned(), line, column, remark }
+    }
+
+    /// The rule whose section a place is in, as far as the file can be read.
+    fn section(&self, at: usize) -> String {
+        let end = self.text.get(at..).and_then(|rest| rest.find('\n')).map_or(self.text.len(), |line| at + line);
+        let headers = self.text.get(..end).unwrap_or("").lines().rev();
+        let name = headers.filter_map(|line| line.strip_prefix('[')?.split(']').next()).next();
+        name.unwrap_or_default().to_owned()
     }
 
     /// A rule with lines that can never have a row, or that no kind of submission is judged by.
@@ -327,7 +348,7 @@ impl<'t> Loader<'t> {
             .iter()
             .find(|line| (line.kinds.is_empty() && !line.views) || scope_is_idle(form, &line.scope))?;
         let formula = rule.checks.get(idle.check).map_or("", |check| check.formula.as_str());
-        let remark = Remark::new(Reason::RuleNeverHolds).with("found", formula).with("expected", "");
+        let remark = Remark::new(Reason::RuleNeverHolds).with("found", formula);
         Some(self.place(span.start, remark))
     }
 }
@@ -367,7 +388,7 @@ fn unread(form: &FormSet, read: &[Vec<bool>]) -> Vec<FormFault> {
         for (column, definition) in columns {
             if !read.get(at).and_then(|columns| columns.get(column)).copied().unwrap_or(false) {
                 let name = format!("{}.{}", table.name, definition.label);
-                let remark = Remark::new(Reason::RuleColumnUnread).with("found", name).with("expected", "");
+                let remark = Remark::new(Reason::RuleColumnUnread).with("found", name);
                 unread.push(FormFault { file: RULES_FILE.to_owned(), line: 1, column: 1, remark });
             }
         }

@@ -40,7 +40,7 @@ impl<'f> Resolver<'f> {
             }
             common = self.alike(common, measure, node.at)?;
             let Compare::Number(relation) = compare else {
-                return fault(node.at, Reason::FormSyntax, "~", "= ≠ < ≤ > ≥");
+                return fault(node.at, Reason::RuleSyntax, "~", "= ≠ < ≤ > ≥");
             };
             let ordered = !matches!(relation, Relation::Equal | Relation::Different);
             if common == Measure::Condition || common == Measure::Text && ordered {
@@ -93,7 +93,7 @@ impl<'f> Resolver<'f> {
             Is::Exists(table) => condition(Expr::Exists(self.rows(table)?.0)),
             Is::Unique(figure) | Is::Ascending(figure) => {
                 let Of::Table(table) = &figure.of else {
-                    return fault(figure.at, Reason::FormSyntax, "unique", "table.column");
+                    return fault(figure.at, Reason::RuleSyntax, "unique", "table.column");
                 };
                 let (rows, _) = self.rows(table)?;
                 let column = self.column(rows.table, figure)?;
@@ -109,7 +109,7 @@ impl<'f> Resolver<'f> {
                     _ => Expr::Not(Box::new(present)),
                 })
             }
-            Is::Table(table) => fault(table.at, Reason::FormSyntax, &table.table, ". / present / blank"),
+            Is::Table(table) => fault(table.at, Reason::RuleSyntax, &table.table, ". / present / blank"),
             Is::CountedIn(part, Unit::Time) => {
                 let (expr, _) = self.expression(part)?;
                 condition(Expr::IsUnit(Box::new(expr), Unit::Time))
@@ -120,7 +120,7 @@ impl<'f> Resolver<'f> {
                 condition(Expr::Has(Box::new([self.text(a)?, self.text(b)?])))
             }
             Is::MentionsUnit(part, Unit::Yuan) => condition(Expr::MentionsMoney(Box::new(self.text(part)?))),
-            Is::MentionsUnit(part, _) => fault(part.at, Reason::FormWrongValue, "mentions", "元"),
+            Is::MentionsUnit(part, _) => fault(part.at, Reason::RuleSyntax, "mentions", "元"),
             Is::Mentions(parts) => {
                 let [text, what] = parts.as_ref();
                 let text = self.text(text)?;

@@ -31,8 +31,7 @@ impl<'f> Resolver<'f> {
             let product = if *divides { quotient_of(measure, by) } else { product_of(measure, by) };
             let Some(product) = product else {
                 let sign = if *divides { "/" } else { "×" };
-                let found = format!("{} {sign} {}", word(measure), word(by));
-                return fault(at, Reason::RuleTypesDiffer, &found, "amount × count, amount × share, amount / amount");
+                return fault(at, Reason::RuleSyntax, sign, "a product");
             };
             measure = product;
             parts.push((*divides, expr));
@@ -50,7 +49,7 @@ impl<'f> Resolver<'f> {
             Unit::Yuan => Measure::Amount,
             Unit::YuanPerHead => Measure::Rate,
             Unit::Heads => Measure::Count,
-            Unit::Time => return fault(part.at, Reason::FormWrongValue, "time", "元 / 元/人 / 人"),
+            Unit::Time => return fault(part.at, Reason::RuleSyntax, "time", "元, 元/人, 人"),
         };
         Ok((Expr::As { of, unit, sum }, measure))
     }
@@ -70,7 +69,7 @@ impl<'f> Resolver<'f> {
 
     pub(super) fn sum(&mut self, part: &Node) -> Resolved<(Expr, Measure)> {
         let Some(figure) = driver(part) else {
-            return fault(part.at, Reason::FormSyntax, "sum", "sum(children.…) / sum(table.column)");
+            return fault(part.at, Reason::RuleSyntax, "sum", "sum(children.…), sum(table.column)");
         };
         let scope = self.frames.iter().position(|frame| matches!(frame.of, FrameOf::Scope) && frame.row);
         let (over, frame) = match (&figure.of, scope) {
@@ -80,7 +79,7 @@ impl<'f> Resolver<'f> {
                 let frame = Frame { table: rows.table, axes: self.names.axes(rows.table), row: true, of };
                 (Over::Rows(rows), frame)
             }
-            (_, None) => return fault(figure.at, Reason::FormSyntax, "children", "table[parents]: …"),
+            (_, None) => return fault(figure.at, Reason::RuleSyntax, "children", "table[parents]: …"),
             (of, Some(at)) => {
                 let table = self.frames[at].table;
                 if !self.names.has_parents(table) {
@@ -111,7 +110,7 @@ impl<'f> Resolver<'f> {
                     FrameOf::Scope | FrameOf::Selection => false,
                 });
                 let Some(frame) = summed else {
-                    return fault(figure.at, Reason::RuleFreeAxis, "children", "sum(children.…)");
+                    return fault(figure.at, Reason::RuleSyntax, "children", "sum(children.…)");
                 };
                 self.cell_here(frame, figure)
             }
@@ -167,7 +166,7 @@ impl<'f> Resolver<'f> {
         let Some(name) = &figure.column else {
             return match at_hand.iter().find(|(_, frame)| frame.row) {
                 Some((frame, _)) => self.cell_here(*frame, figure),
-                None => fault(figure.at, Reason::FormUnknownName, "*", "table:"),
+                None => fault(figure.at, Reason::FormUnknownName, "*", "a table in front"),
             };
         };
         for (at, frame) in &at_hand {
@@ -192,8 +191,9 @@ impl<'f> Resolver<'f> {
         }
         if let Some(meant) = self.lets.get(name) {
             if self.open.contains(name) {
-                return fault(figure.at, Reason::FormCycle, name, "");
+                return fault(figure.at, Reason::FormCycle, name, "other names");
             }
+            self.used.insert(name.clone());
             self.open.push(name.clone());
             let meant = self.expression(meant);
             self.open.pop();
@@ -204,6 +204,9 @@ impl<'f> Resolver<'f> {
             known.extend(self.names.columns(frame.table).iter().map(|column| column.label.clone()));
         }
         known.extend(self.lets.keys().cloned());
+        if known.is_empty() {
+            return fault(figure.at, Reason::FormUnknownName, name, "a table in front");
+        }
         fault(figure.at, Reason::FormUnknownName, name, &known.join(", "))
     }
 

@@ -8,7 +8,7 @@ mod conditions;
 mod figures;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 
@@ -51,6 +51,8 @@ pub(super) struct Resolver<'f> {
     star: Option<String>,
     /// Names of `[let]` being spelled out.
     open: Vec<String>,
+    /// Those that some rule uses.
+    pub(super) used: BTreeSet<String>,
     needs: Needs,
     filed: Vec<usize>,
     /// Whether anything looked at the row at hand.
@@ -92,6 +94,7 @@ impl<'f> Resolver<'f> {
             frames: Vec::new(),
             star: None,
             open: Vec::new(),
+            used: BTreeSet::new(),
             needs: Needs::default(),
             filed: Vec::new(),
             row_used: false,
@@ -180,7 +183,7 @@ impl<'f> Resolver<'f> {
         }
         let any_of = scope.len() > 1;
         if first.book == BookOf::Units && !any_of {
-            return fault(node.at, Reason::RuleFreeAxis, &node.table, "sum(units.…)");
+            return fault(node.at, Reason::RuleSyntax, &format!("units.{}", node.table), "sum(units.…)");
         }
         self.frames.push(Frame { table, axes, row: !any_of, of: FrameOf::Scope });
         Ok(match (any_of, all.pop()) {
@@ -201,7 +204,7 @@ impl<'f> Resolver<'f> {
                 Of::Here | Of::Children | Of::Leaves => scope,
             };
             let Some(node) = node else {
-                return fault(star.at, Reason::FormUnknownName, "*", "table:");
+                return fault(star.at, Reason::FormUnknownName, "*", "a table in front");
             };
             let columns = self.names.columns(self.table(node)?);
             let fits = |label: &str| columns.iter().any(|c| c.label == label && is_starred(c.kind, c.assigned));
@@ -212,7 +215,7 @@ impl<'f> Resolver<'f> {
         }
         let labels = labels.unwrap_or_default();
         if labels.is_empty() {
-            return fault(first.at, Reason::FormUnknownName, "*", "amount column");
+            return fault(first.at, Reason::FormUnknownName, "*", "an amount column");
         }
         Ok(labels.into_iter().map(|label| Some(label.to_owned())).collect())
     }

@@ -21,7 +21,7 @@ impl<'f> Resolver<'f> {
         let table = self.table(node)?;
         let axes = self.names.axes(table);
         if axes.contains(&usize::MAX) {
-            return fault(node.at, Reason::FormUnknownName, &node.table, "[axis]");
+            return fault(node.at, Reason::FormUnknownName, &node.table, "an axis of forms.toml");
         }
         if let Some(used) = self.tables.get_mut(table) {
             *used = true;
@@ -43,7 +43,7 @@ impl<'f> Resolver<'f> {
                 named = Some(row);
                 Ok(())
             }
-            Chosen::Row(_) => fault(node.at, Reason::FormWrongValue, &node.table, "one row"),
+            Chosen::Row(_) => fault(node.at, Reason::RuleSyntax, &node.table, "one row"),
             Chosen::Rows(more) => {
                 tests.extend(more);
                 Ok(())
@@ -77,7 +77,7 @@ impl<'f> Resolver<'f> {
                 BookOf::This
             }
             BookWord::Last | BookWord::Units if relation || self.names.is_given(table) => {
-                return fault(node.at, Reason::FormWrongValue, &node.table, "a filed table");
+                return fault(node.at, Reason::RuleSyntax, &node.table, "a filed table");
             }
             BookWord::Last => {
                 self.needs.last = true;
