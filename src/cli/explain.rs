@@ -11,7 +11,8 @@ use super::rules::Explained;
 use super::settings::Settings;
 use crate::budget::form_set::FormSet;
 use crate::budget::reason::Reason;
-use crate::wording::{Language, label, page, title};
+use crate::budget::rule::{Cause, Elsewhere, Verdict};
+use crate::wording::{Language, label, page, title, word};
 
 /// What `explain` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,6 +33,13 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     if let Some(explained) = rule(args, asked, settings)? {
         return Ok(settings.answer(&explained));
     }
+    if let Some(no_formula) = no_formula(args, asked, settings)? {
+        return Ok(settings.answer(&no_formula));
+    }
+    let told = asked.to_ascii_lowercase().replace('-', "_");
+    if let Some(told) = told_by_rules().find(|known| *known == told) {
+        return Ok(settings.answer(&Told(told)));
+    }
     let code = asked.to_ascii_uppercase().replace('-', "_");
     match Reason::from_code(&code) {
         Some(reason) => Ok(settings.answer(&Page(reason))),
@@ -51,6 +59,86 @@ fn rule(args: &Args, asked: &str, settings: &Settings) -> Result<Option<Explaine
         let rule = form.rules.rules.iter().position(|rule| rule.id.eq_ignore_ascii_case(asked))?;
         Some(Explained { form: Arc::clone(form), rule })
     }))
+}
+
+/// The check of that id that is no rule, in the form set asked for or else the first that has one.
+fn no_formula(args: &Args, asked: &str, settings: &Settings) -> Result<Option<NoFormula>, Failure> {
+    let forms = forms(args.forms.as_deref(), settings)?;
+    let asked_for = |form: &&Arc<FormSet>| args.form_set.as_ref().is_none_or(|id| form.id == *id);
+    Ok(forms.iter().filter(asked_for).find_map(|form| {
+        form.rules.elsewhere(asked)?;
+        Some(NoFormula { form: Arc::clone(form), id: asked.to_owned() })
+    }))
+}
+
+/// What else programs are told of a rule: how it came out, and why it can't be judged.
+fn told_by_rules() -> impl Iterator<Item = &'static str> {
+    Verdict::ALL.into_iter().map(Verdict::as_str).chain(Cause::CODES)
+}
+
+/// A check that people know by an id and that is no formula: where it is made.
+struct NoFormula {
+    form: Arc<FormSet>,
+    id: String,
+}
+
+impl NoFormula {
+    fn known(&self) -> Option<&Elsewhere> {
+        self.form.rules.elsewhere(&self.id)
+    }
+}
+
+impl Show for NoFormula {
+    fn text(&self, look: &Look) -> String {
+        let Some(known) = self.known() else { return String::new() };
+        let language = look.language;
+        let mut out = format!("{}  {}\n\n", known.id, label("no-formula", language));
+        out.push_str(&format!("{}\n", language.of(&known.says, &known.says_en)));
+        if !known.see.is_empty() {
+            out.push_str(&format!("{}\n{}", label("no-formula-see", language), Codes(known.see.clone()).text(look)));
+        }
+        out
+    }
+
+    fn json(&self) -> Value {
+        let Some(known) = self.known() else { return Value::Null };
+        let see: Vec<&str> = known.see.iter().map(|reason| reason.code()).collect();
+        json!({
+            "form_set": self.form.id.as_str(),
+            "id": known.id.as_str(),
+            "says_zh": known.says,
+            "says_en": known.says_en,
+            "see": see,
+        })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let row = |known: &Elsewhere| {
+            let see: Vec<&str> = known.see.iter().map(|reason| reason.code()).collect();
+            vec![known.id.to_string(), known.says.clone(), known.says_en.clone(), see.join(" ")]
+        };
+        let columns = vec!["id", "says_zh", "says_en", "see"];
+        Sheet { columns, rows: self.known().map(row).into_iter().collect() }
+    }
+}
+
+/// A word that programs are told of a rule.
+struct Told(&'static str);
+
+impl Show for Told {
+    fn text(&self, look: &Look) -> String {
+        format!("{}\n\n{}\n", self.0, word("told", self.0, look.language))
+    }
+
+    fn json(&self) -> Value {
+        let [zh, en] = Language::ALL.map(|language| word("told", self.0, language));
+        json!({ "code": self.0, "says_zh": zh, "says_en": en })
+    }
+
+    fn sheet(&self) -> Sheet {
+        let [zh, en] = Language::ALL.map(|language| word("told", self.0, language).to_owned());
+        Sheet { columns: vec!["code", "says_zh", "says_en"], rows: vec![vec![self.0.to_owned(), zh, en]] }
+    }
 }
 
 /// Codes that share a word with one that there isn't.
@@ -127,5 +215,23 @@ mod tests {
         assert!(text.contains("UNKNOWN_UNIT"), "{text}");
         assert!(run(&Args { code: Some("unknown_unit".into()), forms: None, form_set: None }, &settings).is_ok());
         assert!(run(&Args { code: None, forms: None, form_set: None }, &settings).is_ok());
+    }
+
+    /// Whatever `check` prints as a code, and whatever check people know by an id, has an answer.
+    #[test]
+    fn what_is_no_rule_and_no_reason_is_explained_too() {
+        let settings = crate::cli::samples::settings();
+        let text = |code: &str| {
+            let args = Args { code: Some(code.to_owned()), forms: None, form_set: None };
+            run(&args, &settings).map(|answer| answer.text).unwrap_or_default()
+        };
+        for id in ["P-11", "c-05", "C-02", "C-03", "C-04", "C-06", "D-01", "J-01", "N-10"] {
+            assert!(text(id).to_ascii_lowercase().starts_with(&id.to_ascii_lowercase()), "{id}: {}", text(id));
+        }
+        assert!(text("P-11").contains("DUPLICATE_ROW") && text("C-03").contains("OVER_CEILING"));
+        for code in told_by_rules() {
+            let said = text(code);
+            assert!(said.starts_with(code) && said.lines().nth(2).is_some_and(|line| line != code), "{code}: {said}");
+        }
     }
 }

@@ -205,9 +205,9 @@ fn form_data() -> FormData {
             Some("toml") => {
                 let document: toml::Table = toml::from_str(&text()).unwrap();
                 let entries = document.iter().filter_map(|(id, value)| value.as_table().map(|entries| (id, entries)));
-                for (id, entries) in
-                    entries.filter(|(id, _)| !["axis", "catalogue", "let", "office", "adjust"].contains(&id.as_str()))
-                {
+                for (id, entries) in entries.filter(|(id, _)| {
+                    !["axis", "catalogue", "let", "elsewhere", "office", "adjust"].contains(&id.as_str())
+                }) {
                     data.ids.insert(id.clone());
                     data.names.extend(entries.get("name").and_then(toml::Value::as_str).map(str::to_owned));
                 }

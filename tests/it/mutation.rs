@@ -110,6 +110,7 @@ impl Trial {
     fn asked(&self) -> usize {
         let mut files = form_files(&self.form.id);
         let mut rules: toml::Table = toml::from_str(str::from_utf8(&files["rules.toml"]).unwrap()).unwrap();
+        rules.remove("elsewhere");
         for (id, rule) in rules.iter_mut().filter(|(id, _)| *id != "let") {
             let formulas = match &rule["check"] {
                 toml::Value::Array(formulas) => formulas.clone(),

@@ -548,6 +548,10 @@ fn wrong_files_of_rules_are_refused() {
         ("too deep", rule(&deep)),
         ("too long", rule(&long)),
         ("no TOML", "[R\n".to_owned()),
+        (
+            "a check elsewhere that says nothing",
+            format!("{sound}[elsewhere]\nP-1 = {{ says = 'x', see = 'NO_SUCH' }}\n"),
+        ),
     ] {
         let faults = loaded(&text).map(|_| ()).unwrap_err();
         out += &format!("{what}\n{}", said(&faults));

@@ -151,6 +151,23 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The names of all of them.
+    pub const CODES: [&str; 13] = [
+        "table_missing",
+        "row_missing",
+        "no_last_year",
+        "no_units",
+        "not_given",
+        "unreadable",
+        "blank_factor",
+        "blank_condition",
+        "other_result",
+        "division_by_zero",
+        "too_large",
+        "too_long",
+        "filed_unevenly",
+    ];
+
     /// The name used in files and answers.
     pub fn as_str(&self) -> &'static str {
         match self {

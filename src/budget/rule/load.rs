@@ -15,12 +15,14 @@ use super::line::{Line, Rows, Scope, Test};
 use super::names::Names;
 use super::resolve::{Fault, Resolver};
 use super::syntax::{Node, Span, SyntaxFault, parse_check, parse_let};
-use super::{Check, Needs, Rule, RuleSet, aloud};
+use super::{Check, Elsewhere, Needs, Rule, RuleSet, aloud};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::{FormFault, FormSet, RULES_FILE};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Kind;
 
+/// Sections that are no rules.
+const SECTIONS: [&str; 2] = ["let", "elsewhere"];
 /// What `applies` calls the sums of a node.
 const VIEW: &str = "view";
 /// The most rules of a form set, formulas of a rule, and names of `[let]`.
@@ -92,10 +94,10 @@ impl<'t> Loader<'t> {
         let mut resolver = Resolver::new(names, &meanings);
         let mut set = RuleSet::default();
         let (mut count, mut paired) = (0, 0);
-        for (key, value) in document.iter().filter(|(key, _)| key.get_ref() != "let") {
+        for (key, value) in document.iter().filter(|(key, _)| !SECTIONS.contains(&key.get_ref().as_ref())) {
             self.of = key.get_ref().to_string();
             let DeValue::Table(entries) = value.get_ref() else {
-                self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), "[V-01], [let]");
+                self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), "[V-01], [let], [elsewhere]");
                 continue;
             };
             let rule = self.rule(form, key, entries, &mut resolver, &texts);
@@ -120,6 +122,7 @@ impl<'t> Loader<'t> {
             let remark = Remark::new(Reason::RuleNameUnused).with("found", &unused.name);
             set.warnings.push(self.place(unused.span.start, remark));
         }
+        set.elsewhere = self.elsewhere(document);
         self.of.clear();
         set.warnings.extend(unread(form, &resolver.read));
         set.by_id = set.rules.iter().enumerate().map(|(at, rule)| (rule.id.clone(), at)).collect();
@@ -152,6 +155,57 @@ impl<'t> Loader<'t> {
             }
         }
         (meanings, texts)
+    }
+
+    /// Checks that are no formulas.
+    fn elsewhere(&mut self, document: &DeTable<'t>) -> Vec<Elsewhere> {
+        let Some(value) = document.get("elsewhere") else { return Vec::new() };
+        self.of = "[elsewhere]".to_owned();
+        let DeValue::Table(checks) = value.get_ref() else {
+            self.wrong(value.span(), Reason::FormWrongValue, "elsewhere", "a section");
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for (key, value) in checks {
+            self.of = format!("[elsewhere] {}", key.get_ref());
+            let DeValue::Table(entries) = value.get_ref() else {
+                self.wrong(
+                    value.span(),
+                    Reason::FormWrongValue,
+                    key.get_ref(),
+                    "{ says = '…', says_en = '…', see = [] }",
+                );
+                continue;
+            };
+            let known = ["says", "says_en", "see"];
+            for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
+                self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), &known.join(", "));
+            }
+            let [says, says_en] = ["says", "says_en"].map(|name| self.required_text(entries, name, key));
+            let see = self.reasons(entries.get("see"));
+            if let (Some(says), Some(says_en)) = (says, says_en) {
+                all.push(Elsewhere { id: key.get_ref().as_ref().into(), says, says_en, see });
+            }
+        }
+        all
+    }
+
+    fn reasons(&mut self, value: Option<&Value<'t>>) -> Vec<Reason> {
+        let Some(value) = value else { return Vec::new() };
+        let one = std::slice::from_ref(value);
+        let items: &[Value<'t>] = match value.get_ref() {
+            DeValue::Array(items) => items,
+            _ => one,
+        };
+        let mut reasons = Vec::new();
+        for item in items {
+            let Some(text) = self.text_of(item) else { continue };
+            match Reason::from_code(&text) {
+                Some(reason) => reasons.push(reason),
+                None => self.wrong(item.span(), Reason::FormWrongValue, &text, "a code that explain knows"),
+            }
+        }
+        reasons
     }
 
     fn rule(

@@ -40,6 +40,7 @@ use compact_str::CompactString;
 
 use super::finding::Strength;
 use super::form_set::FormFault;
+use super::reason::Reason;
 use super::submission::Kind;
 use book::Book;
 use keys::{FixedKey, KeyHash, KnownKeys};
@@ -60,6 +61,8 @@ pub use syntax::{FORMULA_BYTES_MAX, FORMULA_DEPTH_MAX};
 pub struct RuleSet {
     /// The rules, in the order of the file.
     pub rules: Vec<Rule>,
+    /// Checks that people know by an id, and that are no formulas.
+    pub elsewhere: Vec<Elsewhere>,
     /// What is allowed but probably not meant: rules that can never find anything, amounts that no rule reads.
     pub warnings: Vec<FormFault>,
     /// Where each of them is, by its id.
@@ -74,6 +77,19 @@ pub struct RuleSet {
     relations: Book<'static>,
     /// Which tables any rule looks into, relations behind.
     tables: Vec<bool>,
+}
+
+/// A check that people know by its id and look for among the rules: it is made elsewhere, or not at all.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// Its id, such as `P-11`.
+    pub id: CompactString,
+    /// Where it is made, in Chinese.
+    pub says: String,
+    /// The same in English.
+    pub says_en: String,
+    /// What is found where it fails.
+    pub see: Vec<Reason>,
 }
 
 /// One rule.
@@ -131,6 +147,11 @@ impl RuleSet {
     /// What the rules that look at submissions of a kind need beside them.
     pub fn needs(&self, kind: Kind) -> Needs {
         self.needs.iter().find(|(of, _)| *of == kind).map_or_else(Needs::default, |(_, needs)| *needs)
+    }
+
+    /// What is said of an id that is no rule's.
+    pub fn elsewhere(&self, id: &str) -> Option<&Elsewhere> {
+        self.elsewhere.iter().find(|known| known.id.eq_ignore_ascii_case(id))
     }
 
     /// Number and rule of that id.
