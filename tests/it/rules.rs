@@ -276,7 +276,11 @@ fn full(id: &str, kind: &str, form: &FormSet) -> Value {
 fn every_table_that_is_added_up_is_held_against_the_units() {
     for (id, rule, rounds) in [("shanxi-2024", "C-01", &["1", "2"][..]), ("linjiang-2024", "S-14", &["-"])] {
         let form = form(id);
-        let unit = read(&full(id, "unit", &form), &form);
+        let mut unit = full(id, "unit", &form);
+        if let Some(transfers) = unit["tables"].get_mut("TRANSFER") {
+            *transfers = json!({ "empty": true });
+        }
+        let unit = read(&unit, &form);
         let units = [(&unit, &form)];
         let department = full(id, "department", &form);
         for expected in rounds {
@@ -317,6 +321,33 @@ fn every_table_that_is_added_up_is_held_against_the_units() {
             }
         }
     }
+}
+
+/// What units pay each other is eliminated in their department's budget: it may be less than they have together, and not more.
+#[test]
+fn a_departments_budget_is_without_what_its_units_pay_each_other() {
+    let form = form("shanxi-2024");
+    let mut unit = full("shanxi-2024", "unit", &form);
+    unit["tables"]["TRANSFER"] =
+        json!({ "rows": [{ "row": "407003/grant-in", "amount": "100", "function": "", "project": "", "note": "" }] });
+    let unit = read(&unit, &form);
+    let department = full("shanxi-2024", "department", &form);
+    let judge = |own: &str| {
+        let mut department = department.clone();
+        let rows = department["tables"]["OWN"]["rows"].as_array_mut().unwrap();
+        rows.iter_mut().find(|row| row["row"] == "superior").unwrap()["amount"] = json!(own);
+        let filing = read(&department, &form);
+        let round = crate::gallery::given(&toml::from_str("round = { units = '1' }").unwrap(), &form, &filing);
+        let books = Books { units: &[(&unit, &form)], given: round.as_ref(), ..Books::of(&filing) };
+        let of_rule = |(rule, _): &(String, String)| rule == "C-01";
+        failures(&judged_both_ways(&form, &books))
+            .into_iter()
+            .filter(of_rule)
+            .map(|(_, place)| place)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(judge("0"), Vec::<String>::new());
+    assert_eq!(judge("900000"), ["OWN/superior/amount"]);
 }
 
 /// What all formulas of a rule lack is said once, and a table that is empty on purpose lacks nothing.
