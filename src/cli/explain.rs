@@ -46,7 +46,8 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
         None => {
             let alike: Vec<&str> = alike(&code).into_iter().take(5).collect();
             let facts = [("code", asked.as_str()), ("alike", &alike.join(", "))];
-            Err(Failure::Usage(settings.say("code-unknown", &facts)))
+            let key = if alike.is_empty() { "code-unknown" } else { "code-alike" };
+            Err(Failure::Usage(settings.say(key, &facts)))
         }
     }
 }
@@ -213,6 +214,9 @@ mod tests {
             panic!("found")
         };
         assert!(text.contains("UNKNOWN_UNIT"), "{text}");
+        let nothing_like_it = Args { code: Some("xyz".into()), forms: None, form_set: None };
+        let Err(Failure::Usage(text)) = run(&nothing_like_it, &settings) else { panic!("found") };
+        assert!(text.contains("xyz") && !text.contains("：。"), "{text}");
         assert!(run(&Args { code: Some("unknown_unit".into()), forms: None, form_set: None }, &settings).is_ok());
         assert!(run(&Args { code: None, forms: None, form_set: None }, &settings).is_ok());
     }
