@@ -240,7 +240,8 @@ impl Consolidator {
         !self.shared.accepting.load(Ordering::Acquire)
     }
 
-    /// What is counted, in the text format of Prometheus. `free` is how many bytes are left on the disks, `certificates` until when those of the server hold, in seconds of Unix time.
+    /// What is counted, in the text format of Prometheus. `free` is how many bytes are left on the disks, `certificates`
+    /// until when those of the server hold, in seconds of Unix time.
     pub fn metrics(&self, free: Free, certificates: &[(&'static str, i64)]) -> String {
         let standing = Standing {
             position: self.shared.published.load().state.position,

@@ -7,8 +7,8 @@
 //! (exact arithmetic on printed figures) → `keys`, `book` and `world` (filings, numbered) → `evaluate` (verdicts), which
 //! looks at them by `look` (in two ways: exactly, and by printed figures alone, `printed`), by way of `select`, `figures` and
 //! `conditions` → `report` → `finding`.
-//! Beside them `load` (the file), `bound` (what would take too long), `written` (figures in texts), `aloud` (a formula as a sentence), `coverage`, and
-//! `consolidated` (sums instead of a filing).
+//! Beside them `load` (the file), `bound` (what would take too long), `written` (figures in texts), `aloud` (a formula as a
+//! sentence), `coverage`, and `consolidated` (sums instead of a filing).
 //! It knows no other filings but those it is handed, and nothing of who may do what.
 
 mod aloud;
