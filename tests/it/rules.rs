@@ -323,16 +323,17 @@ fn every_table_that_is_added_up_is_held_against_the_units() {
     }
 }
 
-/// What units pay each other is eliminated in their department's budget: it may be less than they have together, and not more.
+/// What units pay each other is eliminated in their department's budget: there it may be less than they have together, by half
+/// of what both sides state, and not more.
 #[test]
 fn a_departments_budget_is_without_what_its_units_pay_each_other() {
     let form = form("shanxi-2024");
-    let mut unit = full("shanxi-2024", "unit", &form);
-    unit["tables"]["TRANSFER"] =
-        json!({ "rows": [{ "row": "407003/grant-in", "amount": "100", "function": "", "project": "", "note": "" }] });
-    let unit = read(&unit, &form);
     let department = full("shanxi-2024", "department", &form);
-    let judge = |own: &str| {
+    let judge = |own: &str, paid: &str| {
+        let mut unit = full("shanxi-2024", "unit", &form);
+        let transfer = json!({ "row": "407003/grant-in", "amount": paid, "function": "", "project": "", "note": "" });
+        unit["tables"]["TRANSFER"] = json!({ "rows": [transfer] });
+        let unit = read(&unit, &form);
         let mut department = department.clone();
         let rows = department["tables"]["OWN"]["rows"].as_array_mut().unwrap();
         rows.iter_mut().find(|row| row["row"] == "superior").unwrap()["amount"] = json!(own);
@@ -346,8 +347,9 @@ fn a_departments_budget_is_without_what_its_units_pay_each_other() {
             .map(|(_, place)| place)
             .collect::<Vec<_>>()
     };
-    assert_eq!(judge("0"), Vec::<String>::new());
-    assert_eq!(judge("900000"), ["OWN/superior/amount"]);
+    assert_eq!(judge("0", "40000"), Vec::<String>::new());
+    assert_eq!(judge("0", "20000"), ["OWN/superior/amount"], "2.00 万元 less, of which 1.00 were paid");
+    assert_eq!(judge("900000", "40000"), ["OWN/superior/amount"]);
 }
 
 /// What all formulas of a rule lack is said once, and a table that is empty on purpose lacks nothing.
@@ -965,7 +967,7 @@ fn what_many_formulas_lack_is_said_once() {
     let checked = evaluate(&form, &Books::of(&books), |_| true);
     let lacking = checked.findings.iter().filter(|finding| finding.verdict == Verdict::NotEvaluable).count();
     let screen = budget_consolidator::cli::rules::screen(&form, &checked, Language::Chinese);
-    let said: Vec<&str> = screen.lines().filter(|line| line.contains("没有报说明")).collect();
+    let said: Vec<&str> = screen.lines().filter(|line| line.contains("没有报“说明”这张表")).collect();
     assert!(lacking > 40 && said.len() == 1, "{said:?}");
     assert!(said[0].contains("N-01（9 处）") && said[0].contains("N-04（3 处）"), "{said:?}");
     let lines = screen.lines().filter(|line| line.starts_with("  [无法审核]")).count();

@@ -50,7 +50,7 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
             Expr::MentionsMoney(part) => {
                 let (amounts, text) = self.mentioned(part)?;
                 // What can't be read is an amount that is mentioned, but nobody knows which.
-                if amounts.is_empty() && written::mentions_unclear(&text) {
+                if amounts.is_empty() && written::mentions_unclear(text) {
                     return Err(self.unreadable());
                 }
                 plain(!amounts.is_empty())
@@ -69,7 +69,7 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
                         Meeting::Never => {}
                     }
                 }
-                if best == Meeting::Never && written::mentions_unclear(&text) {
+                if best == Meeting::Never && written::mentions_unclear(text) {
                     return Err(self.unreadable_in(at));
                 }
                 Ok(best)

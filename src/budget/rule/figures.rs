@@ -131,13 +131,13 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
         }
     }
 
-    /// The amounts that a text mentions, and the text with its width folded.
-    pub(super) fn mentioned(&mut self, expr: &'a Expr) -> Answer<'a, (Cow<'w, [Interval]>, Cow<'w, str>), E> {
+    /// The amounts that a text mentions, and the text.
+    pub(super) fn mentioned(&mut self, expr: &'a Expr) -> Answer<'a, (Cow<'w, [Interval]>, &'a str), E> {
         match self.text_at_hand(expr) {
-            Some(text) => Ok((Cow::Borrowed(text.mentioned()), Cow::Borrowed(text.folded.as_ref()))),
+            Some(text) => Ok((Cow::Borrowed(text.mentioned()), text.said)),
             None => {
-                let text = fold_width(self.text(expr)?);
-                Ok((Cow::Owned(written::mentioned(&text).collect()), text))
+                let text = self.text(expr)?;
+                Ok((Cow::Owned(written::mentioned(text)), text))
             }
         }
     }

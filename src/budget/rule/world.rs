@@ -41,6 +41,8 @@ type ColumnTexts<'a> = Vec<OnceCell<Box<Text<'a>>>>;
 
 /// What a text says: it is read many times over.
 pub(super) struct Text<'a> {
+    /// As it was written.
+    pub(super) said: &'a str,
     /// With its width folded.
     pub(super) folded: Cow<'a, str>,
     reading: OnceCell<Reading>,
@@ -55,7 +57,7 @@ impl Text<'_> {
 
     /// The amounts of money that it mentions.
     pub(super) fn mentioned(&self) -> &[Interval] {
-        self.mentioned.get_or_init(|| written::mentioned(&self.folded).collect())
+        self.mentioned.get_or_init(|| written::mentioned(self.said))
     }
 }
 
@@ -129,7 +131,8 @@ impl<'a> World<'a> {
             let rows = self.table(THIS, frame.table).map_or(0, BookTable::len);
             std::iter::repeat_with(OnceCell::new).take(rows as usize).collect()
         });
-        let read = || Text { folded: fold_width(text), reading: OnceCell::new(), mentioned: OnceCell::new() };
+        let read =
+            || Text { said: text, folded: fold_width(text), reading: OnceCell::new(), mentioned: OnceCell::new() };
         rows.get(frame.row as usize).map(|place| place.get_or_init(|| Box::new(read())).as_ref())
     }
 

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::interval::Interval;
 use super::syntax::Unit;
+use crate::budget::form_set::fold_width;
 use crate::budget::money::{Amount, Decimals, Denomination};
 
 /// How deep the brackets of a written sum may nest.
@@ -41,6 +42,7 @@ impl Reading {
 /// Reads a whole text.
 pub(super) fn read(text: &str) -> Reading {
     let text = text.trim_start_matches(['≥', '≤', '<', '>', '=', '约', '＜', '＞', '＝']);
+    let text = text.strip_suffix('整').filter(|text| text.ends_with('元')).unwrap_or(text);
     let figure = number(text).and_then(|(number, rest)| figure(number, rest));
     match figure {
         Some((unit, figure)) => Reading::Figure(unit, figure),
@@ -120,38 +122,101 @@ pub(super) fn is_time(text: &str) -> bool {
     text.len() == 14 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// All amounts of money that a text mentions; not rates such as `70元/人`.
-pub(super) fn mentioned(text: &str) -> impl Iterator<Item = Interval> {
-    numbers(text)
-        .filter_map(|(digits, after)| amount(digits, after).filter(|(_, behind)| !behind.starts_with('/')))
-        .map(|(amount, _)| amount)
+/// All amounts of money that a text mentions; not rates such as `70元/人`, nor what may be part of a figure.
+pub(super) fn mentioned(text: &str) -> Vec<Interval> {
+    let mut amounts = Vec::new();
+    for stretch in stretches(text) {
+        let plain = numbers(&stretch).filter(|number| !number.goes_on());
+        amounts.extend(plain.filter_map(|number| Some(number.money()?.0)));
+    }
+    amounts
 }
 
-/// Whether a text mentions an amount of money that can't be read: `12余万元`, `三千元`.
+/// Whether a text mentions an amount of money that can't be read: `12余万元`, `三千元`, `10~20万元`.
 pub(super) fn mentions_unclear(text: &str) -> bool {
-    let vague = ['余', '多', '几', '来'];
-    let unread = |(digits, after): (&str, &str)| {
-        let behind = multiple(after.trim_start_matches(vague)).1.trim_start_matches(vague);
-        amount(digits, after).is_none() && behind.starts_with('元') && !behind.starts_with("元/")
-    };
-    let in_words = |(at, _): (usize, &str)| {
-        let (before, behind) = text.split_at(at);
-        let words = before.trim_end_matches(is_numeral);
-        let numeral = &before[words.len()..];
-        let multiple =
-            numeral.starts_with('十') || numeral.contains(is_multiple) && numeral.contains(|c| DIGITS.contains(c));
-        multiple && !words.ends_with(|c: char| c.is_ascii_digit()) && !behind.starts_with("元/")
-    };
-    numbers(text).any(unread) || text.match_indices('元').any(in_words)
+    stretches(text).any(|stretch| {
+        let in_words = |(at, _)| is_unclear_in_words(&stretch, at);
+        numbers(&stretch).any(|number| number.is_unclear()) || stretch.match_indices('元').any(in_words)
+    })
 }
 
-/// Each number of a text, and what follows it.
-fn numbers(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = text;
+/// The stretches of a text, folded: no figure goes on behind the end of a line or a full-width comma, and where only a blank
+/// is between digits nobody knows whether one does.
+fn stretches(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    text.split(['\n', '\r', '，']).map(|stretch| {
+        let parts: Vec<&str> = stretch.split_whitespace().collect();
+        let parted = |pair: &[&str]| {
+            pair[0].ends_with(|c: char| c.is_ascii_digit()) && pair[1].starts_with(|c: char| c.is_ascii_digit())
+        };
+        if parts.windows(2).any(parted) {
+            Cow::Owned(fold_width(&parts.join("~")).into_owned())
+        } else {
+            fold_width(stretch)
+        }
+    })
+}
+
+/// A number in a text.
+struct Found<'t> {
+    before: &'t str,
+    digits: &'t str,
+    after: &'t str,
+}
+
+impl<'t> Found<'t> {
+    /// The amount of money that it is, and what follows it. 元 begins other words too.
+    fn money(&self) -> Option<(Interval, &'t str)> {
+        amount(self.digits, self.after).filter(|(_, behind)| !behind.starts_with(NO_MONEY))
+    }
+
+    /// Whether it ends what began before it: a range (`10~20万元`), or a number of several parts (`1万5千元`).
+    fn goes_on(&self) -> bool {
+        match self.before.strip_suffix(RANGE) {
+            Some(begun) => begun.ends_with(|c: char| c.is_ascii_digit() || is_multiple(c)),
+            None => self.before.ends_with(|c: char| is_multiple(c) || "零〇.·".contains(c)),
+        }
+    }
+
+    /// Whether it is meant as an amount of money, and nobody knows which.
+    fn is_unclear(&self) -> bool {
+        if self.goes_on() {
+            return self.money().is_some();
+        }
+        let behind = multiple(self.after.trim_start_matches(VAGUE)).1.trim_start_matches(VAGUE);
+        amount(self.digits, self.after).is_none()
+            && behind.strip_prefix('元').is_some_and(|behind| !behind.starts_with(NO_MONEY))
+    }
+}
+
+/// What makes a number vague, what is between the ends of a range, and what follows 元 where that is no money, or a rate.
+const VAGUE: [char; 4] = ['余', '多', '几', '来'];
+const RANGE: [char; 6] = ['~', '-', '—', '–', '至', '到'];
+const NO_MONEY: [char; 8] = ['/', '旦', '宵', '素', '件', '器', '老', '首'];
+
+/// Whether the 元 at a place of a text stands behind a numeral in words. Rates and limits are none that a text states, and
+/// an amount in figures may be said once more behind it in brackets.
+fn is_unclear_in_words(text: &str, at: usize) -> bool {
+    let (before, behind) = text.split_at(at);
+    let behind = behind.strip_prefix('元').unwrap_or(behind);
+    let words = before.trim_end_matches(|c| is_numeral(c) || VAGUE.contains(&c));
+    let numeral = &before[words.len()..];
+    let is_number =
+        numeral.starts_with('十') || numeral.contains(is_multiple) && numeral.contains(|c| DIGITS.contains(c));
+    let is_rate = ["每人", "每户", "每年", "每月", "每次", "人均"].iter().any(|rate| words.ends_with(rate));
+    let is_limit = ["以上", "以下"].iter().any(|limit| behind.starts_with(limit));
+    let is_said_again = words.ends_with("元(");
+    let follows_digits = words.ends_with(|c: char| c.is_ascii_digit());
+    is_number && !(is_rate || is_limit || is_said_again || follows_digits || behind.starts_with(NO_MONEY))
+}
+
+/// Each number of a text.
+fn numbers(text: &str) -> impl Iterator<Item = Found<'_>> {
+    let mut from = 0;
     std::iter::from_fn(move || {
-        let found = number(rest.get(first_digit(rest)?..)?)?;
-        rest = found.1;
-        Some(found)
+        let at = from + first_digit(text.get(from..)?)?;
+        let (digits, after) = number(text.get(at..)?)?;
+        from = at + digits.len();
+        Some(Found { before: text.get(..at)?, digits, after })
     })
 }
 
@@ -164,13 +229,17 @@ fn first_digit(text: &str) -> Option<usize> {
     rest.iter().position(u8::is_ascii_digit).map(|at| from + at)
 }
 
-/// Digits with a point, and what follows. Thousands separators are passed over.
+/// Digits with a point, and what follows. Thousands separators are passed over, with three digits behind each.
 fn number(text: &str) -> Option<(&str, &str)> {
     let mut end = 0;
     let bytes = text.as_bytes();
     while let Some(byte) = bytes.get(end) {
-        let before_digit = bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
-        let inner = end > 0 && matches!(byte, b'.' | b',') && before_digit;
+        let is_digit = |ahead: usize| bytes.get(end + ahead).is_some_and(u8::is_ascii_digit);
+        let inner = match byte {
+            b'.' => end > 0 && is_digit(1),
+            b',' => end > 0 && (1..=3).all(is_digit) && !is_digit(4),
+            _ => false,
+        };
         if !byte.is_ascii_digit() && !inner {
             break;
         }
@@ -235,7 +304,7 @@ pub(super) enum Unsummed {
 /// A written sum in 元, worked out: `(145人+133人)×100元-19900元`. Words behind a number say what it counts. Where a result
 /// stands behind it (`58人×70元=4060元`), that has to be the result.
 pub(super) fn sum(text: &str) -> Result<Interval, Unsummed> {
-    let mut parts = text.split('=');
+    let mut parts = text.trim_end_matches(['。', ';', '.']).split('=');
     let value = parts.next().and_then(worked_out).ok_or(Unsummed::Unreadable)?;
     for stated in parts.filter(|part| !part.is_empty()) {
         match is_result(stated, &value) {
@@ -257,7 +326,7 @@ fn worked_out(text: &str) -> Option<Interval> {
 fn is_result(stated: &str, value: &Interval) -> Option<bool> {
     let (found, over) = worked_out(stated)?.nominal();
     let (value, by) = value.nominal();
-    let single = number(stated).filter(|(_, rest)| !rest.contains(['+', '-', '−', '×', '*', '·', '÷']));
+    let single = number(stated).filter(|(_, rest)| !rest.contains(['+', '-', '−', '×', '*', '·', 'x', 'X', '÷']));
     let (unit, parts) = match single {
         Some((digits, rest)) => (multiple(rest).0, 10_i128.checked_pow(decimals(digits))?),
         None => (0, 1),
@@ -298,7 +367,7 @@ impl SumReader<'_> {
     fn product(&mut self) -> Option<Interval> {
         let mut value = self.factor()?;
         loop {
-            if self.take(&['×', '*', '·']) {
+            if self.take(&['×', '*', '·', 'x', 'X']) {
                 value = value.times(&self.factor()?).ok()?;
             } else if self.take(&['÷']) {
                 value = value.divided_by(&self.factor()?).ok()?;
@@ -338,7 +407,7 @@ impl SumReader<'_> {
             return None;
         }
         // What is counted: letters, and `/人年` behind a rate.
-        let unit = |c: char| c.is_alphabetic() || c == '/';
+        let unit = |c: char| c == '/' || c.is_alphabetic() && !matches!(c, 'x' | 'X');
         let end = self.rest.find(|c| !unit(c)).unwrap_or(self.rest.len());
         self.rest = &self.rest[end..];
         Some(value)
@@ -360,6 +429,8 @@ mod tests {
             ("<1068万元", Unit::Yuan, Some(1_068_000_000)),
             ("50040元", Unit::Yuan, Some(5_004_000)),
             ("1,050.5元", Unit::Yuan, Some(105_050)),
+            ("4060元整", Unit::Yuan, Some(406_000)),
+            ("1,2,3元", Unit::Yuan, None),
             ("70元/人年", Unit::Yuan, None),
             ("20%", Unit::Yuan, None),
             ("及时", Unit::Yuan, None),
@@ -378,7 +449,7 @@ mod tests {
         ] {
             assert_eq!(fen(read(text).figure(unit)), expected.map(|value| (value, 0)), "{text}");
         }
-        assert_eq!(mentioned("每人每年70元，需4060元；另有1.5万元、36元/人。").count(), 3);
+        assert_eq!(mentioned("每人每年70元，需4060元；另有1.5万元、36元/人。").len(), 3);
     }
 
     #[test]
@@ -408,8 +479,33 @@ mod tests {
             ("单位：万元；多元化，一元论，公元2024年，100美元，70元/人", 0, false),
             ("单位:万元,300件", 0, false),
             ("约3千余元/人", 0, false),
+            // The end of a range, or of a number of several parts.
+            ("需0.2~0.41万元", 0, true),
+            ("需5000-4060元", 0, true),
+            ("需10至20万元", 0, true),
+            ("需1万5千元", 0, true),
+            ("需4千零60元", 0, true),
+            ("需.5元", 0, true),
+            ("1、2000元用于甲；2、2060元用于乙", 2, false),
+            // 元 begins other words.
+            ("2024元旦前代缴", 0, false),
+            ("100元件", 0, false),
+            // Where one figure ends and another begins.
+            ("核定人数58\n4060元由县级承担", 1, false),
+            ("人数58，4060元", 1, false),
+            ("人数58,4060元", 1, false),
+            ("人数58 4060元", 0, true),
+            ("共1,050元", 1, false),
+            // In words, and vague.
+            ("需四千余元", 0, true),
+            ("需十余万元", 0, true),
+            ("需一百多元", 0, true),
+            ("需几万元", 0, false),
+            ("需4070元（肆仟零柒拾元整）", 1, false),
+            ("单笔五万元以上集体决策", 0, false),
+            ("每人每年七十元", 0, false),
         ] {
-            assert_eq!((mentioned(text).count(), mentions_unclear(text)), (amounts, unclear), "{text}");
+            assert_eq!((mentioned(text).len(), mentions_unclear(text)), (amounts, unclear), "{text}");
         }
     }
 
@@ -433,6 +529,8 @@ mod tests {
             ("58余人×70元", None),
             ("58人×70元=4060元", Some(4_060)),
             ("58人×70元=4060", Some(4_060)),
+            ("58人×70元=4060元。", Some(4_060)),
+            ("58人x70元", Some(4_060)),
             ("58人×70元=0.41万元", Some(4_060)),
             ("58人×70元=4000元+60元=4060元", Some(4_060)),
             ("100元÷3×3=100元", Some(100)),

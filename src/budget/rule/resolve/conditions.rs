@@ -93,7 +93,8 @@ impl<'f> Resolver<'f> {
             Is::Exists(table) => condition(Expr::Exists(self.rows(table)?.0)),
             Is::Unique(figure) | Is::Ascending(figure) => {
                 let Of::Table(table) = &figure.of else {
-                    return fault(figure.at, Reason::RuleSyntax, "unique", "table.column");
+                    let word = if matches!(node.is, Is::Unique(_)) { "unique" } else { "ascending" };
+                    return fault(figure.at, Reason::RuleSyntax, word, "table.column");
                 };
                 let (rows, _) = self.rows(table)?;
                 let column = self.column(rows.table, figure)?;
