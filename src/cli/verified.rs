@@ -110,13 +110,18 @@ fn signatures(
         notes.iter().map(|(at, note)| (*at, String::from_utf8_lossy(note).into_owned())).collect();
     let changes: Vec<String> = texts.iter().map(|(_, note)| note.clone()).collect();
     let keys = checkpoint::trusted(keys, &changes);
+    let vouched = vouched_for(&keys, tree, &changes);
+    let mut earlier = 0_usize;
     let (mut unsigned, mut differing, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
     let mut before: Vec<(u64, &str)> = Vec::new();
     let mut signed: Option<(u64, Digest)> = None;
     for (at, note) in &texts {
         let at_fault = |what: &str| Remark::new(Reason::RecordSaysOtherwise).with("position", at).with("what", what);
         match checkpoint::verify(note, &keys) {
-            Err(BadNote::UnknownKey) => unsigned.add(at_fault("unknown key")),
+            Err(BadNote::UnknownKey) => match checkpoint::unverified(note) {
+                Ok(found) if found.size <= vouched && tree.root(found.size) == Some(found.root) => earlier += 1,
+                _ => unsigned.add(at_fault("unknown key")),
+            },
             Err(_) => unsigned.add(at_fault("checkpoint")),
             Ok(found) if tree.root(found.size) != Some(found.root) || found.size > *at => {
                 differing.add(at_fault("checkpoint"));
@@ -140,6 +145,9 @@ fn signatures(
         report.bad("verify-checkpoints-again", &[("bad", doubled.count.to_string())], doubled.first);
     }
     report.faults("verify-signatures", "verify-signatures-bad", &count, unsigned);
+    if earlier > 0 {
+        report.say(Standing::Note, "verify-earlier-key", &[("n", earlier.to_string())]);
+    }
     let size = signed.map(|(size, _)| size);
     match (differing.count, size) {
         (0, Some(size)) if size == tree.size() => {
@@ -156,4 +164,17 @@ fn signatures(
         _ => report.faults("verify-tree", "verify-tree-bad", &count, differing),
     }
     (size, wrong)
+}
+
+/// Up to which size checkpoints may be of keys that are not at hand: who was given only a newer key can't check what earlier
+/// ones signed, but the last change to a known key stands for the records up to there.
+fn vouched_for(keys: &[PublicKey], tree: &Tree, changes: &[String]) -> u64 {
+    let valid = changes.iter().filter_map(|note| Some((note, checkpoint::verify(note, keys).ok()?)));
+    let from_unknown = valid.filter(|(note, change)| {
+        let others: Vec<PublicKey> =
+            keys.iter().filter(|key| Some(*key) != change.successor.as_ref()).cloned().collect();
+        change.successor.is_some() && checkpoint::verify(note, &others).is_err()
+    });
+    let agreeing = from_unknown.filter(|(_, change)| tree.root(change.size) == Some(change.root));
+    agreeing.map(|(_, change)| change.size).max().unwrap_or(0)
 }

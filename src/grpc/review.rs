@@ -11,7 +11,7 @@ use crate::budget::form_set::FormSet;
 use crate::budget::money::{Amount, Decimals, Denomination};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Round, Slot, UnitCode};
-use crate::consolidator::{Consolidator, Done, Snapshot};
+use crate::consolidator::{AsOf, Consolidator, Done, Snapshot};
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::decide::{Action, AggregateStep, FigureSet, Target, VersionStep};
 use crate::ledger::event::{Event, Timestamp, VersionMoved};
@@ -103,10 +103,13 @@ fn state_of(done: &Done) -> i32 {
 }
 
 impl Review {
-    /// The time that deadlines are compared with: the clock's, or that of a past moment.
-    fn now(&self, snapshot: &Snapshot) -> Timestamp {
-        let past = snapshot.state.position < snapshot.today.position;
-        if past { snapshot.state.time } else { self.0.now() }
+    /// The time that deadlines are compared with: the clock's, or the moment that was asked for.
+    fn now(&self, snapshot: &Snapshot, asked: Option<&api::AsOf>) -> Result<Timestamp, Remark> {
+        Ok(match asked.map(convert::as_of).transpose()? {
+            None => self.0.now(),
+            Some(AsOf::Time(time)) => time.min(self.0.now()),
+            Some(AsOf::Position(_)) => snapshot.state.time,
+        })
     }
 
     /// Before anything is looked up: no answer tells a stranger what there is.
@@ -174,7 +177,7 @@ impl api::review_service_server::ReviewService for Review {
         let api::ListRoundsRequest { year, as_of } = request.into_inner();
         let asked = api::Scope { year, as_of, ..api::Scope::default() };
         let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
-        let (year, now) = (within.year, self.now(&snapshot));
+        let (year, now) = (within.year, self.now(&snapshot, asked.as_of.as_ref()).map_err(status)?);
         let rounds = [Round::First, Round::Second].map(|round| review_out::round(&snapshot.state, year, round, now));
         let (rounds, position) = (rounds.to_vec(), snapshot.state.position);
         Ok(Response::new(api::ListRoundsResponse { year: year.into(), rounds, time_ms: now.0, position }))
@@ -360,7 +363,8 @@ impl api::review_service_server::ReviewService for Review {
         crate::ledger::view::tree(&snapshot.state, &within).map_err(status)?;
         let kind = convert::kind(kind).map_err(status)?;
         let slot = Slot { unit: within.node, year: within.year, round: within.round, kind };
-        let answer = review_out::review(&snapshot, &slot, self.now(&snapshot)).map_err(status)?;
+        let now = self.now(&snapshot, asked.as_of.as_ref()).map_err(status)?;
+        let answer = review_out::review(&snapshot, &slot, now).map_err(status)?;
         Ok(Response::new(answer))
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::archive::{Entry, Flaw, Reader};
-use super::directory::{LOCK_FILE, io_at, sync, take_lock};
+use super::directory::{io_at, sync, take_lock};
 use super::sled::open::DATA_FILE;
 use super::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disk, Journal, JournalError, MIRROR_FILE, RealDisk, STORE_FORMAT_FILE,
@@ -22,6 +22,8 @@ const SUFFIX: &str = ".restoring";
 const WITHIN: &str = "restoring";
 /// What a new file system has in it.
 const LOST_AND_FOUND: &str = "lost+found";
+/// In a draft from its first moment: what doesn't have it is no draft, whatever its name, and is not removed.
+const DRAFT_FILE: &str = "RESTORING";
 
 /// The archive that a path means: a file, or the one in a mirror's directory.
 pub fn archive_at(path: &Path) -> PathBuf {
@@ -130,6 +132,8 @@ impl Draft {
         refuse_unless_empty(&target, within)?;
         remove_left_over(&path)?;
         let mut draft = Draft { journal: None, draft: path, target, within };
+        fs::create_dir_all(&draft.draft).map_err(io_at(&draft.draft))?;
+        fs::write(draft.draft.join(DRAFT_FILE), "").map_err(io_at(&draft.draft))?;
         let journal = SledJournal::open(&draft.draft, SledOptions::default())?;
         let mut batches = Batches::new(0);
         let mut reader = Reader::open(archive)?;
@@ -167,6 +171,9 @@ impl Draft {
             return self.move_in(&disk);
         }
         fs::rename(&self.draft, &self.target).map_err(io_at(&self.target))?;
+        let draft_file = self.target.join(DRAFT_FILE);
+        fs::remove_file(&draft_file).map_err(io_at(&draft_file))?;
+        sync(&disk, &self.target)?;
         self.target.parent().map_or(Ok(()), |parent| sync(&disk, parent))
     }
 
@@ -177,7 +184,7 @@ impl Draft {
         let mut names = names.map_err(io_at(&self.draft))?;
         // sled's log first, by which a directory without FORMAT is known as no new one.
         names.sort_by_key(|name| (name == STORE_FORMAT_FILE, name != DATA_FILE));
-        for name in names {
+        for name in names.into_iter().filter(|name| name != DRAFT_FILE) {
             if name == STORE_FORMAT_FILE {
                 sync(disk, &self.target)?;
             }
@@ -236,7 +243,7 @@ fn remove_left_over(draft: &Path) -> Result<(), JournalError> {
     if !draft.exists() {
         return Ok(());
     }
-    if !draft.join(LOCK_FILE).exists() {
+    if !draft.join(DRAFT_FILE).exists() {
         return refuse_unless_empty(draft, false);
     }
     let _lock = take_lock(draft)?;

@@ -232,7 +232,7 @@ async fn a_restore_fills_an_empty_directory_that_is_there_and_one_that_a_link_le
     for (target, leads_to) in [(&there, there.as_path()), (&link, elsewhere.path())] {
         // What a restore left that was killed, and what a new file system has.
         fs::create_dir_all(leads_to.join("restoring/blobs")).unwrap();
-        fs::write(leads_to.join("restoring/LOCK"), "").unwrap();
+        fs::write(leads_to.join("restoring/RESTORING"), "").unwrap();
         fs::create_dir(leads_to.join("lost+found")).unwrap();
         let before = number(leads_to);
         let (text, code) = told("en", &["restore", path(&mirror), "--data", path(target)]);
@@ -255,6 +255,28 @@ async fn a_restore_fills_an_empty_directory_that_is_there_and_one_that_a_link_le
         refused(&["restore", path(&mirror), "--data", path(target)], "DIRECTORY_NOT_EMPTY", &[]);
     }
     assert_eq!(fs::read_dir(&there).unwrap().count(), 1);
+}
+
+/// A draft is known by what is in it, not by its name: a mirror or store that has such a name is somebody's only copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_removes_nothing_but_drafts() {
+    let root = furnished().await;
+    let mirror = root.path().join("mirror");
+    let copy = |to: &Path| {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(&mirror).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    let (within, beside) = (root.path().join("new/restoring"), root.path().join("other.restoring"));
+    for (copied, target) in [(&within, root.path().join("new")), (&beside, root.path().join("other"))] {
+        copy(copied);
+        let before = fs::read_dir(copied).unwrap().count();
+        for source in [&mirror, copied] {
+            refused(&["restore", path(source), "--data", path(&target)], "DIRECTORY_NOT_EMPTY", &[]);
+        }
+        assert_eq!(fs::read_dir(copied).unwrap().count(), before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -353,6 +353,15 @@ async fn rounds_units_and_review_are_shown_as_of_a_position_as_they_were_seen_th
     let asked = api::ListRoundsRequest { year: 2024, as_of: None };
     let now = review(&scene.unit).list_rounds(asked).await.unwrap().into_inner();
     assert!(seen[1].0.rounds[1].takes_filings && !now.rounds[1].takes_filings && now.rounds[1].open);
+    // Of a time it is that time, also where nothing was recorded between the deadline and it; never one that is still to come.
+    for (at, takes_filings, time) in
+        [(NOW + 19_999, true, NOW + 19_999), (NOW + 20_001, false, NOW + 20_001), (NOW + 9 * DAY, false, NOW + DAY)]
+    {
+        let at = Some(api::AsOf { moment: Some(api::as_of::Moment::TimeMs(at)) });
+        let asked = api::ListRoundsRequest { year: 2024, as_of: at };
+        let then = review(&scene.unit).list_rounds(asked).await.unwrap().into_inner();
+        assert_eq!((then.rounds[1].takes_filings, then.time_ms), (takes_filings, time));
+    }
     let beyond = Some(api::AsOf { moment: Some(api::as_of::Moment::Position(999)) });
     let asked = api::ListRoundsRequest { as_of: beyond, ..Default::default() };
     assert_eq!(refusal(review(&scene.unit).list_rounds(asked).await), "UNKNOWN_POSITION");

@@ -285,7 +285,7 @@ async fn a_restore_takes_an_empty_directory_only_and_leaves_nothing_when_it_fail
 
     // What a killed restore left does not stand in the way of the next.
     fs::create_dir_all(root.path().join("other.restoring")).unwrap();
-    fs::write(root.path().join("other.restoring/LOCK"), "").unwrap();
+    fs::write(root.path().join("other.restoring/RESTORING"), "").unwrap();
     assert_eq!(restore(&mirror).1, Some(0));
     assert_eq!(views_of(&other).await, before);
 }
