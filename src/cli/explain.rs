@@ -30,10 +30,12 @@ pub struct Args {
 /// A code that there isn't, with those that look like it.
 pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     let Some(asked) = &args.code else { return Ok(settings.answer(&Codes(Reason::ALL.to_vec()))) };
-    if let Some(explained) = rule(args, asked, settings)? {
+    let mut forms = forms(args.forms.as_deref(), settings)?;
+    forms.retain(|form| args.form_set.as_ref().is_none_or(|id| form.id == *id));
+    if let Some(explained) = rule(&forms, asked) {
         return Ok(settings.answer(&explained));
     }
-    if let Some(no_formula) = no_formula(args, asked, settings)? {
+    if let Some(no_formula) = no_formula(&forms, asked) {
         return Ok(settings.answer(&no_formula));
     }
     let told = asked.to_ascii_lowercase().replace('-', "_");
@@ -52,24 +54,20 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     }
 }
 
-/// The rule of that id, in the form set asked for or else the first that has one.
-fn rule(args: &Args, asked: &str, settings: &Settings) -> Result<Option<Explained>, Failure> {
-    let forms = forms(args.forms.as_deref(), settings)?;
-    let asked_for = |form: &&Arc<FormSet>| args.form_set.as_ref().is_none_or(|id| form.id == *id);
-    Ok(forms.iter().filter(asked_for).find_map(|form| {
+/// The rule of that id, in the first of these form sets that has one.
+fn rule(forms: &[Arc<FormSet>], asked: &str) -> Option<Explained> {
+    forms.iter().find_map(|form| {
         let rule = form.rules.rules.iter().position(|rule| rule.id.eq_ignore_ascii_case(asked))?;
         Some(Explained { form: Arc::clone(form), rule })
-    }))
+    })
 }
 
-/// The check of that id that is no rule, in the form set asked for or else the first that has one.
-fn no_formula(args: &Args, asked: &str, settings: &Settings) -> Result<Option<NoFormula>, Failure> {
-    let forms = forms(args.forms.as_deref(), settings)?;
-    let asked_for = |form: &&Arc<FormSet>| args.form_set.as_ref().is_none_or(|id| form.id == *id);
-    Ok(forms.iter().filter(asked_for).find_map(|form| {
+/// The check of that id that is no rule, in the first of these form sets that has one.
+fn no_formula(forms: &[Arc<FormSet>], asked: &str) -> Option<NoFormula> {
+    forms.iter().find_map(|form| {
         form.rules.elsewhere(asked)?;
         Some(NoFormula { form: Arc::clone(form), id: asked.to_owned() })
-    }))
+    })
 }
 
 /// What else programs are told of a rule: how it came out, and why it can't be judged.

@@ -72,7 +72,8 @@ fn unclear_figure(text: &str) -> Option<Unit> {
         || text.rsplit_once("元/人").filter(|(_, per)| is_period(per)).map(|(body, _)| (body, Unit::YuanPerHead));
     let yuan = || text.strip_suffix('元').map(|body| (body, Unit::Yuan));
     let (body, unit) = per_head().or_else(yuan).or_else(|| text.strip_suffix('人').map(|body| (body, Unit::Heads)))?;
-    let plain = |c: char| c.is_ascii_digit() || is_numeral(c) || ".,~-—–至到余多几来".contains(c);
+    let vague = |c: char| RANGE.contains(&c) || VAGUE.contains(&c);
+    let plain = |c: char| c.is_ascii_digit() || is_numeral(c) || vague(c) || ".,".contains(c);
     let says_how_many = |c: char| c.is_ascii_digit() || DIGITS.contains(c) || c == '十';
     (body.chars().all(plain) && body.starts_with(says_how_many)).then_some(unit)
 }
@@ -403,7 +404,7 @@ impl SumReader<'_> {
             self.rest = rest;
         }
         // 58余人 are not 58.
-        if self.rest.starts_with(['余', '多', '几', '来']) {
+        if self.rest.starts_with(VAGUE) {
             return None;
         }
         // What is counted: letters, and `/人年` behind a rate.

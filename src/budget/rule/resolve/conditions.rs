@@ -139,8 +139,8 @@ impl<'f> Resolver<'f> {
                     common = self.alike(common, measure, option.at)?;
                     options.push(option_is);
                 }
-                if self.asking && options.iter().all(says_something) {
-                    expr = options.iter().take(1).fold(expr, |expr, option| known(expr, of_part, option));
+                if let Some(first) = options.first().filter(|_| self.asking && options.iter().all(says_something)) {
+                    expr = known(expr, of_part, first);
                 }
                 condition(Expr::In(Box::new(expr), options))
             }
