@@ -71,7 +71,8 @@ pub enum Direction {
 
 /// The sums of one table.
 ///
-/// Row-major and flat, so that a copy for the readers is two block copies and no walk over rows.
+/// Column by column, and only of columns that anybody filled in; the row keys are shared. A copy for the readers is made
+/// with each group of filings: it is a few block copies and no walk over rows.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct TableTotals {
     /// How many submissions filed it.
@@ -80,8 +81,27 @@ pub struct TableTotals {
     pub empty: u32,
     /// How many rows of list tables stand behind it.
     pub listed: u64,
-    rows: Vec<(RowKey, u32)>,
-    sums: Vec<Sum>,
+    /// Sorted.
+    keys: Arc<Vec<RowKey>>,
+    /// How many submissions have each row.
+    counts: Vec<u32>,
+    /// By column, then by row. The last of them is never `None`.
+    columns: Vec<Option<Vec<Sum>>>,
+}
+
+/// The sums of one row.
+#[derive(Clone, Copy, Debug)]
+pub struct RowSums<'t> {
+    columns: &'t [Option<Vec<Sum>>],
+    row: usize,
+}
+
+impl RowSums<'_> {
+    /// The sum of the cells in that column.
+    pub fn column(&self, column: usize) -> Sum {
+        let sums = self.columns.get(column).and_then(Option::as_deref);
+        sums.and_then(|sums| sums.get(self.row)).copied().unwrap_or(Sum::BLANK)
+    }
 }
 
 /// All sums of one node under one layout.
@@ -137,30 +157,64 @@ impl Totals {
 }
 
 impl TableTotals {
-    /// Row keys, sorted, each with how many submissions have it, and the sums of its columns.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = (&RowKey, u32, &[Sum])> {
-        let width = self.sums.len() / self.rows.len().max(1);
-        self.rows.iter().zip(self.sums.chunks(width.max(1))).map(|((key, filings), sums)| (key, *filings, sums))
+    /// Row keys, sorted, each with how many submissions have it, and its sums.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = (&RowKey, u32, RowSums<'_>)> {
+        let rows = self.keys.iter().zip(&self.counts).enumerate();
+        rows.map(|(row, (key, count))| (key, *count, RowSums { columns: &self.columns, row }))
     }
 
     /// Adds a row behind the others, with how many submissions have it and the sums of its columns.
     /// `None` if its key doesn't come after theirs, or a sum is missing.
-    pub fn push(&mut self, key: RowKey, filings: u32, sums: impl Iterator<Item = Option<Sum>>) -> Option<()> {
-        if self.rows.last().is_some_and(|(last, _)| *last >= key) {
+    pub fn push(&mut self, key: RowKey, count: u32, sums: impl Iterator<Item = Option<Sum>>) -> Option<()> {
+        if self.keys.last().is_some_and(|last| *last >= key) {
             return None;
         }
-        self.rows.push((key, filings));
-        for sum in sums {
-            self.sums.push(sum?);
+        let at = self.keys.len();
+        self.insert(at, key);
+        self.counts[at] = count;
+        for (column, sum) in sums.enumerate() {
+            let sum = sum?;
+            if sum.parts > 0 {
+                self.column(column)[at] = sum;
+            }
         }
         Some(())
     }
 
     /// The sums of the row of that key.
-    pub fn row(&self, key: &str) -> Option<&[Sum]> {
-        let at = self.rows.binary_search_by(|(row, _)| row.as_str().cmp(key)).ok()?;
-        let width = self.sums.len() / self.rows.len();
-        self.sums.get(at * width..(at + 1) * width)
+    pub fn row(&self, key: &str) -> Option<RowSums<'_>> {
+        let row = self.keys.binary_search_by(|row| row.as_str().cmp(key)).ok()?;
+        Some(RowSums { columns: &self.columns, row })
+    }
+
+    /// The sums of a column, by row.
+    fn column(&mut self, column: usize) -> &mut [Sum] {
+        if self.columns.len() <= column {
+            self.columns.resize(column + 1, None);
+        }
+        let rows = self.keys.len();
+        self.columns[column].get_or_insert_with(|| vec![Sum::BLANK; rows])
+    }
+
+    fn insert(&mut self, at: usize, key: RowKey) {
+        Arc::make_mut(&mut self.keys).insert(at, key);
+        self.counts.insert(at, 0);
+        self.columns.iter_mut().flatten().for_each(|sums| sums.insert(at, Sum::BLANK));
+    }
+
+    fn remove(&mut self, at: usize) {
+        Arc::make_mut(&mut self.keys).remove(at);
+        self.counts.remove(at);
+        for sums in self.columns.iter_mut().flatten() {
+            sums.remove(at);
+        }
+    }
+
+    /// Lets go of columns in which nothing is left, so that what was posted and taken off leaves no trace.
+    fn tidy(&mut self) {
+        let is_blank = |sums: &mut Vec<Sum>| sums.iter().all(|sum| sum.parts == 0);
+        self.columns.iter_mut().for_each(|sums| drop(sums.take_if(is_blank)));
+        while self.columns.pop_if(|sums| sums.is_none()).is_some() {}
     }
 
     fn post(&mut self, table: &Table, filed: &FiledTable, direction: Direction) {
@@ -184,9 +238,13 @@ impl TableTotals {
                     for (column, sum) in filed.rows().iter().flat_map(|row| sums(table, row.cells)) {
                         subtotal[column].post(sum, Direction::Add);
                     }
-                    self.post_row(0, SUBTOTAL_ROW, table, subtotal.into_iter().enumerate(), direction);
+                    let parts = subtotal.into_iter().enumerate().filter(|(_, sum)| sum.parts > 0);
+                    self.post_row(0, SUBTOTAL_ROW, parts, direction);
                 }
             }
+        }
+        if direction == Direction::Remove {
+            self.tidy();
         }
     }
 
@@ -194,7 +252,7 @@ impl TableTotals {
     fn post_rows<'r>(&mut self, table: &Table, rows: impl IntoIterator<Item = FiledRow<'r>>, direction: Direction) {
         let mut next = 0;
         for row in rows {
-            next = self.post_row(next, row.key, table, sums(table, row.cells), direction);
+            next = self.post_row(next, row.key, sums(table, row.cells), direction);
         }
     }
 
@@ -203,33 +261,27 @@ impl TableTotals {
         &mut self,
         from: usize,
         key: &str,
-        table: &Table,
         parts: impl Iterator<Item = (usize, Sum)>,
         direction: Direction,
     ) -> usize {
-        let width = table.columns.len();
         // Units file much the same rows: the next one is mostly the one that is looked for.
-        let found = match self.rows.get(from) {
-            Some((row, _)) if row == key => Ok(0),
-            _ => self.rows[from..].binary_search_by(|(row, _)| row.as_str().cmp(key)),
+        let found = match self.keys.get(from) {
+            Some(row) if row == key => Ok(0),
+            _ => self.keys[from..].binary_search_by(|row| row.as_str().cmp(key)),
         };
         let at = match found {
             Ok(at) => from + at,
             Err(at) => {
-                let at = from + at;
-                self.rows.insert(at, (key.into(), 0));
-                self.sums.splice(at * width..at * width, std::iter::repeat_n(Sum::BLANK, width));
-                at
+                self.insert(from + at, key.into());
+                from + at
             }
         };
-        count(&mut self.rows[at].1, direction);
-        let sums = &mut self.sums[at * width..(at + 1) * width];
-        parts.for_each(|(column, part)| sums[column].post(part, direction));
-        if self.rows[at].1 > 0 {
+        count(&mut self.counts[at], direction);
+        parts.for_each(|(column, part)| self.column(column)[at].post(part, direction));
+        if self.counts[at] > 0 {
             return at + 1;
         }
-        self.rows.remove(at);
-        self.sums.drain(at * width..(at + 1) * width);
+        self.remove(at);
         at
     }
 }

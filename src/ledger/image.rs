@@ -95,7 +95,7 @@ pub fn image(state: &State) -> Vec<u8> {
         for side in [&book.reported, &book.adjusted, &book.eliminated] {
             out.list(side.iter(), |out, (node, totals)| {
                 out.text(node);
-                out.totals(totals);
+                out.totals(&book.form, totals);
             });
         }
     });
@@ -340,17 +340,18 @@ impl Writer {
         self.number(scale.decimals.into());
     }
 
-    fn totals(&mut self, totals: &Totals) {
+    fn totals(&mut self, form: &FormSet, totals: &Totals) {
         self.number(totals.filings.into());
         self.list(listed(totals.tables()), |out, (table, totals)| {
             out.number(table as u64);
             out.number(totals.filings.into());
             out.number(totals.empty.into());
             out.number(totals.listed);
+            let width = form.tables.get(table).map_or(0, |table| table.columns.len());
             out.list(totals.rows(), |out, (key, filings, sums)| {
                 out.text(key);
                 out.number(filings.into());
-                sums.iter().for_each(|sum| out.sum(sum));
+                (0..width).for_each(|column| out.sum(&sums.column(column)));
             });
         });
     }

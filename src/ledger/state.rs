@@ -760,7 +760,7 @@ impl State {
             let book = self.books.get(&BookKey { year, round, layout })?;
             let (index, table) = book.form.table(&cell.table)?;
             let column = table.column(&cell.column)?;
-            book.reported.get(node)?.table(index)?.row(&cell.row)?.get(column).map(|sum| sum.value.money())
+            Some(book.reported.get(node)?.table(index)?.row(&cell.row)?.column(column).value.money())
         };
         sum().unwrap_or(Money::ZERO)
     }

@@ -10,7 +10,7 @@ use crate::budget::cell::{CellAddress, RowKey};
 use crate::budget::form_set::{FormSet, RollUp};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::roll_up::{Sum, TableTotals, Totals};
+use crate::budget::roll_up::{RowSums, Sum, TableTotals, Totals};
 use crate::budget::rule::{Checked, Consolidated, SumRow};
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::UnitTree;
@@ -110,7 +110,7 @@ impl NodeView {
             let key = levels.iter_mut().filter_map(|level| level.peek().map(|(key, ..)| *key)).min()?;
             let rows = levels.each_mut().map(|level| level.next_if(|(at, ..)| *at == key));
             let filings = rows[0].map_or(0, |(_, filings, _)| filings);
-            Some(PostedRow { key, filings, width, levels: rows.map(|row| row.map_or(&[][..], |(.., sums)| sums)) })
+            Some(PostedRow { key, filings, width, levels: rows.map(|row| row.map(|(.., sums)| sums)) })
         })
     }
 
@@ -124,7 +124,7 @@ impl NodeView {
     /// The cells of one row, by column.
     pub fn row(&self, table: usize, key: &str) -> Vec<Posted> {
         let width = self.form.tables[table].columns.len();
-        let levels = self.levels(table).map(|totals| totals.and_then(|totals| totals.row(key)).unwrap_or(&[]));
+        let levels = self.levels(table).map(|totals| totals.and_then(|totals| totals.row(key)));
         posted(levels, width).collect()
     }
 }
@@ -137,7 +137,7 @@ pub struct PostedRow<'v> {
     /// How many submissions have it.
     pub filings: u32,
     width: usize,
-    levels: [&'v [Sum]; 3],
+    levels: [Option<RowSums<'v>>; 3],
 }
 
 impl<'v> PostedRow<'v> {
@@ -148,9 +148,9 @@ impl<'v> PostedRow<'v> {
 }
 
 /// Cells of a row by its sums on each level; without a row on a level, there is nothing.
-fn posted(levels: [&[Sum]; 3], width: usize) -> impl Iterator<Item = Posted> {
+fn posted(levels: [Option<RowSums<'_>>; 3], width: usize) -> impl Iterator<Item = Posted> {
     (0..width).map(move |at| {
-        let sum = |level: &[Sum]| level.get(at).copied().unwrap_or(Sum::BLANK);
+        let sum = |level: &Option<RowSums<'_>>| level.map_or(Sum::BLANK, |sums| sums.column(at));
         let [reported, adjusted, eliminated] = &levels;
         Posted { reported: sum(reported), adjusted: sum(adjusted), eliminated: sum(eliminated) }
     })

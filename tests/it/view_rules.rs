@@ -4,7 +4,7 @@
 use budget_consolidator::budget::cell::RowKey;
 use budget_consolidator::budget::form_set::FormSet;
 use budget_consolidator::budget::intake::TableHeader;
-use budget_consolidator::budget::roll_up::{Sum, Totals};
+use budget_consolidator::budget::roll_up::{RowSums, Totals};
 use budget_consolidator::budget::rule::{Books, Cause, Checked, Consolidated, SumRow, Verdict, evaluate};
 use budget_consolidator::budget::submission::{Content, Kind, Round, Slot, Submission};
 use budget_consolidator::proto::api;
@@ -60,8 +60,12 @@ fn check_sum(filings: &[Submission]) -> Checked {
     let header = Slot { unit: "d".into(), year: FORM.year, round: Round::Second, kind: Kind::Department };
     let mut sums = Consolidated::new(&FORM, header);
     for (table, rows) in totals.tables() {
-        let row =
-            |(key, filings, sums): (&RowKey, u32, &[Sum])| SumRow { key: key.clone(), filings, sums: sums.to_vec() };
+        let columns = 0..FORM.tables[table].columns.len();
+        let row = |(key, filings, sums): (&RowKey, u32, RowSums<'_>)| SumRow {
+            key: key.clone(),
+            filings,
+            sums: columns.clone().map(|column| sums.column(column)).collect(),
+        };
         sums.add(&FORM, table, rows.filings, &rows.rows().map(row).collect::<Vec<_>>());
     }
     sums.check(&FORM)
