@@ -99,13 +99,14 @@ fn upkeep(journal: &Arc<MemoryJournal>, folder: &Path) -> u64 {
         let import = Action::ImportUnits { year: form.year, nodes };
         consolidator.carry_out(Actor::service(), "units".into(), Default::default(), import).await.unwrap();
     });
-    let readings: Vec<_> = units
+    let files: Vec<_> = units
         .iter()
-        .map(|unit| SubmissionFile::read(&text.replace("\"407002\"", &format!("\"{unit}\""))).unwrap().read_on(&form))
+        .map(|unit| SubmissionFile::read(&text.replace("\"407002\"", &format!("\"{unit}\""))).unwrap())
         .collect();
-    let rows: u64 = readings.iter().map(|reading| reading.row_count).sum();
+    let rows: u64 = files.iter().flat_map(|file| &file.tables).map(|table| table.rows.len() as u64).sum();
+    let placed: Vec<_> = files.iter().map(|file| file.place_on(&form)).collect();
     let before = journal.head().unwrap();
-    let mut work = readings.into_iter().zip(&units).collect::<Vec<_>>();
+    let mut work = placed.into_iter().zip(&units).collect::<Vec<_>>();
     let start = Instant::now();
     let processor = processor_time();
     runtime.block_on(async {
@@ -113,11 +114,11 @@ fn upkeep(journal: &Arc<MemoryJournal>, folder: &Path) -> u64 {
             let tasks: Vec<_> = work
                 .split_off(work.len().saturating_sub(STREAMS))
                 .into_iter()
-                .map(|(reading, unit)| {
+                .map(|(placed, unit)| {
                     let (consolidator, form) = (consolidator.clone(), form.clone());
                     let actor = Actor::parse(&format!("budget://{unit}/unit")).unwrap();
                     tokio::spawn(async move {
-                        let prepared = consolidator.prepare(reading, None, &form, (None, None)).unwrap();
+                        let prepared = consolidator.prepare(placed, None, &form, (None, None)).await.unwrap();
                         consolidator.submit(actor, "once".into(), prepared).await.unwrap();
                     })
                 })

@@ -40,7 +40,7 @@ async fn main() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(FILING)).unwrap();
     let form =
         embedded_form_sets().into_iter().filter_map(|files| FormSet::load(files).ok()).find(|f| f.id == FORM_SET);
-    let (form, file) = (form.unwrap(), SubmissionFile::read(&text).unwrap());
+    let (form, file) = (Arc::new(form.unwrap()), SubmissionFile::read(&text).unwrap());
     let without = start().await;
     let (few, _) = start_with_ceilings(BINDING).await;
     let (with, issued) = start_with_ceilings(CEILINGS).await;
@@ -48,7 +48,7 @@ async fn main() {
     for round in 0..ROUNDS {
         for (server, times) in [(&without.0, &mut plain), (&few.0, &mut bound), (&with.0, &mut judged)] {
             let from = Instant::now();
-            let prepared = server.prepare(file.read_on(&form), None, &form, (None, None)).unwrap();
+            let prepared = server.prepare(file.place_on(&form), None, &form, (None, None)).await.unwrap();
             let actor = Actor { node: UNIT.into(), role: Role::Unit };
             let done = server.submit(actor, format!("filing-{round}").into(), prepared).await.unwrap();
             times.push(from.elapsed());

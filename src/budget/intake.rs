@@ -39,6 +39,29 @@ pub struct TableHeader {
     pub columns: Vec<CompactString>,
 }
 
+/// A whole filing with its cells in their places, not yet hashed and added up: that takes as long again as reading them.
+#[derive(Debug)]
+pub struct Placed {
+    /// What could be read.
+    pub submission: Arc<Submission>,
+    findings: Vec<Finding>,
+    row_count: u64,
+}
+
+impl Placed {
+    /// With digest and control total; `form` is the form set that it was read on.
+    pub fn sum_up(self, form: &FormSet) -> Reading {
+        let Placed { submission, findings, row_count } = self;
+        Reading {
+            digest: digest::digest(&submission, form),
+            control_total: digest::control_total(&submission),
+            submission,
+            findings,
+            row_count,
+        }
+    }
+}
+
 /// A whole filing as read.
 #[derive(Debug)]
 pub struct Reading {
@@ -270,8 +293,14 @@ impl<'f> Intake<'f> {
         (self.row_count, self.tables.iter().map(|open| open.rows.cells().0.len()).sum())
     }
 
-    /// Ends the reading: sorts rows, checks keys, codes and names, and computes digest and control total.
-    pub fn finish(mut self) -> Reading {
+    /// Ends the reading: places the cells, and computes digest and control total.
+    pub fn finish(self) -> Reading {
+        let form = self.form;
+        self.place().sum_up(form)
+    }
+
+    /// Sorts rows, and checks keys, codes and names.
+    pub fn place(mut self) -> Placed {
         // From here on they are read.
         drop(std::mem::take(&mut self.texts));
         if self.tables.is_empty() {
@@ -290,13 +319,7 @@ impl<'f> Intake<'f> {
         let submission = Submission { header: self.header, form_set, tables };
         self.findings.sort_by_key(|(table, line, _)| (*table, *line));
         let findings: Vec<Finding> = self.findings.into_iter().map(|(_, _, finding)| finding).collect();
-        Reading {
-            digest: digest::digest(&submission, self.form),
-            control_total: digest::control_total(&submission),
-            submission: Arc::new(submission),
-            findings,
-            row_count: self.row_count,
-        }
+        Placed { submission: Arc::new(submission), findings, row_count: self.row_count }
     }
 
     /// Checks the keys of a table's rows against its axes and catalogues; returns them sorted, without duplicates.

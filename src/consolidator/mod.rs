@@ -24,7 +24,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -33,7 +33,7 @@ use tokio::sync::{oneshot, watch};
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::{FormFiles, FormSet};
-use crate::budget::intake::Reading;
+use crate::budget::intake::{Placed, Reading};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{Checked, Fingerprint, RuleFinding};
 use crate::budget::submission::{Slot, Submission};
@@ -105,6 +105,8 @@ struct Shared {
     moved: watch::Sender<Position>,
     past_states: PastStates,
     accepting: AtomicBool,
+    /// How many filings are on their way from being read to being answered.
+    under_way: AtomicUsize,
     records_looks: AtomicBool,
     metrics: Metrics,
     clock: Clock,
@@ -192,6 +194,7 @@ impl Consolidator {
             published: ArcSwap::from_pointee(Published { state, signed: None }),
             notary,
             accepting: AtomicBool::new(true),
+            under_way: AtomicUsize::new(0),
             records_looks: AtomicBool::new(false),
             metrics: Metrics::new(),
             clock,
@@ -259,25 +262,39 @@ impl Consolidator {
         self.shared.journal.mirrored()
     }
 
-    /// Packs a filing for the journal and runs the rules: the costly part, done before it waits for the writer.
-    /// `sealed` is the digest that the sender gave it: what can't be read is told apart by it.
+    /// Sums a filing up, packs it for the journal and runs the rules: the costly part, done before it waits for the
+    /// writer. `sealed` is the digest that the sender gave it: what can't be read is told apart by it.
+    ///
+    /// A filing that is alone is worked on by several processors at once; of many, each is by one.
     ///
     /// # Errors
     /// A fault.
-    pub fn prepare(
+    pub async fn prepare(
         &self,
-        reading: Reading,
+        placed: Placed,
         sealed: Option<Digest>,
-        form: &FormSet,
+        form: &Arc<FormSet>,
         (version, adjustment): (Option<u32>, Option<AdjustmentOrder>),
     ) -> Result<PreparedFiling, Remark> {
-        let packed = Packed::new(&reading.submission, form)?;
-        let snapshot = self.snapshot();
-        let (grounds, checked) = checks::check(&snapshot.state, form, &reading.submission, None, &snapshot)?;
+        let (under_way, snapshot) = (UnderWay::one_more(&self.shared), self.snapshot());
+        let [to_pack, to_judge] = [(); 2].map(|()| (placed.submission.clone(), form.clone()));
+        let on = form.clone();
+        let sum_up = move || placed.sum_up(&on);
+        let pack = move || Packed::new(&to_pack.0, &to_pack.1);
+        let judge = move || checks::check(&snapshot.state, &to_judge.1, &to_judge.0, None, &snapshot);
+        let (reading, packed, judged) = if under_way.is_alone() {
+            // The last one runs here, and those before it wherever somebody has nothing to do.
+            let parts = (elsewhere(sum_up), elsewhere(pack), elsewhere(judge));
+            (parts.0.await, parts.1.await, parts.2.await)
+        } else {
+            (sum_up(), pack(), judge())
+        };
+        let (packed, (grounds, checked)) = (packed?, judged?);
         Ok(PreparedFiling {
             fingerprint: fingerprint(&reading, sealed, form, adjustment.as_ref()),
             filing: Filing { reading: Arc::new(reading), version, ahead: Some(Ahead { grounds, checked }), adjustment },
             packed,
+            under_way,
         })
     }
 
@@ -286,7 +303,7 @@ impl Consolidator {
     /// # Errors
     /// The refusal, or a fault.
     pub async fn submit(&self, actor: Actor, key: IdempotencyKey, prepared: PreparedFiling) -> Result<Done, Remark> {
-        let PreparedFiling { filing, fingerprint, packed } = prepared;
+        let PreparedFiling { filing, fingerprint, packed, under_way: _under_way } = prepared;
         // Held until it is answered, so that it is freed where it was made.
         let _reading = filing.reading.clone();
         self.send(actor, key, fingerprint, Action::Submit(filing), Some(packed)).await
@@ -454,11 +471,50 @@ fn said(
 }
 
 /// A filing that is read and packed.
-#[derive(Debug)]
 pub struct PreparedFiling {
     filing: Filing,
     fingerprint: Digest,
     packed: Packed,
+    under_way: UnderWay,
+}
+
+impl PreparedFiling {
+    /// What was read.
+    pub fn reading(&self) -> &Reading {
+        &self.filing.reading
+    }
+}
+
+/// A filing on its way from being read to being answered, counted while it is.
+struct UnderWay(Arc<Shared>);
+
+impl UnderWay {
+    fn one_more(shared: &Arc<Shared>) -> UnderWay {
+        shared.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(shared.clone())
+    }
+
+    fn is_alone(&self) -> bool {
+        self.0.under_way.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Has some work done by whichever of the runtime's threads comes to it first.
+fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
+    let task = tokio::spawn(async move { work() });
+    async move {
+        match task.await {
+            Ok(done) => done,
+            // It was not cancelled by anybody, so it panicked: as it would have here.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
 }
 
 /// A filing of the past, with what was found in it.

@@ -15,7 +15,7 @@ use super::{gate, identity, look, quota};
 use crate::budget::cell::{Cell, RowKey};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
-use crate::budget::intake::{Intake, Reading, TableHeader};
+use crate::budget::intake::{Intake, Placed, Reading, TableHeader};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Checked;
@@ -82,12 +82,19 @@ struct Received {
     adjustment: Option<AdjustmentOrder>,
     form: Arc<FormSet>,
     sentences: i32,
-    reading: Reading,
-    sealed_digest: Option<Digest>,
+    placed: Placed,
+    seal: Seal,
+}
+
+/// What the sender says that it has sent.
+struct Seal {
+    row_count: u64,
+    control_total: String,
+    digest: Option<Digest>,
 }
 
 impl Submissions {
-    /// Takes a stream to its seal and compares the two. Nothing is kept of one that breaks.
+    /// Takes a stream to its seal. Nothing is kept of one that breaks.
     async fn receive<M: Parts>(
         &self,
         actor: &Actor,
@@ -161,11 +168,10 @@ impl Submissions {
         if next(stream, idle, &mut bytes).await?.is_some() {
             return Err(order("message", "end"));
         }
-        let reading = intake.finish();
-        let sealed_digest = convert::digest("digest", &seal.digest).map_err(status)?;
-        compare(&reading, &seal, sealed_digest).map_err(status)?;
+        let digest = convert::digest("digest", &seal.digest).map_err(status)?;
+        let seal = Seal { row_count: seal.row_count, control_total: seal.control_total, digest };
         let (version, sentences) = (header.version, header.sentences);
-        Ok(Received { key, version, adjustment, sentences, form, reading, sealed_digest })
+        Ok(Received { key, version, adjustment, sentences, placed: intake.place(), form, seal })
     }
 }
 
@@ -177,11 +183,12 @@ impl Submissions {
         received: Received,
         extensions: &Extensions,
     ) -> Result<(api::SubmitResponse, Option<(u32, bool)>), Status> {
-        let Received { key, version, adjustment, sentences, form, reading, sealed_digest } = received;
-        let slot = reading.submission.header.clone();
+        let Received { key, version, adjustment, sentences, form, placed, seal } = received;
+        let slot = placed.submission.header.clone();
         let turn = quota::turn(extensions).await;
-        let prepared = self.0.prepare(reading, sealed_digest, &form, (version, adjustment)).map_err(status)?;
+        let prepared = self.0.prepare(placed, seal.digest, &form, (version, adjustment)).await.map_err(status)?;
         drop(turn);
+        compare(prepared.reading(), &seal).map_err(status)?;
         let done = self.0.submit(actor, key, prepared).await.map_err(status)?;
         let bounds = quota::bounds(extensions);
         let answer = answer(&done, &self.0.snapshot(), sentences, &bounds).map_err(status)?;
@@ -261,7 +268,8 @@ async fn next<M: Parts>(stream: &mut Streaming<M>, idle: Duration, bytes: &mut u
     }
 }
 
-fn compare(reading: &Reading, seal: &api::Seal, digest: Option<Digest>) -> Result<(), Remark> {
+/// What arrived is what was sent, as far as the sender's seal says what that was.
+fn compare(reading: &Reading, seal: &Seal) -> Result<(), Remark> {
     let differs = |reason, sealed: String, arrived: String| {
         Err(Remark::new(reason).with("sealed", sealed).with("arrived", arrived))
     };
@@ -276,8 +284,8 @@ fn compare(reading: &Reading, seal: &api::Seal, digest: Option<Digest>) -> Resul
     if Money::parse_total(total) != Some(reading.control_total) {
         return differs(Reason::SealTotalDiffers, total.to_owned(), reading.control_total.to_string());
     }
-    if digest != Some(reading.digest) {
-        let sealed = digest.map_or_else(String::new, |digest| digest.short());
+    if seal.digest != Some(reading.digest) {
+        let sealed = seal.digest.map_or_else(String::new, |digest| digest.short());
         return differs(Reason::SealDigestDiffers, sealed, reading.digest.short());
     }
     Ok(())
@@ -372,9 +380,11 @@ impl api::submission_service_server::SubmissionService for Submissions {
         let actor = identity::actor(&request).map_err(status)?;
         let (_, extensions, mut stream) = request.into_parts();
         let bounds = quota::bounds(&extensions);
-        let Received { version, adjustment, sentences, form, reading, .. } =
+        let Received { version, adjustment, sentences, form, placed, seal, .. } =
             self.receive(&actor, &mut stream, &extensions).await?;
         let _turn = quota::turn(&extensions).await;
+        let reading = placed.sum_up(&form);
+        compare(&reading, &seal).map_err(status)?;
         let filing = Filing { reading: Arc::new(reading), version, ahead: None, adjustment };
         let snapshot = self.0.snapshot();
         let judged = judge(&snapshot.state, &actor, &filing, self.0.now(), &snapshot).map_err(status)?;

@@ -34,7 +34,7 @@ pub use schema::schema;
 pub use write::write;
 
 use crate::budget::form_set::FormSet;
-use crate::budget::intake::{Intake, Reading, TableHeader};
+use crate::budget::intake::{Intake, Placed, Reading, TableHeader};
 use crate::budget::reason::Remark;
 use crate::budget::submission::Slot;
 use crate::wording::{self, Language};
@@ -103,6 +103,11 @@ impl SubmissionFile {
     ///
     /// That `form` is the one that the file names is for the caller to see to.
     pub fn read_on(&self, form: &FormSet) -> Reading {
+        self.place_on(form).sum_up(form)
+    }
+
+    /// The same before its cells are hashed and added up.
+    pub fn place_on(&self, form: &FormSet) -> Placed {
         let headers: Vec<TableHeader> = self.tables.iter().map(|table| table.header.clone()).collect();
         let mut intake = Intake::new(form, self.slot.clone(), &headers);
         for (at, table) in self.tables.iter().enumerate() {
@@ -110,7 +115,7 @@ impl SubmissionFile {
                 intake.row(at, key, values.iter().map(String::as_str));
             }
         }
-        intake.finish()
+        intake.place()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use budget_consolidator::budget::digest::Digest;
 use budget_consolidator::budget::form_set::FormSet;
-use budget_consolidator::budget::intake::Reading;
+use budget_consolidator::budget::intake::Placed;
 use budget_consolidator::budget::reason::Reason;
 use budget_consolidator::budget::submission::{Kind, Slot};
 use budget_consolidator::consolidator::{AsOf, Consolidator, RECENT_MAX, SPACING, WriterThread, fold};
@@ -26,7 +26,7 @@ pub async fn act(consolidator: &Consolidator, actor: Actor, action: Action) {
     consolidator.carry_out(actor, key.as_str().into(), Digest::of(key.as_bytes()), action).await.unwrap();
 }
 
-pub async fn take(consolidator: &Consolidator, form: &FormSet, step: &Step) {
+pub async fn take(consolidator: &Consolidator, form: &Arc<FormSet>, step: &Step) {
     let (unit, kind, said) = match step {
         Step::File(unit, said) => (UNITS[*unit], Kind::Unit, said),
         Step::Differ(said) => ("1", Kind::Difference, said),
@@ -48,9 +48,9 @@ pub async fn take(consolidator: &Consolidator, form: &FormSet, step: &Step) {
 }
 
 /// Files what was read, by whoever it is of.
-pub async fn file(consolidator: &Consolidator, form: &FormSet, reading: Reading) {
-    let Slot { unit, kind, .. } = reading.submission.header.clone();
-    let prepared = consolidator.prepare(reading, None, form, (None, None)).unwrap();
+pub async fn file(consolidator: &Consolidator, form: &Arc<FormSet>, placed: Placed) {
+    let Slot { unit, kind, .. } = placed.submission.header.clone();
+    let prepared = consolidator.prepare(placed, None, form, (None, None)).await.unwrap();
     let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
     consolidator.submit(Actor { node: unit, role }, new_key().as_str().into(), prepared).await.unwrap();
 }

@@ -235,7 +235,7 @@ async fn what_became_of_a_table_is_told() {
         let slot = Slot { unit: FIRST_UNIT.into(), year: YEAR, round: Round::Second, kind: Kind::Unit };
         let mut intake = Intake::new(&scene.form, slot, &tables);
         assert!(intake.row(0, "2", ["1.00"]));
-        as_of::file(consolidator, &scene.form, intake.finish()).await;
+        as_of::file(consolidator, &scene.form, intake.place()).await;
     }
     for (from, to, told) in [(1, 2, ["M", "missing", "empty"]), (2, 1, ["M", "empty", "missing"])] {
         let diff = scene.diff(FIRST_UNIT, version(from), version(to)).await;
@@ -262,8 +262,8 @@ async fn rounds_and_years_differ_by_the_filings_behind_them() {
     let file = async |unit: &str, year, round, (fen, duty)| {
         let form = if year == YEAR { &scene.form } else { &old_form };
         let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
-        let reading = laws::read_into(form, slot, &Said { cells: said(&[((0, 0), fen)]).cells, ..listed(duty) });
-        as_of::file(consolidator, form, reading).await;
+        let placed = laws::read_into(form, slot, &Said { cells: said(&[((0, 0), fen)]).cells, ..listed(duty) });
+        as_of::file(consolidator, form, placed).await;
         consolidator.snapshot().state.position
     };
     publish(&old_form).await;

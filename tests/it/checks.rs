@@ -500,7 +500,7 @@ async fn the_year_before_is_compared_if_it_was_filed() {
     let prepared = {
         let file = example(SEED);
         let in_force = server.consolidator.snapshot().state.form_set("shanxi-2024").unwrap().clone();
-        server.consolidator.prepare(file.read_on(&in_force), None, &in_force, (None, None)).unwrap()
+        server.consolidator.prepare(file.place_on(&in_force), None, &in_force, (None, None)).await.unwrap()
     };
     let filed = client.submit(&of_2023(), &old).await.unwrap();
     assert_eq!(filed.version, 1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use budget_consolidator::budget::digest::Digest;
 use budget_consolidator::budget::form_set::{FormFiles, FormSet};
-use budget_consolidator::budget::intake::{Intake, Reading, TableHeader};
+use budget_consolidator::budget::intake::{Intake, Placed, TableHeader};
 use budget_consolidator::budget::money::{Amount, Decimals, Denomination, Money, Scale};
 use budget_consolidator::budget::reason::{Reason, Remark};
 use budget_consolidator::budget::submission::{Kind, Round, Slot, Submission};
@@ -92,11 +92,11 @@ fn fen(fen: i64) -> String {
     format!("{}.{:02}", fen / 100, fen % 100)
 }
 
-pub fn read(form: &FormSet, unit: &str, kind: Kind, said: &Said) -> Reading {
+pub fn read(form: &FormSet, unit: &str, kind: Kind, said: &Said) -> Placed {
     read_into(form, Slot { unit: unit.into(), year: YEAR, round: Round::Second, kind }, said)
 }
 
-pub fn read_into(form: &FormSet, slot: Slot, said: &Said) -> Reading {
+pub fn read_into(form: &FormSet, slot: Slot, said: &Said) -> Placed {
     let header = |id: &str, columns: [&str; 2]| TableHeader {
         id: id.into(),
         columns: columns.map(Into::into).to_vec(),
@@ -118,7 +118,7 @@ pub fn read_into(form: &FormSet, slot: Slot, said: &Said) -> Reading {
         let key = format!("{}/{}", UNITS[*other], if *incoming { "in" } else { "out" });
         assert!(intake.row(1, &key, [fen(*amount).as_str(), "12"]));
     }
-    intake.finish()
+    intake.place()
 }
 
 /// A journal in memory, and the state that it adds up to.
@@ -171,7 +171,7 @@ impl Ledger {
     }
 
     pub fn file(&mut self, unit: &str, kind: Kind, said: &Said) {
-        let reading = Arc::new(read(&self.form, unit, kind, said));
+        let reading = Arc::new(read(&self.form, unit, kind, said).sum_up(&self.form));
         assert!(reading.findings.is_empty(), "{:?}", reading.findings);
         let role = if kind == Kind::Unit { Role::Unit } else { Role::Department };
         let submission = reading.submission.clone();
@@ -369,7 +369,7 @@ proptest! {
     #[test]
     fn law_the_digest_names_the_content_whatever_its_order(mine in said(), at in 0..8_usize, by in 1..1_000_i64) {
         let form = form();
-        let reading = read(&form, "11", Kind::Unit, &mine);
+        let reading = read(&form, "11", Kind::Unit, &mine).sum_up(&form);
         // The same rows the other way round, and the columns too.
         let slot = reading.submission.header.clone();
         let headers = [
@@ -385,9 +385,9 @@ proptest! {
         let mut other = mine.clone();
         if let Some(value) = other.cells.values_mut().nth(at) {
             *value += by;
-            prop_assert_ne!(read(&form, "11", Kind::Unit, &other).digest, reading.digest);
+            prop_assert_ne!(read(&form, "11", Kind::Unit, &other).sum_up(&form).digest, reading.digest);
         }
-        prop_assert_ne!(read(&form, "12", Kind::Unit, &mine).digest, reading.digest);
+        prop_assert_ne!(read(&form, "12", Kind::Unit, &mine).sum_up(&form).digest, reading.digest);
     }
 
     #[test]
