@@ -212,18 +212,17 @@ impl<'f> Intake<'f> {
                 findings.push(refuse(remark));
             }
             open.columns.reserve_exact(header.columns.len());
-            let (mut next, mut highest) = (0, None);
+            let mut next = 0;
             for id in &header.columns {
-                // Mostly they are stated in the form's order, and none can be there twice.
+                // Mostly they are stated in the form's order.
                 let follows = table.columns.get(next).is_some_and(|column| column.id == *id);
                 let column = if follows { Some(next) } else { table.column(id) };
                 next = column.map_or(next, |column| column + 1);
                 let reason = match column {
                     None => Some(Reason::UnknownColumn),
-                    Some(_) if column <= highest && open.columns.contains(&column) => Some(Reason::DuplicateColumn),
+                    Some(_) if open.columns.contains(&column) => Some(Reason::DuplicateColumn),
                     Some(_) => None,
                 };
-                highest = highest.max(column);
                 if let Some(reason) = reason {
                     let known: Vec<&str> = table.columns.iter().map(|c| c.id.as_str()).collect();
                     let remark = Remark::new(reason).with("found", id).with("expected", known.join(", "));

@@ -1,16 +1,12 @@
 //! The one writer. It takes all waiting commands as a group, decides and applies them one after the other on a state
 //! of its own, appends their events as one batch with one sync, publishes the state to the readers, and then answers.
 //!
-//! A group costs a sync, a signature and a copy of the sums for the readers, however many are in it. So while other
-//! filings are on their way, it waits for them, a moment at most.
-//!
 //! Order is everything here: nothing is published or answered before its batch is durable. If the append fails, the
 //! group's state is dropped, so nothing of it was ever visible; if it may have happened, the writer stops for good.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -29,10 +25,6 @@ use crate::ledger::decide::{Action, Command, Decision, decide};
 use crate::ledger::event::{Envelope, Event, TailGivenUp, Timestamp};
 use crate::ledger::state::State;
 use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
-
-/// How often a group looks whether others have come, and how long it waits in between.
-const LOOKS: u32 = 4;
-const MOMENT: Duration = Duration::from_micros(200);
 
 /// A command on its way to the writer.
 pub(super) struct Job {
@@ -111,12 +103,10 @@ impl Writer {
         };
         let head = group.state.position;
         let mut broken = None;
-        let (mut next, mut looks) = (Some(first), LOOKS);
+        let mut next = Some(first);
         while let Some(job) = next.take() {
             match self.step(&mut group, job) {
-                Step::Taken if group.answers.len() < BATCH_RECORDS_MAX => {
-                    next = self.next_of(group.answers.len(), queue, &mut looks);
-                }
+                Step::Taken if group.answers.len() < BATCH_RECORDS_MAX => next = queue.try_next(),
                 Step::Taken => {}
                 Step::Full(job) => {
                     let (actor, bytes) = (job.command.actor.clone(), job.bytes);
@@ -156,20 +146,6 @@ impl Writer {
             }
             // Decided on a state that never came to be: even a refusal may be wrong now.
             Err(fault) => answers.into_iter().for_each(|(reply, _)| respond(reply, Err(fault.clone()))),
-        }
-    }
-
-    /// The next command for a group of so many. It waits for filings that are on their way, as long as they are more than
-    /// the group has: so half of those that file at once are prepared while the other half is made durable.
-    fn next_of(&self, taken: usize, queue: &Queue<Job>, looks: &mut u32) -> Option<Job> {
-        loop {
-            let next = queue.try_next();
-            let under_way = self.shared.under_way.load(Ordering::Relaxed);
-            if next.is_some() || *looks == 0 || under_way <= 2 * taken {
-                return next;
-            }
-            *looks -= 1;
-            std::thread::sleep(MOMENT);
         }
     }
 
