@@ -73,21 +73,29 @@ fn unclear_figure(text: &str) -> Option<Unit> {
     let yuan = || text.strip_suffix('元').map(|body| (body, Unit::Yuan));
     let (body, unit) = per_head().or_else(yuan).or_else(|| text.strip_suffix('人').map(|body| (body, Unit::Heads)))?;
     let vague = |c: char| RANGE.contains(&c) || VAGUE.contains(&c);
-    let plain = |c: char| c.is_ascii_digit() || is_numeral(c) || vague(c) || ".,".contains(c);
-    let says_how_many = |c: char| c.is_ascii_digit() || DIGITS.contains(c) || c == '十';
+    let plain = |c: char| c.is_ascii_digit() || is_numeral(c) || vague(c) || matches!(c, '.' | ',');
+    let says_how_many = |c: char| c.is_ascii_digit() || is_digit_in_words(c) || c == '十';
     (body.chars().all(plain) && body.starts_with(says_how_many)).then_some(unit)
 }
 
-/// Numerals in words. They are seen, and not read.
-const DIGITS: &str = "一二三四五六七八九两壹贰叁肆伍陆柒捌玖";
 const MULTIPLES: [(char, i128); 5] = [('十', 10), ('百', 100), ('千', 1_000), ('万', 10_000), ('亿', 100_000_000)];
 
+/// A digit in words. Numerals in words are seen, and not read.
+fn is_digit_in_words(c: char) -> bool {
+    matches!(c, '一' | '二' | '三' | '四' | '五' | '六' | '七' | '八' | '九' | '两')
+        || matches!(c, '壹' | '贰' | '叁' | '肆' | '伍' | '陆' | '柒' | '捌' | '玖')
+}
+
+fn is_nought(c: char) -> bool {
+    matches!(c, '零' | '〇')
+}
+
 fn is_numeral(c: char) -> bool {
-    DIGITS.contains(c) || is_multiple(c) || "零〇".contains(c)
+    is_digit_in_words(c) || is_multiple(c) || is_nought(c)
 }
 
 fn is_multiple(c: char) -> bool {
-    MULTIPLES.iter().any(|(multiple, _)| *multiple == c) || "拾佰仟".contains(c)
+    matches!(c, '拾' | '佰' | '仟') || MULTIPLES.iter().any(|(multiple, _)| *multiple == c)
 }
 
 /// The multiple that a text begins with, three words of it at most: 百万 is a million. 千 in front of a measure is a part of it.
@@ -145,6 +153,9 @@ pub(super) fn mentions_unclear(text: &str) -> bool {
 /// is between digits nobody knows whether one does.
 fn stretches(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.split(['\n', '\r', '，']).map(|stretch| {
+        if !stretch.contains(char::is_whitespace) {
+            return fold_width(stretch);
+        }
         let parts: Vec<&str> = stretch.split_whitespace().collect();
         let parted = |pair: &[&str]| {
             pair[0].ends_with(|c: char| c.is_ascii_digit()) && pair[1].starts_with(|c: char| c.is_ascii_digit())
@@ -174,7 +185,7 @@ impl<'t> Found<'t> {
     fn goes_on(&self) -> bool {
         match self.before.strip_suffix(RANGE) {
             Some(begun) => begun.ends_with(|c: char| c.is_ascii_digit() || is_multiple(c)),
-            None => self.before.ends_with(|c: char| is_multiple(c) || "零〇.·".contains(c)),
+            None => self.before.ends_with(|c: char| is_multiple(c) || is_nought(c) || matches!(c, '.' | '·')),
         }
     }
 
@@ -202,7 +213,7 @@ fn is_unclear_in_words(text: &str, at: usize) -> bool {
     let words = before.trim_end_matches(|c| is_numeral(c) || VAGUE.contains(&c));
     let numeral = &before[words.len()..];
     let is_number =
-        numeral.starts_with('十') || numeral.contains(is_multiple) && numeral.contains(|c| DIGITS.contains(c));
+        numeral.starts_with('十') || numeral.contains(is_multiple) && numeral.contains(is_digit_in_words);
     let is_rate = ["每人", "每户", "每年", "每月", "每次", "人均"].iter().any(|rate| words.ends_with(rate));
     let is_limit = ["以上", "以下"].iter().any(|limit| behind.starts_with(limit));
     let is_said_again = words.ends_with("元(");
