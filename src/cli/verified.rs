@@ -5,6 +5,7 @@
 //! wrong is named with its first position, and so is how far the journal can be trusted all the same.
 
 use std::path::Path;
+use std::slice;
 
 use super::backup::progress;
 use super::output::{Answer, Failure};
@@ -14,7 +15,7 @@ use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::operator_fault;
 use crate::consolidator::verify::{Faults, verify};
-use crate::ledger::checkpoint::{self, BadNote, PublicKey};
+use crate::ledger::checkpoint::{self, BadNote, Checkpoint, PublicKey};
 use crate::ledger::tree::{Tree, leaf_hash};
 use crate::store::archive::{ArchiveJournal, Entry, Survey};
 use crate::store::restore::archive_at;
@@ -113,13 +114,16 @@ fn signatures(
     let vouched = vouched_for(&keys, tree, &changes);
     let mut earlier = 0_usize;
     let (mut unsigned, mut differing, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
-    let mut before: Vec<(u64, &str)> = Vec::new();
+    let mut before: Vec<Checkpoint> = Vec::new();
     let mut signed: Option<(u64, Digest)> = None;
+    let mut signs: Option<PublicKey> = None;
     for (at, note) in &texts {
         let at_fault = |what: &str| Remark::new(Reason::RecordSaysOtherwise).with("position", at).with("what", what);
+        // Who was handed over to signs what comes then.
+        let in_turn = signs.as_ref().is_none_or(|key| checkpoint::verify(note, slice::from_ref(key)).is_ok());
         match checkpoint::verify(note, &keys) {
             Err(BadNote::UnknownKey) => match checkpoint::unverified(note) {
-                Ok(found) if found.size <= vouched && tree.root(found.size) == Some(found.root) => earlier += 1,
+                Ok(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => earlier += 1,
                 _ => unsigned.add(at_fault("unknown key")),
             },
             Err(_) => unsigned.add(at_fault("checkpoint")),
@@ -128,13 +132,14 @@ fn signatures(
             }
             Ok(found) => {
                 // One that was put in again is of a size that was passed. Only a change of keys signs the same size anew.
-                before.retain(|(size, _)| *size >= found.size);
-                let anew = found.successor.is_some() && before.iter().all(|(size, _)| *size == found.size);
-                if !before.is_empty() && (!anew || before.iter().any(|(_, other)| other == note)) {
+                before.retain(|other| other.size >= found.size);
+                let anew = found.successor.is_some() && before.iter().all(|other| other.size == found.size);
+                if !in_turn || !before.is_empty() && (!anew || before.contains(&found)) {
                     doubled.add(at_fault("checkpoint again"));
                 }
-                before.push((found.size, note));
                 signed = signed.max(Some((found.size, found.root)));
+                signs = found.successor.clone().or(signs);
+                before.push(found);
             }
         }
     }

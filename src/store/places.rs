@@ -25,6 +25,8 @@ pub enum Misnamed {
     DataWithinMirror,
     /// There is no store in the directory.
     NoStore,
+    /// A restore into the directory was cut off before it was done.
+    Unfinished,
     /// sled's files without the file that says whose they are.
     NoFormat,
     /// That file says something else.
@@ -41,6 +43,7 @@ impl Misnamed {
             Self::MirrorWithinData => "mirror-within-data",
             Self::DataWithinMirror => "data-within-mirror",
             Self::NoStore => "no-store",
+            Self::Unfinished => "unfinished",
             Self::NoFormat => "no-format",
             Self::UnknownFormat => "unknown-format",
         }
@@ -56,6 +59,7 @@ impl fmt::Display for Misnamed {
             Self::MirrorWithinData => "the mirror lies within the data directory and would be lost with it",
             Self::DataWithinMirror => "the data directory lies within the mirror's and would be lost with it",
             Self::NoStore => "no store is in the directory",
+            Self::Unfinished => "a restore into the directory was cut off before it was done",
             Self::NoFormat => "the directory holds sled data but no FORMAT",
             Self::UnknownFormat => "FORMAT does not name a format of this program",
         })

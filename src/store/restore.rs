@@ -19,7 +19,7 @@ use super::{
 
 const SUFFIX: &str = ".restoring";
 /// The draft within a directory that is there: it may be where a disk is mounted, which nothing can be renamed to.
-const WITHIN: &str = "restoring";
+pub(in crate::store) const DRAFT_WITHIN: &str = "restoring";
 /// What a new file system has in it.
 const LOST_AND_FOUND: &str = "lost+found";
 /// In a draft from its first moment: what doesn't have it is no draft, whatever its name, and is not removed.
@@ -128,7 +128,7 @@ impl Draft {
         let within = target.is_dir();
         let target = if within { fs::canonicalize(&target).map_err(io_at(&target))? } else { target };
         refuse_link(&target)?;
-        let path = if within { target.join(WITHIN) } else { draft_path(&target)? };
+        let path = if within { target.join(DRAFT_WITHIN) } else { draft_path(&target)? };
         refuse_unless_empty(&target, within)?;
         remove_left_over(&path)?;
         let mut draft = Draft { journal: None, draft: path, target, within };
@@ -215,7 +215,7 @@ fn refuse_unless_empty(directory: &Path, within: bool) -> Result<(), JournalErro
     };
     for entry in entries {
         let name = entry.map_err(io_at(directory))?.file_name();
-        if !(within && (name == WITHIN || name == LOST_AND_FOUND)) {
+        if !(within && (name == DRAFT_WITHIN || name == LOST_AND_FOUND)) {
             return Err(JournalError::NotEmpty { path: directory.to_path_buf() });
         }
     }
@@ -238,12 +238,17 @@ fn draft_path(target: &Path) -> Result<PathBuf, JournalError> {
     Ok(target.with_file_name(name))
 }
 
+/// Whether a directory is what a restore makes before it is done.
+pub(in crate::store) fn is_draft(directory: &Path) -> bool {
+    directory.join(DRAFT_FILE).exists()
+}
+
 /// Removes what a restore left that was killed. Anything else of that name is not ours.
 fn remove_left_over(draft: &Path) -> Result<(), JournalError> {
     if !draft.exists() {
         return Ok(());
     }
-    if !draft.join(DRAFT_FILE).exists() {
+    if !is_draft(draft) {
         return refuse_unless_empty(draft, false);
     }
     let _lock = take_lock(draft)?;

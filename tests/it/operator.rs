@@ -234,6 +234,8 @@ async fn a_restore_fills_an_empty_directory_that_is_there_and_one_that_a_link_le
         fs::create_dir_all(leads_to.join("restoring/blobs")).unwrap();
         fs::write(leads_to.join("restoring/RESTORING"), "").unwrap();
         fs::create_dir(leads_to.join("lost+found")).unwrap();
+        // A start there would be that of a new store, which nothing could be restored into any more.
+        refused(&serve(target, None), "WRONG_DIRECTORY", &["consolidator restore"]);
         let before = number(leads_to);
         let (text, code) = told("en", &["restore", path(&mirror), "--data", path(target)]);
         assert_eq!(code, Some(0), "{text}");

@@ -441,6 +441,45 @@ async fn a_checkpoint_is_in_a_mirror_once_however_often_it_is_started_and_a_seco
     assert_eq!((code, checkpoints(&mirror).len()), (0, found.len() + 1), "{said}");
 }
 
+/// Keys hand over to one another in one order. Each is known by its own key, or only by the newest.
+#[test]
+fn changes_of_keys_stand_once_and_in_their_order() {
+    let folder = TempDir::new().unwrap();
+    let keys = [1, 2, 3].map(|seed| PrivateKey::from_seed(ORIGIN, [seed; 32]).unwrap());
+    let record = vec![0x10];
+    let tree = Tree::of([leaf_hash(&record)]);
+    let plain = Checkpoint { origin: ORIGIN.to_owned(), size: 1, root: tree.root(1).unwrap(), successor: None };
+    let change = |from: &PrivateKey, to: &PrivateKey| {
+        sign(&Checkpoint { successor: Some(to.public()), ..plain.clone() }, &[from, to])
+    };
+    let (first, second) = (change(&keys[0], &keys[1]), change(&keys[1], &keys[2]));
+    // The same once more, and somebody else's name under it.
+    let witness = PrivateKey::from_seed("witness.example", [9; 32]).unwrap();
+    let said = Checkpoint { successor: Some(keys[1].public()), ..plain.clone() };
+    let once_more = sign(&said, &[&keys[0], &keys[1], &witness]);
+    let judged = |notes: &[&String], known: &[&PrivateKey]| {
+        let mut out = archive::line().into_bytes();
+        archive::add_event(&mut out, 1, &record);
+        archive::add_mark(&mut out, 1);
+        notes.iter().for_each(|note| archive::add_checkpoint(&mut out, 1, note.as_bytes()));
+        let (file, key) = (folder.path().join("export"), folder.path().join("key"));
+        fs::write(&file, out).unwrap();
+        fs::write(&key, known.iter().map(|key| format!("{}\n", key.public())).collect::<String>()).unwrap();
+        // The record is none of this program's: only what is said of checkpoints counts.
+        offline(&["audit", "verify", text(&file), "--key", text(&key)]).0
+    };
+    let alarm = "checkpoints are there twice or out of order";
+    let unsigned = "checkpoints are wrong";
+    for known in [vec![&keys[0]], vec![&keys[2]], vec![&keys[0], &keys[1], &keys[2]]] {
+        let said = judged(&[&first, &second], &known);
+        assert!(!said.contains(alarm) && !said.contains(unsigned), "{said}");
+        let said = judged(&[&second, &first], &known);
+        assert!(said.contains(alarm) || said.contains(unsigned), "exchanged: {said}");
+    }
+    let said = judged(&[&first, &once_more], &[&keys[0]]);
+    assert!(said.contains(alarm), "{said}");
+}
+
 /// An export of these records, with a tree and a checkpoint that the owner of the key makes.
 fn forged(root: &Path, records: &[Vec<u8>]) -> PathBuf {
     let key = PrivateKey::parse(&fs::read_to_string(root.join("signing/signing-key")).unwrap()).unwrap();

@@ -15,6 +15,7 @@ use crate::store::directory::{
     LOCK_ATTEMPTS, LOCK_PAUSE, io_at, nearest_existing, refuse_full, sync, sync_above, sync_failed, take_lock,
 };
 use crate::store::places::Misnamed;
+use crate::store::restore::{DRAFT_WITHIN, is_draft};
 use crate::store::record::{self, damaged};
 
 /// The format of the whole directory: which engine, which keys, which framing.
@@ -39,6 +40,10 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     let directory = fs::canonicalize(directory).map_err(io_at(directory))?;
     let existing = fs::canonicalize(&existing).map_err(io_at(&existing))?;
 
+    // Before the lock, which leaves a file: into a directory with anything in it nothing is restored.
+    if is_draft(&directory.join(DRAFT_WITHIN)) && !directory.join(FORMAT_FILE).exists() {
+        return Err(misnamed(&directory, Misnamed::Unfinished));
+    }
     let lock = take_lock(&directory)?;
     // Before sled: a directory in a later format must not be touched by it.
     let origin = check_format(&directory, disk)?;
