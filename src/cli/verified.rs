@@ -123,7 +123,9 @@ fn signatures(
         let in_turn = signs.as_ref().is_none_or(|key| checkpoint::verify(note, slice::from_ref(key)).is_ok());
         match checkpoint::verify(note, &keys) {
             Err(BadNote::UnknownKey) => match checkpoint::unverified(note) {
-                Ok(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => earlier += 1,
+                Ok(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => {
+                    earlier += 1
+                }
                 _ => unsigned.add(at_fault("unknown key")),
             },
             Err(_) => unsigned.add(at_fault("checkpoint")),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod access;
+mod alone;
 mod architecture;
 mod as_of;
 mod audit_questions;

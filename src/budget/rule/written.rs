@@ -212,8 +212,7 @@ fn is_unclear_in_words(text: &str, at: usize) -> bool {
     let behind = behind.strip_prefix('元').unwrap_or(behind);
     let words = before.trim_end_matches(|c| is_numeral(c) || VAGUE.contains(&c));
     let numeral = &before[words.len()..];
-    let is_number =
-        numeral.starts_with('十') || numeral.contains(is_multiple) && numeral.contains(is_digit_in_words);
+    let is_number = numeral.starts_with('十') || numeral.contains(is_multiple) && numeral.contains(is_digit_in_words);
     let is_rate = ["每人", "每户", "每年", "每月", "每次", "人均"].iter().any(|rate| words.ends_with(rate));
     let is_limit = ["以上", "以下"].iter().any(|limit| behind.starts_with(limit));
     let is_said_again = words.ends_with("元(");

@@ -15,8 +15,8 @@ use crate::store::directory::{
     LOCK_ATTEMPTS, LOCK_PAUSE, io_at, nearest_existing, refuse_full, sync, sync_above, sync_failed, take_lock,
 };
 use crate::store::places::Misnamed;
-use crate::store::restore::{DRAFT_WITHIN, is_draft};
 use crate::store::record::{self, damaged};
+use crate::store::restore::{DRAFT_WITHIN, is_draft};
 
 /// The format of the whole directory: which engine, which keys, which framing.
 /// Raised when an older program would misread what a newer one wrote.

@@ -1,0 +1,79 @@
+//! A filing that comes alone is prepared by several threads at once, one of many by one: what comes of it is the same.
+
+use std::sync::{Arc, Barrier};
+
+use budget_consolidator::consolidator::PreparedFiling;
+use budget_consolidator::ledger::actor::Actor;
+use budget_consolidator::store::MemoryJournal;
+use budget_consolidator::submission_file::SubmissionFile;
+
+use crate::support::*;
+
+async fn furnished() -> TestServer {
+    let server = TestServer::on(Arc::new(MemoryJournal::new())).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    server
+}
+
+fn filing(code: &str) -> SubmissionFile {
+    example(&format!("fenyang-2024/submissions/{code}.json"))
+}
+
+async fn prepared(server: &TestServer, code: &str) -> PreparedFiling {
+    let form = server.consolidator.snapshot().state.form_set("shanxi-2024").unwrap().clone();
+    server.consolidator.prepare(filing(code).place_on(&form), None, &form, (None, None)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_filing_is_prepared_alike_alone_and_beside_others() {
+    let mut events = Vec::new();
+    for others in [0, 1, 3] {
+        let server = furnished().await;
+        // Under way until they are let go.
+        let mut beside = Vec::new();
+        for _ in 0..others {
+            beside.push(prepared(&server, "407004").await);
+        }
+        let one = prepared(&server, "407002").await;
+        assert_eq!(one.reading().digest, filing("407002").read_on(&form("shanxi-2024")).digest);
+        let actor = Actor::parse(&unit("407002")).unwrap();
+        let done = server.consolidator.submit(actor, "once".into(), one).await.unwrap();
+        assert!(done.checked.as_ref().is_some_and(|checked| checked.findings.len() > 50));
+        events.push((done.envelope.fingerprint, done.envelope.event.clone(), done.checked.unwrap()));
+        drop(beside);
+        server.stop().await;
+    }
+    assert!(events.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_that_come_and_go_are_all_answered() {
+    const ROUNDS: u32 = 6;
+    let server = furnished().await;
+    let codes = ["407002", "407003", "407004", "407005"];
+    let start = Arc::new(Barrier::new(codes.len()));
+    let mut tasks = Vec::new();
+    for code in codes {
+        let (client, file, start) = (server.client(&unit(code)).await, filing(code), start.clone());
+        tasks.push(tokio::spawn(async move {
+            tokio::task::block_in_place(|| start.wait());
+            let mut positions = Vec::new();
+            for version in 1..=ROUNDS {
+                let answer = client.submit(&file, &form("shanxi-2024")).await.unwrap();
+                assert_eq!(answer.version, version);
+                positions.push(answer.position);
+            }
+            positions
+        }));
+    }
+    let mut positions = Vec::new();
+    for task in tasks {
+        positions.extend(task.await.unwrap());
+    }
+    positions.sort_unstable();
+    positions.dedup();
+    assert_eq!(positions.len(), codes.len() * ROUNDS as usize, "each has a place of its own");
+    let view = server.client(BUREAU).await.view("407", &["T03"], false).await.unwrap();
+    assert_eq!(view.filings as usize, codes.len());
+    server.stop().await;
+}
