@@ -29,6 +29,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinError;
 
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
@@ -277,11 +278,11 @@ impl Consolidator {
         (version, adjustment): (Option<u32>, Option<AdjustmentOrder>),
     ) -> Result<PreparedFiling, Remark> {
         let (under_way, snapshot) = (UnderWay::one_more(&self.shared), self.snapshot());
-        let [to_pack, to_judge] = [(); 2].map(|()| (placed.submission.clone(), form.clone()));
-        let on = form.clone();
-        let sum_up = move || placed.sum_up(&on);
-        let pack = move || Packed::new(&to_pack.0, &to_pack.1);
-        let judge = move || checks::check(&snapshot.state, &to_judge.1, &to_judge.0, None, &snapshot);
+        let filed = || (placed.submission.clone(), form.clone());
+        let ((packs, pack_on), (judges, judge_on), sum_up_on) = (filed(), filed(), form.clone());
+        let sum_up = move || placed.sum_up(&sum_up_on);
+        let pack = move || Packed::new(&packs, &pack_on);
+        let judge = move || checks::check(&snapshot.state, &judge_on, &judges, None, &snapshot);
         let (reading, packed, judged) = if under_way.is_alone() {
             // The last one runs here, and those before it wherever somebody has nothing to do.
             let parts = (elsewhere(sum_up), elsewhere(pack), elsewhere(judge));
@@ -509,10 +510,12 @@ impl Drop for UnderWay {
 fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
     let task = tokio::spawn(async move { work() });
     async move {
-        match task.await {
+        match task.await.map_err(JoinError::try_into_panic) {
             Ok(done) => done,
-            // It was not cancelled by anybody, so it panicked: as it would have here.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            // As it would have here.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends, and whoever waits with it.
+            Err(Err(_)) => std::future::pending().await,
         }
     }
 }
