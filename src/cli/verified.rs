@@ -116,11 +116,16 @@ fn signatures(
     let (mut unsigned, mut differing, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
     let mut before: Vec<Checkpoint> = Vec::new();
     let mut signed: Option<(u64, Digest)> = None;
-    let mut signs: Option<PublicKey> = None;
+    let mut handed_over: Vec<(&str, PublicKey)> = Vec::new();
     for (at, note) in &texts {
         let at_fault = |what: &str| Remark::new(Reason::RecordSaysOtherwise).with("position", at).with("what", what);
-        // Who was handed over to signs what comes then.
-        let in_turn = signs.as_ref().is_none_or(|key| checkpoint::verify(note, slice::from_ref(key)).is_ok());
+        // Nobody is handed the journal who has handed it over before.
+        let successor = checkpoint::unverified(note).ok().and_then(|found| found.successor);
+        let in_turn = successor.as_ref().is_none_or(|next| {
+            let by_next = |(change, to): &(&str, PublicKey)| to != next && signed_by(change, next);
+            !handed_over.iter().any(by_next)
+        });
+        handed_over.extend(successor.map(|next| (note.as_str(), next)));
         match checkpoint::verify(note, &keys) {
             Err(BadNote::UnknownKey) => match checkpoint::unverified(note) {
                 Ok(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => {
@@ -140,7 +145,6 @@ fn signatures(
                     doubled.add(at_fault("checkpoint again"));
                 }
                 signed = signed.max(Some((found.size, found.root)));
-                signs = found.successor.clone().or(signs);
                 before.push(found);
             }
         }
@@ -171,6 +175,10 @@ fn signatures(
         _ => report.faults("verify-tree", "verify-tree-bad", &count, differing),
     }
     (size, wrong)
+}
+
+fn signed_by(note: &str, key: &PublicKey) -> bool {
+    checkpoint::verify(note, slice::from_ref(key)).is_ok()
 }
 
 /// Up to which size checkpoints may be of keys that are not at hand: who was given only a newer key can't check what earlier

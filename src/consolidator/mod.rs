@@ -277,7 +277,7 @@ impl Consolidator {
         form: &Arc<FormSet>,
         (version, adjustment): (Option<u32>, Option<AdjustmentOrder>),
     ) -> Result<PreparedFiling, Remark> {
-        let (under_way, snapshot) = (UnderWay::one_more(&self.shared), self.snapshot());
+        let (under_way, snapshot) = (Arc::new(UnderWay::one_more(&self.shared)), self.snapshot());
         let filed = || (placed.submission.clone(), form.clone());
         let ((packs, pack_on), (judges, judge_on), sum_up_on) = (filed(), filed(), form.clone());
         let sum_up = move || placed.sum_up(&sum_up_on);
@@ -285,7 +285,8 @@ impl Consolidator {
         let judge = move || checks::check(&snapshot.state, &judge_on, &judges, None, &snapshot);
         let (reading, packed, judged) = if under_way.is_alone() {
             // The last one runs here, and those before it wherever somebody has nothing to do.
-            let parts = (elsewhere(sum_up), elsewhere(pack), elsewhere(judge));
+            let counted = || under_way.clone();
+            let parts = (elsewhere(counted(), sum_up), elsewhere(counted(), pack), elsewhere(counted(), judge));
             (parts.0.await, parts.1.await, parts.2.await)
         } else {
             (sum_up(), pack(), judge())
@@ -476,7 +477,7 @@ pub struct PreparedFiling {
     filing: Filing,
     fingerprint: Digest,
     packed: Packed,
-    under_way: UnderWay,
+    under_way: Arc<UnderWay>,
 }
 
 impl PreparedFiling {
@@ -506,9 +507,16 @@ impl Drop for UnderWay {
     }
 }
 
-/// Has some work done by whichever of the runtime's threads comes to it first.
-fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
-    let task = tokio::spawn(async move { work() });
+/// Has some work of a filing done by whichever of the runtime's threads comes to it first. It is under way until that is
+/// done, even if nobody waits for it any more.
+fn elsewhere<T: Send + 'static>(
+    under_way: Arc<UnderWay>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = T> {
+    let task = tokio::spawn(async move {
+        let _under_way = under_way;
+        work()
+    });
     async move {
         match task.await.map_err(JoinError::try_into_panic) {
             Ok(done) => done,

@@ -41,7 +41,9 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     let existing = fs::canonicalize(&existing).map_err(io_at(&existing))?;
 
     // Before the lock, which leaves a file: into a directory with anything in it nothing is restored.
-    if is_draft(&directory.join(DRAFT_WITHIN)) && !directory.join(FORMAT_FILE).exists() {
+    // What was cut off while it moved in is no new store either, and not empty any more: it has no FORMAT.
+    let is_there = |name: &str| directory.join(name).exists();
+    if is_draft(&directory.join(DRAFT_WITHIN)) && !is_there(FORMAT_FILE) && !is_there(DATA_FILE) {
         return Err(misnamed(&directory, Misnamed::Unfinished));
     }
     let lock = take_lock(&directory)?;
