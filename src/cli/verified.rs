@@ -5,7 +5,6 @@
 //! wrong is named with its first position, and so is how far the journal can be trusted all the same.
 
 use std::path::Path;
-use std::slice;
 
 use super::backup::progress;
 use super::output::{Answer, Failure};
@@ -107,29 +106,27 @@ fn signatures(
     (tree, written): (&Tree, bool),
     notes: &[(u64, Vec<u8>)],
 ) -> (Option<u64>, Option<u64>) {
-    let texts: Vec<(u64, String)> =
-        notes.iter().map(|(at, note)| (*at, String::from_utf8_lossy(note).into_owned())).collect();
-    let changes: Vec<String> = texts.iter().map(|(_, note)| note.clone()).collect();
+    let texts = notes.iter().map(|(at, note)| (*at, String::from_utf8_lossy(note).into_owned()));
+    let texts: Vec<_> = texts.map(|(at, note)| (at, checkpoint::unverified(&note).ok(), note)).collect();
+    let successor = |said: &Option<Checkpoint>| said.as_ref().and_then(|said| said.successor.clone());
+    let changes = texts.iter().filter(|(_, said, _)| successor(said).is_some());
+    let changes: Vec<String> = changes.map(|(.., note)| note.clone()).collect();
     let keys = checkpoint::trusted(keys, &changes);
     let vouched = vouched_for(&keys, tree, &changes);
     let mut earlier = 0_usize;
     let (mut unsigned, mut differing, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
     let mut before: Vec<Checkpoint> = Vec::new();
     let mut signed: Option<(u64, Digest)> = None;
-    let mut handed_over: Vec<(&str, PublicKey)> = Vec::new();
-    for (at, note) in &texts {
+    let mut passed = 0;
+    for (at, said, note) in &texts {
         let at_fault = |what: &str| Remark::new(Reason::RecordSaysOtherwise).with("position", at).with("what", what);
-        // Nobody is handed the journal who has handed it over before.
-        let successor = checkpoint::unverified(note).ok().and_then(|found| found.successor);
-        let in_turn = successor.as_ref().is_none_or(|next| {
-            let by_next = |(change, to): &(&str, PublicKey)| to != next && signed_by(change, next);
-            !handed_over.iter().any(by_next)
-        });
-        handed_over.extend(successor.map(|next| (note.as_str(), next)));
+        let next = successor(said);
+        let in_turn = next.as_ref().is_none_or(|next| !checkpoint::has_handed_over(next, &changes[..passed]));
+        passed += usize::from(next.is_some());
         match checkpoint::verify(note, &keys) {
-            Err(BadNote::UnknownKey) => match checkpoint::unverified(note) {
-                Ok(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => {
-                    earlier += 1
+            Err(BadNote::UnknownKey) => match said {
+                Some(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => {
+                    earlier += 1;
                 }
                 _ => unsigned.add(at_fault("unknown key")),
             },
@@ -175,10 +172,6 @@ fn signatures(
         _ => report.faults("verify-tree", "verify-tree-bad", &count, differing),
     }
     (size, wrong)
-}
-
-fn signed_by(note: &str, key: &PublicKey) -> bool {
-    checkpoint::verify(note, slice::from_ref(key)).is_ok()
 }
 
 /// Up to which size checkpoints may be of keys that are not at hand: who was given only a newer key can't check what earlier

@@ -164,7 +164,7 @@ pub struct Bounds {
     /// [`ANSWER_BYTES_MAX`].
     pub answer_bytes: usize,
     /// How many costly things are done for one identity at once: half of what the machine can do, the other half is for
-    /// all others.
+    /// all others. A filing that is alone is one of them, and takes the other half too while nobody else has any.
     pub turns: usize,
 }
 

@@ -228,7 +228,7 @@ pub fn trusted(keys: &[PublicKey], changes: &[String]) -> Vec<PublicKey> {
     for change in changes {
         let Ok(Checkpoint { successor: Some(next), .. }) = verify(change, &keys) else { continue };
         // Nobody becomes a successor without a word of its own.
-        if verify(change, std::slice::from_ref(&next)).is_ok() {
+        if is_signed_by(change, &next) {
             keys.push(next);
         }
     }
@@ -240,17 +240,26 @@ pub fn trusted(keys: &[PublicKey], changes: &[String]) -> Vec<PublicKey> {
 pub fn stray_change(trusted: &[PublicKey], changes: &[String]) -> Option<usize> {
     let mut keys = trusted.to_vec();
     let successors: Vec<_> = changes.iter().map(|change| unverified(change).ok()?.successor).collect();
-    let signed = |change: &str, key: &PublicKey| verify(change, std::slice::from_ref(key)).is_ok();
     let mut stray = None;
     for (at, (change, next)) in changes.iter().zip(&successors).enumerate().rev() {
-        let leads = next.as_ref().is_some_and(|next| keys.contains(next) && signed(change, next));
+        let leads = next.as_ref().is_some_and(|next| keys.contains(next) && is_signed_by(change, next));
         if leads && verify(change, &keys).is_ok() {
-            keys.extend(successors.iter().flatten().filter(|key| signed(change, key)).cloned());
+            keys.extend(successors.iter().flatten().filter(|key| is_signed_by(change, key)).cloned());
         } else {
             stray = Some(at);
         }
     }
     stray
+}
+
+/// Whether a key has handed over to another in one of these changes: then it is handed the journal no more.
+pub fn has_handed_over(key: &PublicKey, changes: &[String]) -> bool {
+    let to_another = |change: &str| unverified(change).is_ok_and(|found| found.successor.is_some_and(|to| to != *key));
+    changes.iter().any(|change| to_another(change) && is_signed_by(change, key))
+}
+
+fn is_signed_by(note: &str, key: &PublicKey) -> bool {
+    verify(note, std::slice::from_ref(key)).is_ok()
 }
 
 type SignatureLine<'n> = (&'n str, u32, Signature);
