@@ -39,24 +39,45 @@ pub struct TableHeader {
     pub columns: Vec<CompactString>,
 }
 
-/// A whole filing with its cells in their places, not yet hashed and added up: that takes as long again as reading them.
+/// A whole filing with its rows in their places. Nobody has looked at their keys yet, and it is not hashed and added up: that
+/// takes as long again as reading them, and needs nothing but the rows.
 #[derive(Debug)]
 pub struct Placed {
     /// What could be read.
     pub submission: Arc<Submission>,
-    findings: Vec<Finding>,
+    /// As they were stated.
+    tables: Vec<PlacedTable>,
+    notes: Notes,
     row_count: u64,
 }
 
+/// A table whose rows are sorted by key, each key once.
+#[derive(Debug)]
+struct PlacedTable {
+    /// The how-manieth of those stated.
+    at: usize,
+    /// Which of the form set.
+    table: usize,
+    /// The line of each row.
+    lines: Vec<u32>,
+    /// What was found while they were sorted, with the line.
+    findings: Vec<(u32, Finding)>,
+}
+
 impl Placed {
-    /// With digest and control total; `form` is the form set that it was read on.
+    /// Checks keys, codes and names, and adds digest and control total; `form` is the form set that it was read on.
     pub fn sum_up(self, form: &FormSet) -> Reading {
-        let Placed { submission, findings, row_count } = self;
+        let Placed { submission, tables, mut notes, row_count } = self;
+        for PlacedTable { at, table, lines, findings } in tables {
+            findings.into_iter().for_each(|(line, finding)| notes.add(at, line, finding));
+            let Some(rows) = submission.table(table).map(FiledTable::rows) else { continue };
+            check_keys(form, table, rows, &lines, &mut |line, finding| notes.add(at, line, finding));
+        }
         Reading {
             digest: digest::digest(&submission, form),
             control_total: digest::control_total(&submission),
             submission,
-            findings,
+            findings: notes.in_order(),
             row_count,
         }
     }
@@ -90,11 +111,34 @@ pub struct Intake<'f> {
     form: &'f FormSet,
     header: Slot,
     tables: Vec<Open>,
-    findings: Vec<(usize, u32, Finding)>,
-    /// How many findings there are: those that don't refuse, and those that do.
-    noted: [usize; 2],
+    notes: Notes,
     row_count: u64,
     texts: CellTexts,
+}
+
+/// What is wrong with the shape of a filing.
+#[derive(Debug, Default)]
+struct Notes {
+    /// With the how-manieth table it is in, and the line.
+    findings: Vec<(usize, u32, Finding)>,
+    /// How many there are: those that don't refuse, and those that do.
+    noted: [usize; 2],
+}
+
+impl Notes {
+    fn add(&mut self, table: usize, line: u32, finding: Finding) {
+        // Counted apart, so that many questions can't crowd out the one finding that refuses.
+        let alike = &mut self.noted[usize::from(finding.refuses())];
+        if *alike < FINDINGS_MAX {
+            *alike += 1;
+            self.findings.push((table, line, finding));
+        }
+    }
+
+    fn in_order(mut self) -> Vec<Finding> {
+        self.findings.sort_by_key(|(table, line, _)| (*table, *line));
+        self.findings.into_iter().map(|(_, _, finding)| finding).collect()
+    }
 }
 
 /// A table being read. `table` is `None` if the form set has none of that id: its rows are counted and passed over.
@@ -143,7 +187,8 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
             for column in table.required_columns.iter().filter(|column| row.cells[**column].is_blank()) {
                 let column = &table.columns[*column];
                 let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
-                intake.note(at, line, Finding::refusing(Place::cell(&table.id, line, row.key, &column.id), remark));
+                let place = Place::cell(&table.id, line, row.key, &column.id);
+                intake.notes.add(at, line, Finding::refusing(place, remark));
             }
         }
         intake.row_count += rows.len() as u64;
@@ -162,8 +207,7 @@ impl<'f> Intake<'f> {
             form,
             header,
             tables: Vec::with_capacity(tables.len()),
-            findings: Vec::new(),
-            noted: [0; 2],
+            notes: Notes::default(),
             row_count: 0,
             texts: CellTexts::default(),
         };
@@ -237,7 +281,7 @@ impl<'f> Intake<'f> {
             ));
         }
         self.tables.push(open);
-        findings.into_iter().for_each(|finding| self.note(at, 0, finding));
+        findings.into_iter().for_each(|finding| self.notes.add(at, 0, finding));
     }
 
     /// Takes one row of the table that was stated as the `table`-th; `values` in the order of its stated columns.
@@ -284,7 +328,7 @@ impl<'f> Intake<'f> {
             let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
             findings.push(Finding::refusing(Place::cell(id, line, key, &column.id), remark));
         }
-        findings.into_iter().for_each(|finding| self.note(table, line, finding));
+        findings.into_iter().for_each(|finding| self.notes.add(table, line, finding));
         true
     }
 
@@ -293,105 +337,92 @@ impl<'f> Intake<'f> {
         (self.row_count, self.tables.iter().map(|open| open.rows.cells().0.len()).sum())
     }
 
-    /// Ends the reading: places the cells, and computes digest and control total.
+    /// Ends the reading: places the rows, checks them, and computes digest and control total.
     pub fn finish(self) -> Reading {
         let form = self.form;
         self.place().sum_up(form)
     }
 
-    /// Sorts rows, and checks keys, codes and names.
+    /// Sorts the rows of each table by key; of rows with one key the first stays.
     pub fn place(mut self) -> Placed {
-        // From here on they are read.
-        drop(std::mem::take(&mut self.texts));
+        let (mut stated, mut tables) = (Vec::new(), Vec::new());
         if self.tables.is_empty() {
-            self.note(0, 0, Finding::refusing(Place::default(), Remark::new(Reason::NothingFiled)));
+            self.notes.add(0, 0, Finding::refusing(Place::default(), Remark::new(Reason::NothingFiled)));
         }
-        let mut tables = Vec::new();
-        for at in 0..self.tables.len() {
-            let Some(index) = self.tables[at].table else { continue };
-            let rows = self.place_rows(at, index);
-            let Open { empty, scale: StatedScale { denomination, decimals, .. }, .. } = self.tables[at];
+        for (at, open) in self.tables.into_iter().enumerate() {
+            let Open { id, table: Some(table), empty, scale, mut rows, mut lines, .. } = open else { continue };
+            let mut findings = Vec::new();
+            sort_rows(&mut rows, &mut lines, &mut |line, row, remark| {
+                findings.push((line, Finding::refusing(Place::row(&id, line, row), remark)));
+            });
+            if empty && !lines.is_empty() {
+                let remark = Remark::new(Reason::EmptyTableHasRows).with("rows", lines.len());
+                findings.push((0, Finding::refusing(Place::table(&id), remark)));
+                // They go no further than here.
+                check_keys(self.form, table, &rows, &lines, &mut |line, finding| findings.push((line, finding)));
+                lines.clear();
+            }
+            let StatedScale { denomination, decimals, .. } = scale;
             let content = if empty { Content::Empty } else { Content::Rows(rows) };
-            tables.push(FiledTable { table: index, denomination, decimals, content });
+            tables.push(FiledTable { table, denomination, decimals, content });
+            stated.push(PlacedTable { at, table, lines, findings });
         }
         tables.sort_by_key(|filed| filed.table);
         let form_set = FormSetVersion { id: self.form.id.clone(), digest: self.form.digest };
-        let submission = Submission { header: self.header, form_set, tables };
-        self.findings.sort_by_key(|(table, line, _)| (*table, *line));
-        let findings: Vec<Finding> = self.findings.into_iter().map(|(_, _, finding)| finding).collect();
-        Placed { submission: Arc::new(submission), findings, row_count: self.row_count }
+        let submission = Arc::new(Submission { header: self.header, form_set, tables });
+        Placed { submission, tables: stated, notes: self.notes, row_count: self.row_count }
     }
+}
 
-    /// Checks the keys of a table's rows against its axes and catalogues; returns them sorted, without duplicates.
-    fn place_rows(&mut self, at: usize, index: usize) -> FiledRows {
-        let form = self.form;
-        let table = &form.tables[index];
-        let id = self.tables[at].id.clone();
-        let (rows, lines) = self.sort_rows(at);
-        if self.tables[at].empty && !lines.is_empty() {
-            let remark = Remark::new(Reason::EmptyTableHasRows).with("rows", lines.len());
-            self.note(at, 0, Finding::refusing(Place::table(&id), remark));
+/// Sorts rows by key, and their lines with them. Of rows with one key the first stays; `twice` is told line and key of the
+/// others.
+fn sort_rows(rows: &mut FiledRows, lines: &mut Vec<u32>, twice: &mut dyn FnMut(u32, &str, Remark)) {
+    // As programs write them they mostly stand in order.
+    if rows.is_sorted() {
+        return;
+    }
+    let key = |place: usize| rows.at(place).map_or("", |row| row.key.as_str());
+    let mut places: Vec<(u128, usize)> = (0..lines.len()).map(|place| (front(key(place)), place)).collect();
+    places.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| key(*left).cmp(key(*right))));
+    let mut left_out = Vec::new();
+    places.dedup_by(|(_, place), (_, first)| {
+        let again = key(*place) == key(*first);
+        if again {
+            left_out.push(*place);
+            let (row, line) = (key(*place), lines[*place]);
+            twice(line, row, Remark::new(Reason::DuplicateRow).with("row", row).with("first_line", lines[*first]));
         }
-        // Rows are sorted: those whose codes begin a code stand before it, with nothing between but what they begin, too.
-        let mut above: Vec<&str> = Vec::new();
-        let axis = form.code_axis(table);
-        let name_column = table.columns.iter().position(|column| column.kind == ColumnKind::Name);
-        for (row, line) in rows.iter().zip(lines) {
-            if let Some(remark) = wrong_key(form, table, row.key) {
-                self.note(at, line, Finding::refusing(Place::row(&id, line, row.key), remark));
-            } else if let Some(axis) = axis.filter(|_| table.total_row() != Some(row.key)) {
-                while above.pop_if(|up| !row.key.starts_with(*up)).is_some() {}
-                if let Some(parent) = form.parent_code(table, row.key).filter(|parent| !above.contains(parent)) {
-                    let remark = Remark::new(Reason::ParentRowAbsent).with("row", row.key).with("parent", parent);
-                    self.note(at, line, Finding::refusing(Place::row(&id, line, row.key), remark));
-                }
-                above.push(row.key);
-                if let Some(catalogue) = &form.axes[axis].catalogue {
-                    let name = name_column.map(|column| (&table.columns[column].id, &row.cells[column]));
-                    if let Some(finding) = check_code(catalogue, &id, line, row.key, name) {
-                        self.note(at, line, finding);
-                    }
+        again
+    });
+    *lines = places.iter().map(|(_, place)| lines[*place]).collect();
+    rows.arrange(places.into_iter().map(|(_, place)| place).chain(left_out).collect());
+    rows.truncate(lines.len());
+}
+
+/// Checks the keys of a table's rows, which are sorted, against its axes and catalogues; `found` is told line and finding.
+fn check_keys(form: &FormSet, table: usize, rows: &FiledRows, lines: &[u32], found: &mut dyn FnMut(u32, Finding)) {
+    let Some(table) = form.tables.get(table) else { return };
+    let id = &table.id;
+    // Those whose codes begin a code stand before it, with nothing between but what they begin, too.
+    let mut above: Vec<&str> = Vec::new();
+    let axis = form.code_axis(table);
+    let name_column = table.columns.iter().position(|column| column.kind == ColumnKind::Name);
+    for (row, line) in rows.iter().zip(lines.iter().copied()) {
+        if let Some(remark) = wrong_key(form, table, row.key) {
+            found(line, Finding::refusing(Place::row(id, line, row.key), remark));
+        } else if let Some(axis) = axis.filter(|_| table.total_row() != Some(row.key)) {
+            while above.pop_if(|up| !row.key.starts_with(*up)).is_some() {}
+            if let Some(parent) = form.parent_code(table, row.key).filter(|parent| !above.contains(parent)) {
+                let remark = Remark::new(Reason::ParentRowAbsent).with("row", row.key).with("parent", parent);
+                found(line, Finding::refusing(Place::row(id, line, row.key), remark));
+            }
+            above.push(row.key);
+            if let Some(catalogue) = &form.axes[axis].catalogue {
+                let name = name_column.map(|column| (&table.columns[column].id, &row.cells[column]));
+                if let Some(finding) = check_code(catalogue, id, line, row.key, name) {
+                    found(line, finding);
                 }
             }
-        }
-        rows
-    }
-
-    /// The rows of a table, sorted by key, and their lines. Of rows with one key the first stays.
-    fn sort_rows(&mut self, at: usize) -> (FiledRows, Vec<u32>) {
-        let open = &mut self.tables[at];
-        let (mut rows, lines) = (std::mem::take(&mut open.rows), std::mem::take(&mut open.lines));
-        // As programs write them they mostly stand in order.
-        if rows.is_sorted() {
-            return (rows, lines);
-        }
-        let key = |place: usize| rows.at(place).map_or("", |row| row.key.as_str());
-        let mut places: Vec<(u128, usize)> = (0..lines.len()).map(|place| (front(key(place)), place)).collect();
-        places.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| key(*left).cmp(key(*right))));
-        let mut left_out = Vec::new();
-        places.dedup_by(|(_, place), (_, first)| {
-            let twice = key(*place) == key(*first);
-            if twice {
-                left_out.push(*place);
-                let id = self.tables[at].id.clone();
-                let (row, line) = (key(*place), lines[*place]);
-                let remark = Remark::new(Reason::DuplicateRow).with("row", row).with("first_line", lines[*first]);
-                self.note(at, line, Finding::refusing(Place::row(&id, line, row), remark));
-            }
-            twice
-        });
-        let lines: Vec<u32> = places.iter().map(|(_, place)| lines[*place]).collect();
-        rows.arrange(places.into_iter().map(|(_, place)| place).chain(left_out).collect());
-        rows.truncate(lines.len());
-        (rows, lines)
-    }
-
-    fn note(&mut self, table: usize, line: u32, finding: Finding) {
-        // Counted apart, so that many questions can't crowd out the one finding that refuses.
-        let alike = &mut self.noted[usize::from(finding.refuses())];
-        if *alike < FINDINGS_MAX {
-            *alike += 1;
-            self.findings.push((table, line, finding));
         }
     }
 }

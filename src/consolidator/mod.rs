@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
@@ -283,13 +284,13 @@ impl Consolidator {
         let sum_up = move || placed.sum_up(&sum_up_on);
         let pack = move || Packed::new(&packs, &pack_on);
         let judge = move || checks::check(&snapshot.state, &judge_on, &judges, None, &snapshot);
-        let (reading, packed, judged) = if under_way.is_alone() {
-            // The last one runs here, and those before it wherever somebody has nothing to do.
+        let (packed, reading, judged) = if under_way.is_alone() {
+            // The last one runs here; the first, which takes longest but for many rules, wherever somebody has nothing to do.
             let counted = || under_way.clone();
-            let parts = (elsewhere(counted(), sum_up), elsewhere(counted(), pack), elsewhere(counted(), judge));
+            let parts = (elsewhere(counted(), pack), elsewhere(counted(), sum_up), elsewhere(counted(), judge));
             (parts.0.await, parts.1.await, parts.2.await)
         } else {
-            (sum_up(), pack(), judge())
+            (pack(), sum_up(), judge())
         };
         let (packed, (grounds, checked)) = (packed?, judged?);
         Ok(PreparedFiling {
@@ -305,10 +306,11 @@ impl Consolidator {
     /// # Errors
     /// The refusal, or a fault.
     pub async fn submit(&self, actor: Actor, key: IdempotencyKey, prepared: PreparedFiling) -> Result<Done, Remark> {
-        let PreparedFiling { filing, fingerprint, packed, under_way: _under_way } = prepared;
+        let PreparedFiling { filing, fingerprint, packed, under_way } = prepared;
         // Held until it is answered, so that it is freed where it was made.
         let _reading = filing.reading.clone();
-        self.send(actor, key, fingerprint, Action::Submit(filing), Some(packed)).await
+        let command = command(actor, key, fingerprint, Action::Submit(filing));
+        self.put(command, Some(packed), under_way.is_alone().then(Handle::current)).await
     }
 
     /// Justifies findings of the filing at a position: each is named by its fingerprint, and must be a failed rule.
@@ -362,7 +364,7 @@ impl Consolidator {
         fingerprint: Digest,
         action: Action,
     ) -> Result<Done, Remark> {
-        self.send(actor, key, fingerprint, action, None).await
+        self.send(actor, key, fingerprint, action).await
     }
 
     /// Ends the writer once everything that waits before this is answered. Later commands are faults.
@@ -376,10 +378,12 @@ impl Consolidator {
         key: IdempotencyKey,
         fingerprint: Digest,
         action: Action,
-        packed: Option<Packed>,
     ) -> Result<Done, Remark> {
-        // Its time is the writer's to say.
-        let command = Command { actor, key, fingerprint, time: Timestamp::default(), action };
+        self.put(command(actor, key, fingerprint, action), None, None).await
+    }
+
+    /// Has the writer decide a command: that of a filing with its cells packed, and `beside` if it came alone.
+    async fn put(&self, command: Command, packed: Option<Packed>, beside: Option<Handle>) -> Result<Done, Remark> {
         let stopped = || Remark::new(Reason::StoreStopped).with("what", "writer");
         if self.has_stopped() {
             return Err(stopped());
@@ -387,7 +391,7 @@ impl Consolidator {
         let (reply, answer) = oneshot::channel();
         let (actor, queue) = (command.actor.clone(), &self.entrance.0);
         let bytes = weight(&command.action, packed.as_ref());
-        let let_go = queue.push(&actor, Job { command, packed, bytes, reply }, bytes).map_err(|_| stopped())?;
+        let let_go = queue.push(&actor, Job { command, packed, bytes, beside, reply }, bytes).map_err(|_| stopped())?;
         for job in let_go {
             // Who asked has gone already if nobody hears it.
             let _ = job.reply.send(Err(Remark::new(Reason::Busy).with("waiting", queue.len())));
@@ -431,7 +435,7 @@ impl Consolidator {
         let (consolidator, actor) = (self.clone(), actor.clone());
         let fingerprint = Digest::of(look.method.as_bytes());
         tokio::spawn(async move {
-            if let Err(why) = consolidator.send(actor, LOOK_KEY.into(), fingerprint, Action::Look(look), None).await {
+            if let Err(why) = consolidator.send(actor, LOOK_KEY.into(), fingerprint, Action::Look(look)).await {
                 lost(why);
             }
         });
@@ -441,6 +445,11 @@ impl Consolidator {
     pub fn over_limit(&self, limit: &'static str) {
         self.shared.metrics.over_limit(limit);
     }
+}
+
+/// Its time is the writer's to say.
+fn command(actor: Actor, key: IdempotencyKey, fingerprint: Digest, action: Action) -> Command {
+    Command { actor, key, fingerprint, time: Timestamp::default(), action }
 }
 
 /// What a filing says, for its key. Rows that found no place are in no digest of cells: their number and the findings

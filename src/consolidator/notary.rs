@@ -1,7 +1,7 @@
-//! The notary: keeps the tree over the journal, and signs its root once a group is durable.
+//! The notary: keeps the tree over the journal, and signs its root with each group.
 //!
-//! **When.** The writer adds the leaves of a group after its append, signs, and publishes the checkpoint together with
-//! the state. A checkpoint is made durable before it is handed out, not before: an append pays no sync for it.
+//! **When.** What it will say of a group can be made beside the append; it is kept once that is durable, and published
+//! together with the state. A checkpoint is made durable before it is handed out, not before: an append pays no sync for it.
 //! **At a start** the journal is held against the last checkpoint that was signed. One that ends earlier, or is another,
 //! is not served, unless somebody gives the lost tail up by its position; then that stands in the journal.
 //!
@@ -117,6 +117,12 @@ pub struct Signed {
     pub note: String,
 }
 
+/// What the notary says of some records once they are durable.
+pub(super) struct Attestation {
+    leaves: Vec<Digest>,
+    signed: Option<Signed>,
+}
+
 /// Tree and signatures of a running journal.
 pub(super) struct Notary {
     tree: RwLock<Tree>,
@@ -157,44 +163,47 @@ impl Notary {
         Err(remark.with("path", directory.path().display()))
     }
 
-    /// Adds the leaves of records that are durable.
-    pub(super) fn add(&self, batch: &[Vec<u8>]) {
+    /// Signs the tree as it will be with the leaves of some more records. Nobody sees anything of it before they are
+    /// durable and it is kept.
+    pub(super) fn attest(&self, batch: &[Vec<u8>]) -> Attestation {
         // Hashed before the lock: readers make proofs meanwhile.
         let leaves: Vec<Digest> = batch.iter().map(|bytes| leaf_hash(bytes)).collect();
-        let mut tree = self.tree.write().unwrap_or_else(PoisonError::into_inner);
-        leaves.into_iter().for_each(|leaf| tree.push(leaf));
-    }
-
-    /// Signs the tree as it is. None without a key, without an event, or if the checkpoint can't be kept.
-    pub(super) fn sign(&self) -> Option<Arc<Signed>> {
-        let signing = self.signing.as_ref()?;
         let (size, root) = {
             let tree = self.tree();
-            (tree.size(), tree.root(tree.size())?)
+            (tree.size() + leaves.len() as u64, tree.root_with(&leaves))
         };
-        let again = signing.last.as_ref().filter(|(last, _)| last.size == size && last.root == root);
-        let note = match again {
-            Some((_, note)) => note.clone(),
-            None => {
-                let origin = signing.key.public().name().to_owned();
-                checkpoint::sign(&Checkpoint { origin, size, root, successor: None }, &[&signing.key])
+        let note = |signing: &Signing| {
+            let again = signing.last.as_ref().filter(|(last, _)| last.size == size && last.root == root);
+            if let Some((_, note)) = again {
+                return note.clone();
             }
+            let origin = signing.key.public().name().to_owned();
+            checkpoint::sign(&Checkpoint { origin, size, root, successor: None }, &[&signing.key])
         };
-        if size == 0 {
-            return None;
+        let signing = self.signing.as_ref().filter(|_| size > 0);
+        Attestation { leaves, signed: signing.map(|signing| Signed { size, root, note: note(signing) }) }
+    }
+
+    /// Adds the leaves of records that are durable now, and keeps the checkpoint over them. None without a key, without an
+    /// event, or if it can't be kept.
+    pub(super) fn keep(&self, Attestation { leaves, signed }: Attestation) -> Option<Arc<Signed>> {
+        {
+            let mut tree = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+            leaves.into_iter().for_each(|leaf| tree.push(leaf));
         }
-        match signing.directory.keep_last(&note) {
-            Ok(()) => Some(Arc::new(Signed { size, root, note })),
+        let (signing, signed) = self.signing.as_ref().zip(signed)?;
+        match signing.directory.keep_last(&signed.note) {
+            Ok(()) => Some(Arc::new(signed)),
             Err(error) => {
-                tracing::error!(%error, size, "no checkpoint: it can't be kept");
+                tracing::error!(%error, size = signed.size, "no checkpoint: it can't be kept");
                 None
             }
         }
     }
 
-    /// Forgets a checkpoint whose tail was given up: the one that is signed next is the only one.
-    pub(super) fn restart(&self) -> Option<Arc<Signed>> {
-        let signed = self.sign()?;
+    /// The same where a tail was given up: every checkpoint before is forgotten, this is the only one.
+    pub(super) fn restart(&self, attestation: Attestation) -> Option<Arc<Signed>> {
+        let signed = self.keep(attestation)?;
         let restarted = self.signing.as_ref()?.directory.restart_from(&signed.note);
         restarted.map(|()| signed).map_err(|error| tracing::error!(%error, "no checkpoint: it can't be kept")).ok()
     }

@@ -17,7 +17,18 @@ pub(super) struct Past<'j> {
     /// As old as the journal's records is recent enough: what is filed on a newer one is held. Only these are kept of a
     /// state, so that the one being folded into stays the sole owner of its sums and need not copy them.
     form_sets: FormSetVersions,
-    held: BTreeMap<Position, Arc<Submission>>,
+    held: Held,
+}
+
+/// Submissions at hand: what is not among them can't be found.
+#[derive(Clone, Default)]
+pub(super) struct Held(BTreeMap<Position, Arc<Submission>>);
+
+impl Contents for Held {
+    fn submission(&self, position: Position) -> Result<Arc<Submission>, Remark> {
+        let missing = || Remark::new(Reason::JournalDamaged).with("position", position).with("what", "record");
+        self.0.get(&position).cloned().ok_or_else(missing)
+    }
 }
 
 impl<'j> Past<'j> {
@@ -27,12 +38,17 @@ impl<'j> Past<'j> {
 
     /// The same by the form sets alone.
     pub(super) fn of(journal: &'j dyn Journal, form_sets: FormSetVersions) -> Past<'j> {
-        Past { journal, form_sets, held: BTreeMap::new() }
+        Past { journal, form_sets, held: Held::default() }
     }
 
     /// Keeps a submission at hand that is not in the journal yet, or was just read.
     pub(super) fn hold(&mut self, position: Position, submission: Arc<Submission>) {
-        self.held.insert(position, submission);
+        self.held.0.insert(position, submission);
+    }
+
+    /// Those that are at hand.
+    pub(super) fn held(&self) -> Held {
+        self.held.clone()
     }
 }
 
@@ -45,7 +61,7 @@ impl Past<'_> {
 
 impl Contents for Past<'_> {
     fn submission(&self, position: Position) -> Result<Arc<Submission>, Remark> {
-        if let Some(held) = self.held.get(&position) {
+        if let Some(held) = self.held.0.get(&position) {
             return Ok(held.clone());
         }
         let damaged = |what: &str| Remark::new(Reason::JournalDamaged).with("position", position).with("what", what);

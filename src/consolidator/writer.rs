@@ -3,14 +3,18 @@
 //!
 //! Order is everything here: nothing is published or answered before its batch is durable. If the append fails, the
 //! group's state is dropped, so nothing of it was ever visible; if it may have happened, the writer stops for good.
+//! An event is folded in when the next one is decided; the last of a group before the append, or, if it is a filing that
+//! is alone, while the append waits for the disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinError;
 
-use super::notary::Signed;
+use super::notary::{Attestation, Notary, Signed};
 use super::past::Past;
 use super::queue::Queue;
 use super::record::{self, Packed, Record};
@@ -19,11 +23,12 @@ use super::{Done, Published, Shared, store_fault, stored};
 use crate::budget::digest::Digest;
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
-use crate::ledger::Position;
+use crate::budget::submission::Slot;
 use crate::ledger::actor::Actor;
 use crate::ledger::decide::{Action, Command, Decision, decide};
 use crate::ledger::event::{Envelope, Event, TailGivenUp, Timestamp};
-use crate::ledger::state::State;
+use crate::ledger::state::{Filings, State};
+use crate::ledger::{Contents, Position};
 use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
 /// A command on its way to the writer.
@@ -32,6 +37,8 @@ pub(super) struct Job {
     pub(super) packed: Option<Packed>,
     /// What it takes of the queue's room.
     pub(super) bytes: usize,
+    /// A runtime that has nothing else to do: it came alone.
+    pub(super) beside: Option<Handle>,
     pub(super) reply: oneshot::Sender<Result<Done, Remark>>,
 }
 
@@ -54,13 +61,59 @@ pub(super) struct Writer {
 
 /// The group being built.
 struct Group<'j> {
-    state: State,
-    /// Knows the group's own submissions too.
-    past: Past<'j>,
+    fold: Fold<'j>,
     batch: Vec<Vec<u8>>,
     bytes: usize,
     envelopes: BTreeMap<Position, Arc<Envelope>>,
     answers: Vec<Answer>,
+}
+
+/// The state that a group's events lead to.
+struct Fold<'j> {
+    state: State,
+    /// The last event, which the state doesn't know yet.
+    last: Option<Arc<Envelope>>,
+    /// Knows the group's own submissions too.
+    past: Past<'j>,
+}
+
+impl Fold<'_> {
+    /// Folds the last event in.
+    fn catch_up(&mut self) -> Result<(), Remark> {
+        self.last.take().map_or(Ok(()), |last| self.state.apply(&last, &self.past))
+    }
+
+    /// Has at hand what a filing takes the place of in the sums: once it is on its way to the disk, nothing may be missing.
+    fn hold_replaced(&mut self, slot: &Slot) -> Result<(), Remark> {
+        let Some(replaced) = self.state.filings(slot).and_then(Filings::counting) else { return Ok(()) };
+        let position = replaced.position;
+        self.past.hold(position, self.past.submission(position)?);
+        Ok(())
+    }
+
+    /// Whether the last event is a filing, and all that it takes to fold it in is at hand.
+    fn is_at_hand(&self) -> bool {
+        let is_filing = |last: &Envelope| last.event.attempt().is_some() && last.event.control_revision().is_none();
+        self.last.as_deref().is_some_and(is_filing)
+    }
+}
+
+/// What is shown of a group once it is durable.
+struct Outcome {
+    state: State,
+    attestation: Attestation,
+}
+
+impl Outcome {
+    fn of(
+        (mut state, last): (State, Option<&Envelope>),
+        contents: &dyn Contents,
+        notary: &Notary,
+        batch: &[Vec<u8>],
+    ) -> Result<Outcome, Remark> {
+        last.map_or(Ok(()), |last| state.apply(last, contents))?;
+        Ok(Outcome { state, attestation: notary.attest(batch) })
+    }
 }
 
 /// What became of one command of a group.
@@ -93,15 +146,15 @@ impl Writer {
     /// Takes one group: this command, and what waits behind it.
     fn group(&mut self, first: Job, queue: &Queue<Job>) {
         let (shared, published) = (self.shared.clone(), self.shared.published.load().state.clone());
+        let past = Past::new(shared.journal.as_ref(), &published);
         let mut group = Group {
-            state: State::clone(&published),
-            past: Past::new(shared.journal.as_ref(), &published),
+            fold: Fold { state: State::clone(&published), last: None, past },
             batch: Vec::new(),
             bytes: 0,
             envelopes: BTreeMap::new(),
             answers: Vec::new(),
         };
-        let head = group.state.position;
+        let beside = first.beside.clone();
         let mut broken = None;
         let mut next = Some(first);
         while let Some(job) = next.take() {
@@ -119,34 +172,71 @@ impl Writer {
                 }
             }
         }
+        let Group { fold, batch, answers, bytes, .. } = group;
+        let (batch, beside) = (Arc::new(batch), beside.filter(|_| answers.len() == 1));
         // Its submissions are let go before the answers are given: whoever sent one frees its memory, not the one writer.
-        let Group { state, batch, answers, bytes, past, .. } = group;
-        drop(past);
         let outcome = match broken {
             Some(fault) => {
                 self.stop();
                 Err(fault)
             }
-            None => self.append(head, &batch),
+            None if batch.is_empty() => Ok(None),
+            None => self.make_durable(published.position, fold, &batch, beside).map(Some),
         };
         match outcome {
-            Ok(()) => {
-                tracing::debug!(events = batch.len(), bytes, position = state.position, "group durable");
-                let state = Arc::new(state);
-                self.publish(state.clone(), &batch);
+            Ok(outcome) => {
+                let state = outcome.map(|Outcome { state, attestation }| {
+                    tracing::debug!(events = batch.len(), bytes, position = state.position, "group durable");
+                    let state = Arc::new(state);
+                    self.show(state.clone(), self.shared.notary.keep(attestation));
+                    state
+                });
                 for (reply, answer) in answers {
                     if let Ok(done) = &answer {
                         self.shared.metrics.done(done);
                     }
                     respond(reply, answer);
                 }
-                if let Some(saver) = &mut self.saver {
+                if let Some((saver, state)) = self.saver.as_mut().zip(state) {
                     saver.offer(&state);
                 }
             }
             // Decided on a state that never came to be: even a refusal may be wrong now.
             Err(fault) => answers.into_iter().for_each(|(reply, _)| respond(reply, Err(fault.clone()))),
         }
+    }
+
+    /// Appends the events of a group and folds the last of them in: first, or, if it is a filing and there is somebody
+    /// `beside` the writer to do it, while the append waits for the disk.
+    fn make_durable(
+        &self,
+        head: Position,
+        fold: Fold<'_>,
+        batch: &Arc<Vec<Vec<u8>>>,
+        beside: Option<Handle>,
+    ) -> Result<Outcome, Remark> {
+        let beside = beside.filter(|_| fold.is_at_hand());
+        let Fold { state, last, past } = fold;
+        let Some(runtime) = beside else {
+            let folded = Outcome::of((state, last.as_deref()), &past, &self.shared.notary, batch);
+            let outcome = folded.inspect_err(|_| self.stop())?;
+            drop(past);
+            return self.append(head, batch).map(|()| outcome);
+        };
+        let (held, shared, appended) = (past.held(), self.shared.clone(), batch.clone());
+        drop(past);
+        let folding =
+            runtime.spawn_blocking(move || Outcome::of((state, last.as_deref()), &held, &shared.notary, &appended));
+        let appended = self.append(head, batch);
+        let folded = match runtime.block_on(folding).map_err(JoinError::try_into_panic) {
+            Ok(folded) => folded,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends, and whoever waits with it.
+            Err(Err(_)) => Err(Remark::new(Reason::OutcomeUnknown)),
+        };
+        appended?;
+        // It is on the disk, and can't be shown: nothing may be built on it.
+        folded.inspect_err(|_| self.stop())
     }
 
     fn append(&self, head: Position, batch: &[Vec<u8>]) -> Result<(), Remark> {
@@ -173,21 +263,12 @@ impl Writer {
         }
     }
 
-    /// Signs what is durable now, and lets the readers see it.
-    fn publish(&self, state: Arc<State>, batch: &[Vec<u8>]) {
-        if batch.is_empty() {
-            return;
-        }
-        self.shared.notary.add(batch);
-        let signed = self.shared.notary.sign();
-        self.show(state, signed);
-    }
-
     /// Signs the head, if nothing that was published since the start has been signed.
     pub(super) fn sign_head(&self) {
         let published = self.shared.published.load_full();
         if published.signed.is_none() {
-            self.show(published.state.clone(), self.shared.notary.sign());
+            let nothing_new = self.shared.notary.attest(&[]);
+            self.show(published.state.clone(), self.shared.notary.keep(nothing_new));
         }
     }
 
@@ -216,8 +297,8 @@ impl Writer {
         let mut state = State::clone(&published.state);
         state.apply(&envelope, &Past::new(self.shared.journal.as_ref(), &published.state))?;
         self.append(head, &batch)?;
-        self.shared.notary.add(&batch);
-        self.show(Arc::new(state), self.shared.notary.restart());
+        let attestation = self.shared.notary.attest(&batch);
+        self.show(Arc::new(state), self.shared.notary.restart(attestation));
         Ok(())
     }
 
@@ -227,9 +308,14 @@ impl Writer {
     }
 
     fn step(&self, group: &mut Group<'_>, mut job: Job) -> Step {
+        if let Err(fault) = group.fold.catch_up() {
+            group.answers.push((job.reply, Err(fault.clone())));
+            return Step::Broken(fault);
+        }
+        let Fold { state, past, .. } = &group.fold;
         // A clock that was set back must not turn the order of events around.
-        job.command.time = (self.shared.clock)().max(group.state.time);
-        let (event, checked) = match decide(&group.state, &job.command, &group.past) {
+        job.command.time = (self.shared.clock)().max(state.time);
+        let (event, checked) = match decide(state, &job.command, past) {
             Ok(Decision::Record(event, checked)) => (*event, checked),
             Ok(Decision::Repeat(position)) => {
                 let answer =
@@ -243,7 +329,7 @@ impl Writer {
             }
         };
         let envelope = Envelope {
-            position: group.state.position + 1,
+            position: state.position + 1,
             time: job.command.time,
             actor: job.command.actor.clone(),
             key: job.command.key.clone(),
@@ -264,14 +350,16 @@ impl Writer {
             return Step::Full(Box::new(job));
         }
         if taken && let Action::Submit(filing) = &job.command.action {
+            let submission = &filing.reading.submission;
+            if let Err(fault) = group.fold.hold_replaced(&submission.header) {
+                group.answers.push((job.reply, Err(fault.clone())));
+                return Step::Broken(fault);
+            }
             // Shared with the reading: no second copy of the rows.
-            group.past.hold(envelope.position, filing.reading.submission.clone());
-        }
-        if let Err(fault) = group.state.apply(&envelope, &group.past) {
-            group.answers.push((job.reply, Err(fault.clone())));
-            return Step::Broken(fault);
+            group.fold.past.hold(envelope.position, submission.clone());
         }
         let envelope = Arc::new(envelope);
+        group.fold.last = Some(envelope.clone());
         group.envelopes.insert(envelope.position, envelope.clone());
         group.bytes += bytes.len();
         group.batch.push(bytes);
@@ -305,7 +393,7 @@ impl Writer {
             time: Timestamp::default(),
             action: Action::PublishFormSet { form: Arc::new(form) },
         };
-        self.group(Job { command, packed: None, bytes: 0, reply }, &Queue::new());
+        self.group(Job { command, packed: None, bytes: 0, beside: None, reply }, &Queue::new());
         match answer.try_recv() {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(Remark::new(Reason::OutcomeUnknown)),

@@ -73,6 +73,26 @@ impl Tree {
         }
     }
 
+    /// The root that it would have with these leaves behind its own.
+    pub fn root_with(&self, leaves: &[Digest]) -> Digest {
+        // The complete subtrees side by side, the largest first: none is as large as the one before it.
+        let mut edge: Vec<(u32, Digest)> = Vec::new();
+        let (size, mut from) = (self.size(), 0);
+        for height in (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1) {
+            edge.extend(self.hash(from, from + (1 << height)).map(|hash| (height, hash)));
+            from += 1 << height;
+        }
+        for leaf in leaves {
+            let mut subtree = (0, *leaf);
+            while let Some((height, left)) = edge.pop_if(|(height, _)| *height == subtree.0) {
+                subtree = (height + 1, node_hash(&left, &subtree.1));
+            }
+            edge.push(subtree);
+        }
+        let root = edge.into_iter().map(|(_, hash)| hash).rev().reduce(|right, left| node_hash(&left, &right));
+        root.unwrap_or_else(|| Digest::of(&[]))
+    }
+
     /// Proof that the leaf at `index` is in the tree of the first `size` leaves: the hashes beside its way to the root,
     /// lowest first. None if there is no such leaf in it.
     pub fn inclusion(&self, index: u64, size: u64) -> Option<Vec<Digest>> {
@@ -279,6 +299,21 @@ mod tests {
             _ => {
                 let (left, right) = leaves.split_at(split(leaves.len() as u64) as usize);
                 node_hash(&by_definition(left), &by_definition(right))
+            }
+        }
+    }
+
+    #[test]
+    fn a_root_with_more_leaves_is_that_of_the_tree_with_them() {
+        let leaves: Vec<Digest> = (0..40u8).map(|n| leaf_hash(&[n])).collect();
+        for size in 0..=40 {
+            let tree = Tree::of(leaves[..size].iter().copied());
+            for more in size..=40 {
+                assert_eq!(
+                    tree.root_with(&leaves[size..more]),
+                    by_definition(&leaves[..more]),
+                    "{size} and then {more}"
+                );
             }
         }
     }
