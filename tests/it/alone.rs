@@ -1,10 +1,13 @@
-//! A filing that comes alone is prepared by several threads at once, one of many by one: what comes of it is the same.
+//! A filing that comes alone is prepared and folded in by several threads at once, one of many by one: what comes of it is
+//! the same.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
+use budget_consolidator::budget::reason::Reason;
 use budget_consolidator::consolidator::PreparedFiling;
 use budget_consolidator::ledger::actor::Actor;
-use budget_consolidator::store::MemoryJournal;
+use budget_consolidator::store::{Journal, JournalError, MemoryJournal, Records};
 use budget_consolidator::submission_file::SubmissionFile;
 
 use crate::support::*;
@@ -75,5 +78,55 @@ async fn many_that_come_and_go_are_all_answered() {
     assert_eq!(positions.len(), codes.len() * ROUNDS as usize, "each has a place of its own");
     let view = server.client(BUREAU).await.view("407", &["T03"], false).await.unwrap();
     assert_eq!(view.filings as usize, codes.len());
+    server.stop().await;
+}
+
+/// A journal of which one record has become unreadable.
+struct Worn {
+    journal: MemoryJournal,
+    unreadable: AtomicU64,
+}
+
+impl Journal for Worn {
+    fn head(&self) -> Result<u64, JournalError> {
+        self.journal.head()
+    }
+
+    fn append(&self, expected_head: u64, batch: &[Vec<u8>]) -> Result<u64, JournalError> {
+        self.journal.append(expected_head, batch)
+    }
+
+    fn read(&self, position: u64) -> Result<Option<Vec<u8>>, JournalError> {
+        if position == self.unreadable.load(Ordering::SeqCst) {
+            return Err(JournalError::Damaged { position, what: "checksum".to_owned() });
+        }
+        self.journal.read(position)
+    }
+
+    fn scan(&self, from: u64) -> Records<'_> {
+        self.journal.scan(from)
+    }
+}
+
+/// What is on the disk and can't be folded in would end every later start: so it doesn't get there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filing_that_takes_the_place_of_an_unreadable_one_is_not_appended() {
+    let worn = Arc::new(Worn { journal: MemoryJournal::new(), unreadable: AtomicU64::new(0) });
+    let server = TestServer::on(worn.clone()).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let actor = Actor::parse(&unit("407002")).unwrap();
+    let file = async |key: &str| {
+        let one = prepared(&server, "407002").await;
+        server.consolidator.submit(actor.clone(), key.into(), one).await
+    };
+    let first = file("first").await.unwrap().envelope.position;
+    let second = file("second").await.unwrap().envelope.position;
+    assert_eq!((worn.head().unwrap(), second), (second, first + 1), "what can be read is replaced");
+    worn.unreadable.store(second, Ordering::SeqCst);
+    let refused = file("third").await.unwrap_err();
+    assert_eq!(refused.reason, Reason::JournalDamaged);
+    assert_eq!(worn.head().unwrap(), second, "nothing was appended");
+    assert_eq!(server.consolidator.snapshot().state.position, second);
+    assert_eq!(file("fourth").await.unwrap_err().reason, Reason::StoreStopped);
     server.stop().await;
 }
