@@ -14,6 +14,7 @@ use super::settings::Settings;
 use super::words::say;
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::{fold, operator_fault};
+use crate::store::places::refuse_within;
 use crate::store::restore::{Contents, Draft, archive_at, read_through};
 use crate::store::{JournalError, Remedy};
 
@@ -34,6 +35,9 @@ pub struct Args {
 /// An archive that can't be used, a directory that isn't empty, or a disk that is full or fails.
 pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     let refused = |error| Failure::Refused(operator_fault(error));
+    if args.archive.is_dir() {
+        refuse_within(&args.new_store, &args.archive).map_err(refused)?;
+    }
     let archive = archive_at(&args.archive);
     let length = std::fs::metadata(&archive).map_or(0, |meta| meta.len());
     let bar = progress(length * 2, "{bar:30} {percent}%");

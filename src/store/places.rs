@@ -91,6 +91,9 @@ pub fn refuse_misnamed(data: &Path, mirror: Option<&Path>) -> Result<(), Journal
 /// [`JournalError::WrongDirectory`].
 pub fn refuse_within(data: &Path, mirror: &Path) -> Result<(), JournalError> {
     let (at_data, at_mirror) = (resolved(data), resolved(mirror));
+    if at_mirror == at_data {
+        return Err(wrong(data, Some(mirror), Misnamed::Same));
+    }
     if at_mirror.starts_with(&at_data) {
         return Err(wrong(data, Some(mirror), Misnamed::MirrorWithinData));
     }

@@ -3,15 +3,18 @@
 //!
 //! Knows no events: whether they make sense is checked by the caller between
 //! [`Draft::write`] and [`Draft::finish`]. A draft that is dropped is removed;
-//! one that a crash leaves has a name that no server is given.
+//! one that a crash leaves is removed by the next restore, and until then no
+//! store is opened there.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::archive::{Entry, Flaw, Reader};
-use super::directory::{io_at, sync, take_lock};
-use super::sled::open::DATA_FILE;
+use super::directory::{LOCK_FILE, io_at, sync, take_lock};
+use super::sled::open::{BLOBS, CONFIG_FILE, DATA_FILE, SNAPSHOT_PREFIX};
+use super::sled::witness::WITNESS_FILE;
 use super::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disk, Journal, JournalError, MIRROR_FILE, RealDisk, STORE_FORMAT_FILE,
     SledJournal, SledOptions,
@@ -19,7 +22,7 @@ use super::{
 
 const SUFFIX: &str = ".restoring";
 /// The draft within a directory that is there: it may be where a disk is mounted, which nothing can be renamed to.
-pub(in crate::store) const DRAFT_WITHIN: &str = "restoring";
+const DRAFT_WITHIN: &str = "restoring";
 /// What a new file system has in it.
 const LOST_AND_FOUND: &str = "lost+found";
 /// In a draft from its first moment: what doesn't have it is no draft, whatever its name, and is not removed.
@@ -128,9 +131,15 @@ impl Draft {
         let within = target.is_dir();
         let target = if within { fs::canonicalize(&target).map_err(io_at(&target))? } else { target };
         refuse_link(&target)?;
-        let path = if within { target.join(DRAFT_WITHIN) } else { draft_path(&target)? };
+        let beside = draft_beside(&target).ok_or_else(|| JournalError::NotEmpty { path: target.clone() })?;
+        let path = if within { target.join(DRAFT_WITHIN) } else { beside.clone() };
         refuse_unless_empty(&target, within)?;
+        remove_moved_in(&target)?;
         remove_left_over(&path)?;
+        // One of a time when the directory wasn't there.
+        if is_draft(&beside) {
+            remove_left_over(&beside)?;
+        }
         let mut draft = Draft { journal: None, draft: path, target, within };
         fs::create_dir_all(&draft.draft).map_err(io_at(&draft.draft))?;
         fs::write(draft.draft.join(DRAFT_FILE), "").map_err(io_at(&draft.draft))?;
@@ -213,10 +222,39 @@ fn refuse_unless_empty(directory: &Path, within: bool) -> Result<(), JournalErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(io_at(directory)(error)),
     };
+    let half = is_half_moved_in(directory);
     for entry in entries {
         let name = entry.map_err(io_at(directory))?.file_name();
-        if !(within && (name == DRAFT_WITHIN || name == LOST_AND_FOUND)) {
+        let may_be_there = name == DRAFT_WITHIN || name == LOST_AND_FOUND || (half && is_of_store(&name));
+        if !(within && may_be_there) {
             return Err(JournalError::NotEmpty { path: directory.to_path_buf() });
+        }
+    }
+    Ok(())
+}
+
+/// Whether what is in a directory may have been moved there by a restore that was cut off: its draft is still there, and
+/// FORMAT, which comes last, is not.
+fn is_half_moved_in(directory: &Path) -> bool {
+    is_draft(&directory.join(DRAFT_WITHIN)) && !directory.join(STORE_FORMAT_FILE).exists()
+}
+
+/// Whether a store has a file of that name, FORMAT apart.
+fn is_of_store(name: &OsStr) -> bool {
+    let is_snapshot = name.to_str().is_some_and(|name| name.starts_with(SNAPSHOT_PREFIX));
+    is_snapshot || [DATA_FILE, CONFIG_FILE, BLOBS, WITNESS_FILE, LOCK_FILE].iter().any(|own| name == *own)
+}
+
+/// Removes what a restore had moved in when it was cut off. [`refuse_unless_empty`] has seen that there is nothing else.
+fn remove_moved_in(directory: &Path) -> Result<(), JournalError> {
+    if !is_half_moved_in(directory) {
+        return Ok(());
+    }
+    for entry in fs::read_dir(directory).map_err(io_at(directory))? {
+        let path = entry.map_err(io_at(directory))?.path();
+        if path.file_name().is_some_and(is_of_store) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(io_at(&path))?;
         }
     }
     Ok(())
@@ -230,16 +268,22 @@ fn refuse_link(target: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// `data.restoring` beside `data`: the same disk, so that the name can be given in one step.
-fn draft_path(target: &Path) -> Result<PathBuf, JournalError> {
-    let name = target.file_name().ok_or_else(|| JournalError::NotEmpty { path: target.to_path_buf() })?;
-    let mut name = name.to_owned();
+/// `data.restoring` beside `data`: the same disk, so that the name can be given in one step. None if it has no name.
+fn draft_beside(target: &Path) -> Option<PathBuf> {
+    let mut name = target.file_name()?.to_owned();
     name.push(SUFFIX);
-    Ok(target.with_file_name(name))
+    Some(target.with_file_name(name))
+}
+
+/// Whether a restore into a directory was cut off before it was done: there is a draft, and no store.
+pub(in crate::store) fn is_unfinished(directory: &Path) -> bool {
+    let beside = draft_beside(directory);
+    let is_drafted = is_draft(&directory.join(DRAFT_WITHIN)) || beside.is_some_and(|beside| is_draft(&beside));
+    is_drafted && !directory.join(STORE_FORMAT_FILE).exists()
 }
 
 /// Whether a directory is what a restore makes before it is done.
-pub(in crate::store) fn is_draft(directory: &Path) -> bool {
+fn is_draft(directory: &Path) -> bool {
     directory.join(DRAFT_FILE).exists()
 }
 

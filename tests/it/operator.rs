@@ -274,11 +274,75 @@ async fn a_restore_removes_nothing_but_drafts() {
     for (copied, target) in [(&within, root.path().join("new")), (&beside, root.path().join("other"))] {
         copy(copied);
         let before = fs::read_dir(copied).unwrap().count();
-        for source in [&mirror, copied] {
-            refused(&["restore", path(source), "--data", path(&target)], "DIRECTORY_NOT_EMPTY", &[]);
-        }
+        refused(&["restore", path(&mirror), "--data", path(&target)], "DIRECTORY_NOT_EMPTY", &[]);
+        let within = copied.starts_with(&target);
+        let code = if within { "WRONG_DIRECTORY" } else { "DIRECTORY_NOT_EMPTY" };
+        refused(&["restore", path(copied), "--data", path(&target)], code, &[]);
         assert_eq!(fs::read_dir(copied).unwrap().count(), before);
     }
+}
+
+/// However far a restore had come when it was cut off, no new store is begun there, and one more restore is all it takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_was_cut_off_is_done_by_the_next() {
+    use budget_consolidator::store::Journal;
+    let root = furnished().await;
+    let (mirror, data) = (root.path().join("mirror"), root.path().join("data"));
+    let whole = sled(&data).head().unwrap();
+    let (there, beside) = (root.path().join("there"), root.path().join("there.restoring"));
+    let draft = |at: &Path| {
+        fs::create_dir_all(at.join("blobs")).unwrap();
+        fs::write(at.join("RESTORING"), "").unwrap();
+    };
+    let moved_in = || {
+        draft(&there.join("restoring"));
+        for name in ["db", "conf"] {
+            fs::copy(data.join(name), there.join(name)).unwrap();
+        }
+        fs::create_dir(there.join("blobs")).unwrap();
+        fs::write(there.join("snap.0000000000000001"), "").unwrap();
+    };
+    let beside_nothing = || draft(&beside);
+    let beside_an_empty_one = || {
+        draft(&beside);
+        fs::create_dir(&there).unwrap();
+    };
+    let left: [&dyn Fn(); 3] = [&moved_in, &beside_nothing, &beside_an_empty_one];
+    for leave in left {
+        leave();
+        let was_there = there.exists();
+        refused(&serve(&there, None), "WRONG_DIRECTORY", &["consolidator restore"]);
+        assert_eq!(there.exists(), was_there, "nothing is made");
+        let (text, code) = told("en", &["restore", path(&mirror), "--data", path(&there)]);
+        assert_eq!(code, Some(0), "{text}");
+        assert_eq!(sled(&there).head().unwrap(), whole);
+        assert!(!there.join("restoring").exists() && !beside.exists());
+        fs::remove_dir_all(&there).unwrap();
+    }
+    // What no store has is somebody's, and so is a store.
+    moved_in();
+    for precious in ["precious", "FORMAT"] {
+        fs::write(there.join(precious), "text").unwrap();
+        refused(&["restore", path(&mirror), "--data", path(&there)], "DIRECTORY_NOT_EMPTY", &[]);
+        assert!(there.join("db").exists() && there.join(precious).exists());
+        fs::remove_file(there.join(precious)).unwrap();
+    }
+}
+
+/// Whatever takes the mirror would take the store as well, and a start would refuse the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_restored_into_its_own_mirror_or_around_it() {
+    let root = furnished().await;
+    let mirror = root.path().join("mirror");
+    let before = fs::read_dir(&mirror).unwrap().count();
+    for target in [mirror.clone(), mirror.join("data"), mirror.join("deep/data")] {
+        refused(&["restore", path(&mirror), "--data", path(&target)], "WRONG_DIRECTORY", &[path(&mirror)]);
+    }
+    fs::create_dir(root.path().join("around")).unwrap();
+    fs::rename(&mirror, root.path().join("around/mirror")).unwrap();
+    let around = root.path().join("around");
+    refused(&["restore", path(&around.join("mirror")), "--data", path(&around)], "WRONG_DIRECTORY", &[path(&around)]);
+    assert_eq!(fs::read_dir(around.join("mirror")).unwrap().count(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@
 //! in `record`.
 
 pub(in crate::store) mod open;
-mod witness;
+pub(in crate::store) mod witness;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};

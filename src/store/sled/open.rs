@@ -16,7 +16,7 @@ use crate::store::directory::{
 };
 use crate::store::places::Misnamed;
 use crate::store::record::{self, damaged};
-use crate::store::restore::{DRAFT_WITHIN, is_draft};
+use crate::store::restore::is_unfinished;
 
 /// The format of the whole directory: which engine, which keys, which framing.
 /// Raised when an older program would misread what a newer one wrote.
@@ -28,6 +28,12 @@ pub(in crate::store) const BLOBS: &str = "blobs";
 /// sled's log, which holds everything.
 pub(in crate::store) const DATA_FILE: &str = "db";
 
+/// sled's own settings.
+pub(in crate::store) const CONFIG_FILE: &str = "conf";
+
+/// How the names of sled's snapshots begin.
+pub(in crate::store) const SNAPSHOT_PREFIX: &str = "snap.";
+
 /// The file that says that a directory is a store, and of which format.
 pub const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_DRAFT: &str = "FORMAT.new";
@@ -35,17 +41,16 @@ const FORMAT_PREFIX: &str = "budget-consolidator journal, format ";
 
 pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal, JournalError> {
     let disk = options.disk.as_ref();
+    // Before anything is made: into a directory with anything in it nothing is restored.
+    let named = std::path::absolute(directory).map_err(io_at(directory))?;
+    if is_unfinished(&fs::canonicalize(&named).unwrap_or(named)) {
+        return Err(misnamed(directory, Misnamed::Unfinished));
+    }
     let existing = nearest_existing(directory);
     fs::create_dir_all(directory).map_err(io_at(directory))?;
     let directory = fs::canonicalize(directory).map_err(io_at(directory))?;
     let existing = fs::canonicalize(&existing).map_err(io_at(&existing))?;
 
-    // Before the lock, which leaves a file: into a directory with anything in it nothing is restored.
-    // What was cut off while it moved in is no new store either, and not empty any more: it has no FORMAT.
-    let is_there = |name: &str| directory.join(name).exists();
-    if is_draft(&directory.join(DRAFT_WITHIN)) && !is_there(FORMAT_FILE) && !is_there(DATA_FILE) {
-        return Err(misnamed(&directory, Misnamed::Unfinished));
-    }
     let lock = take_lock(&directory)?;
     // Before sled: a directory in a later format must not be touched by it.
     let origin = check_format(&directory, disk)?;
@@ -168,7 +173,7 @@ pub(in crate::store) fn half_snapshots(directory: &Path) -> Result<Vec<PathBuf>,
     for entry in fs::read_dir(directory).map_err(io_at(directory))? {
         let path = entry.map_err(io_at(directory))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
+        if name.starts_with(SNAPSHOT_PREFIX) && name.ends_with(".generating") {
             found.push(path);
         }
     }

@@ -22,13 +22,14 @@ use std::path::Path;
 use crate::store::JournalError;
 use crate::store::directory::io_at;
 
-const FILE: &str = "ACKNOWLEDGED";
+/// The file that says what was acknowledged.
+pub(in crate::store) const WITNESS_FILE: &str = "ACKNOWLEDGED";
 
 pub(super) struct Witness(File);
 
 impl Witness {
     pub(super) fn open(directory: &Path) -> Result<Witness, JournalError> {
-        let path = directory.join(FILE);
+        let path = directory.join(WITNESS_FILE);
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         file.map(Witness).map_err(io_at(&path))
     }
@@ -46,7 +47,7 @@ impl Witness {
     /// is lost but the witness.
     pub(super) fn note(&self, position: u64) {
         if let Err(error) = self.0.write_all_at(&written(position), 0) {
-            tracing::warn!(%error, position, "{FILE} could not be written");
+            tracing::warn!(%error, position, "{WITNESS_FILE} could not be written");
         }
     }
 }
