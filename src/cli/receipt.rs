@@ -380,6 +380,7 @@ impl Proved {
             ("position", self.receipt.position.to_string()),
             ("size", self.signed.size.to_string()),
             ("origin", self.signed.origin.clone()),
+            ("key", format!("{:08x}", self.receipt.key.id())),
             ("time", time(envelope.time.0)),
         ];
         let key = match (&envelope.event, envelope.event.attempt()) {
@@ -457,6 +458,7 @@ impl Show for Proof {
                 "position": proved.receipt.position,
                 "says": says(&proved.record),
                 "origin": proved.signed.origin,
+                "key": proved.receipt.key.to_string(),
                 "size": proved.signed.size,
                 "root": proved.signed.root.to_string(),
                 "sentence": proved.sentence(Language::English),

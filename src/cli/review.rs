@@ -76,7 +76,7 @@ pub struct ReviewArgs {
     kind: api::Kind,
     #[command(flatten)]
     times: Times,
-    #[arg(long, value_name = "POSITION|TIME", value_parser = parse_moment, conflicts_with = "figures")]
+    #[arg(long, value_name = "POSITION|TIME", value_parser = parse_moment, conflicts_with_all = ["figures", "reviewed"])]
     as_of: Option<api::AsOf>,
     #[arg(requires = "figures")]
     step_reason: Option<String>,

@@ -152,7 +152,9 @@ fn signatures(
     if doubled.count > 0 {
         report.bad("verify-checkpoints-again", &[("bad", doubled.count.to_string())], doubled.first);
     }
-    report.faults("verify-signatures", "verify-signatures-bad", &count, unsigned);
+    if !texts.is_empty() {
+        report.faults("verify-signatures", "verify-signatures-bad", &count, unsigned);
+    }
     if earlier > 0 {
         report.say(Standing::Note, "verify-earlier-key", &[("n", earlier.to_string())]);
     }
@@ -166,7 +168,8 @@ fn signatures(
             let facts = [("n", tree.size().to_string()), ("signed", size.unwrap_or(0).to_string())];
             match size {
                 Some(_) if written => report.say(Standing::Note, "verify-unsigned-yet", &facts),
-                _ => report.bad("verify-unsigned-end", &facts, Vec::new()),
+                Some(_) => report.bad("verify-unsigned-end", &facts, Vec::new()),
+                None => report.bad("verify-unsigned", &facts, Vec::new()),
             }
         }
         _ => report.faults("verify-tree", "verify-tree-bad", &count, differing),

@@ -1,0 +1,104 @@
+//! What is wrong with a command line, as a sentence in the reader's language.
+//!
+//! What clap found is its own business; here it is only put into words. What there are no words for is said in clap's.
+
+use std::error::Error;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::words::say;
+use crate::wording::{Language, label};
+
+/// The sentence; none for help, version, and what there are no words for.
+pub(super) fn sentence(error: &clap::Error, language: Language) -> Option<String> {
+    let about = |kind| error.get(kind).map_or_else(String::new, |value| listed(value, language));
+    let (arg, expected) = (about(ContextKind::InvalidArg), about(ContextKind::ValidValue));
+    match error.kind() {
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = about(ContextKind::InvalidValue);
+            let expected = if expected.is_empty() { told(error, language)? } else { expected };
+            let key = if value.is_empty() { "misuse-no-value" } else { "misuse-value" };
+            Some(say(language, key, &[("arg", &arg), ("value", &value), ("expected", &expected)]))
+        }
+        ErrorKind::UnknownArgument => {
+            let meant = about(ContextKind::SuggestedArg);
+            let key = if meant.is_empty() { "misuse-argument" } else { "misuse-argument-meant" };
+            Some(say(language, key, &[("arg", &arg), ("meant", &meant)]))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let (verb, meant) = (about(ContextKind::InvalidSubcommand), about(ContextKind::SuggestedSubcommand));
+            let key = if meant.is_empty() { "misuse-verb" } else { "misuse-verb-meant" };
+            Some(say(language, key, &[("verb", &verb), ("meant", &meant)]))
+        }
+        ErrorKind::MissingRequiredArgument => Some(say(language, "misuse-missing", &[("arg", &arg)])),
+        ErrorKind::ArgumentConflict => {
+            let prior = about(ContextKind::PriorArg);
+            let key = if prior == arg { "misuse-twice" } else { "misuse-conflict" };
+            Some(say(language, key, &[("arg", &arg), ("prior", &prior)]))
+        }
+        _ => None,
+    }
+}
+
+/// How the command is used, as clap says it.
+pub(super) fn usage(error: &clap::Error) -> String {
+    error.get(ContextKind::Usage).map_or_else(String::new, ToString::to_string)
+}
+
+fn listed(value: &ContextValue, language: Language) -> String {
+    let between = label("misuse-between", language);
+    match value {
+        ContextValue::String(one) => one.clone(),
+        ContextValue::Strings(all) => all.join(between),
+        ContextValue::StyledStr(one) => one.to_string(),
+        ContextValue::StyledStrs(all) => all.iter().map(ToString::to_string).collect::<Vec<_>>().join(between),
+        _ => String::new(),
+    }
+}
+
+/// What the parser of a value expected: ours say it by examples, clap's own by a range or in English.
+fn told(error: &clap::Error, language: Language) -> Option<String> {
+    let Some(source) = error.source() else { return Some(String::new()) };
+    let text = source.to_string();
+    if source.is::<std::num::ParseIntError>() {
+        return Some(label("misuse-number", language).to_owned());
+    }
+    Some(text.rsplit_once(" is not in ").map_or(text.clone(), |(_, range)| range.replace("..=", "–")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn said(line: &str, language: Language) -> Option<String> {
+        let words = std::iter::once("consolidator").chain(line.split(' '));
+        sentence(&super::super::CommandLine::command().try_get_matches_from(words).unwrap_err(), language)
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_line_is_said_in_the_readers_language() {
+        let cases = [
+            ("view --as-of never", "--as-of <POSITION|TIME> 的值“never”不对，应为：120"),
+            ("view 407 --year soon", "--year <YEAR> 的值“soon”不对，应为：整数"),
+            ("view 407 --year 70000", "应为：0–65535"),
+            ("view 407 --year", "--year <YEAR> 后面要写它的值"),
+            ("view 407 --format xml", "--format <FORMAT> 的值“xml”不对，应为：table、json、csv"),
+            ("veiw 407", "没有“veiw”这个命令；是不是 "),
+            ("zzzz", "没有“zzzz”这个命令"),
+            ("view --yaer 2024", "这里没有 --yaer；是不是 --year？"),
+            ("trace 407 T01/a/b more", "这里没有 more"),
+            ("trace 407", "还要写：<TABLE/ROW/COLUMN>"),
+            ("view --year 2024 --year 2025", "--year <YEAR> 写了两次，只能写一次"),
+            ("review 407 --as-of 3 --version 2", "--as-of <POSITION|TIME> 和 --version <N> 不能一起用"),
+        ];
+        for (line, expected) in cases {
+            let chinese = said(line, Language::Chinese).unwrap();
+            assert!(chinese.contains(expected), "{line}: {chinese}");
+            // Only what was typed and how it is written is in another language.
+            let english = said(line, Language::English).unwrap();
+            assert!(english.is_ascii() || english.contains('“'), "{line}: {english}");
+        }
+        assert_eq!(said("view --help", Language::Chinese), None);
+    }
+}
