@@ -63,7 +63,10 @@ fn told(error: &clap::Error, language: Language) -> Option<String> {
     if source.is::<std::num::ParseIntError>() {
         return Some(label("misuse-number", language).to_owned());
     }
-    Some(text.rsplit_once(" is not in ").map_or(text.clone(), |(_, range)| range.replace("..=", "–")))
+    let range = text.rsplit_once(" is not in ").map(|(_, range)| range.replace("..=", "–"));
+    // A range without an end is written with the largest number that there is.
+    let endless = range.as_deref().and_then(|range| range.strip_suffix(&format!("..{}", u64::MAX)));
+    Some(endless.map(|least| format!("≥ {least}")).or(range).unwrap_or(text))
 }
 
 #[cfg(test)]
@@ -82,6 +85,7 @@ mod tests {
             ("view --as-of never", "--as-of <POSITION|TIME> 的值“never”不对，应为：120"),
             ("view 407 --year soon", "--year <YEAR> 的值“soon”不对，应为：整数"),
             ("view 407 --year 70000", "应为：0–65535"),
+            ("restore archive --data data --through 0", "--through <POSITION> 的值“0”不对，应为：≥ 1"),
             ("view 407 --year", "--year <YEAR> 后面要写它的值"),
             ("view 407 --format xml", "--format <FORMAT> 的值“xml”不对，应为：table、json、csv"),
             ("veiw 407", "没有“veiw”这个命令；是不是 "),

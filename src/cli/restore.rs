@@ -25,7 +25,7 @@ pub struct Args {
     pub(super) archive: PathBuf,
     #[arg(long = "data", value_name = "DIR")]
     pub(super) new_store: PathBuf,
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) through: Option<u64>,
 }
 

@@ -23,7 +23,7 @@ use crate::grpc::door::Door;
 use crate::grpc::tls::Tls;
 use crate::ledger::Position;
 use crate::ledger::event::Timestamp;
-use crate::store::places::{refuse_misnamed, refuse_within};
+use crate::store::places::{refuse_misnamed, refuse_signing_within, refuse_within};
 use crate::store::{
     Journal, JournalError, KEY_FILE, MirrorOptions, MirroredJournal, ReplacedFile, STORE_FORMAT_FILE, SledJournal,
     SledOptions,
@@ -267,6 +267,9 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let lagging = options.mirror_lagging;
     let mirror =
         options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
+    if let Some(signing) = &options.signing {
+        refuse_signing_within(&options.data, signing).map_err(operator_fault)?;
+    }
     let beside = signing_beside(&options.data);
     let signing = |head| {
         // A key of its own for a store that others know by another one is made only where somebody has said so.

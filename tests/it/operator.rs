@@ -329,6 +329,19 @@ async fn a_restore_that_was_cut_off_is_done_by_the_next() {
     }
 }
 
+/// Whatever takes the data would take what proves them as well, by whichever name one comes to it.
+#[test]
+fn a_signing_directory_within_the_data_is_refused() {
+    let root = TempDir::new().unwrap();
+    let (data, link) = (root.path().join("data"), root.path().join("link"));
+    std::os::unix::fs::symlink(root.path(), &link).unwrap();
+    for signing in [data.clone(), data.join("signing"), link.join("data/keys/signing")] {
+        let arguments = [serve(&data, None), vec!["--signing", path(&signing)]].concat();
+        refused(&arguments, "WRONG_DIRECTORY", &["signing directory", path(&data)]);
+    }
+    assert!(!data.exists(), "nothing is made");
+}
+
 /// Whatever takes the mirror would take the store as well, and a start would refuse the two.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_restored_into_its_own_mirror_or_around_it() {
