@@ -60,16 +60,16 @@ struct PlacedTable {
     table: usize,
     /// The line of each row.
     lines: Vec<u32>,
-    /// What was found while they were sorted, with the line.
-    findings: Vec<(u32, Finding)>,
+    /// What was found while they were sorted.
+    notes: Notes,
 }
 
 impl Placed {
     /// Checks keys, codes and names, and adds digest and control total; `form` is the form set that it was read on.
     pub fn sum_up(self, form: &FormSet) -> Reading {
         let Placed { submission, tables, mut notes, row_count } = self;
-        for PlacedTable { at, table, lines, findings } in tables {
-            findings.into_iter().for_each(|(line, finding)| notes.add(at, line, finding));
+        for PlacedTable { at, table, lines, notes: before } in tables {
+            before.findings.into_iter().for_each(|(at, line, finding)| notes.add(at, line, finding));
             let Some(rows) = submission.table(table).map(FiledTable::rows) else { continue };
             check_keys(form, table, rows, &lines, &mut |line, finding| notes.add(at, line, finding));
         }
@@ -345,27 +345,29 @@ impl<'f> Intake<'f> {
 
     /// Sorts the rows of each table by key; of rows with one key the first stays.
     pub fn place(mut self) -> Placed {
+        // From here on they are read.
+        drop(std::mem::take(&mut self.texts));
         let (mut stated, mut tables) = (Vec::new(), Vec::new());
         if self.tables.is_empty() {
             self.notes.add(0, 0, Finding::refusing(Place::default(), Remark::new(Reason::NothingFiled)));
         }
         for (at, open) in self.tables.into_iter().enumerate() {
             let Open { id, table: Some(table), empty, scale, mut rows, mut lines, .. } = open else { continue };
-            let mut findings = Vec::new();
+            let mut notes = Notes::default();
             sort_rows(&mut rows, &mut lines, &mut |line, row, remark| {
-                findings.push((line, Finding::refusing(Place::row(&id, line, row), remark)));
+                notes.add(at, line, Finding::refusing(Place::row(&id, line, row), remark));
             });
             if empty && !lines.is_empty() {
                 let remark = Remark::new(Reason::EmptyTableHasRows).with("rows", lines.len());
-                findings.push((0, Finding::refusing(Place::table(&id), remark)));
+                notes.add(at, 0, Finding::refusing(Place::table(&id), remark));
                 // They go no further than here.
-                check_keys(self.form, table, &rows, &lines, &mut |line, finding| findings.push((line, finding)));
+                check_keys(self.form, table, &rows, &lines, &mut |line, finding| notes.add(at, line, finding));
                 lines.clear();
             }
             let StatedScale { denomination, decimals, .. } = scale;
             let content = if empty { Content::Empty } else { Content::Rows(rows) };
             tables.push(FiledTable { table, denomination, decimals, content });
-            stated.push(PlacedTable { at, table, lines, findings });
+            stated.push(PlacedTable { at, table, lines, notes });
         }
         tables.sort_by_key(|filed| filed.table);
         let form_set = FormSetVersion { id: self.form.id.clone(), digest: self.form.digest };

@@ -3,6 +3,8 @@
 //! What clap found is its own business; here it is only put into words. What there are no words for is said in clap's.
 
 use std::error::Error;
+use std::net::AddrParseError;
+use std::num::IntErrorKind;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -60,8 +62,12 @@ fn listed(value: &ContextValue, language: Language) -> String {
 fn told(error: &clap::Error, language: Language) -> Option<String> {
     let Some(source) = error.source() else { return Some(String::new()) };
     let text = source.to_string();
-    if source.is::<std::num::ParseIntError>() {
-        return Some(label("misuse-number", language).to_owned());
+    if let Some(number) = source.downcast_ref::<std::num::ParseIntError>() {
+        let too_large = *number.kind() == IntErrorKind::PosOverflow;
+        return Some(label(if too_large { "misuse-smaller" } else { "misuse-number" }, language).to_owned());
+    }
+    if source.is::<AddrParseError>() {
+        return Some(label("misuse-address", language).to_owned());
     }
     let range = text.rsplit_once(" is not in ").map(|(_, range)| range.replace("..=", "–"));
     // A range without an end is written with the largest number that there is.
@@ -83,7 +89,10 @@ mod tests {
     fn what_is_wrong_with_a_command_line_is_said_in_the_readers_language() {
         let cases = [
             ("view --as-of never", "--as-of <POSITION|TIME> 的值“never”不对，应为：120"),
-            ("view 407 --year soon", "--year <YEAR> 的值“soon”不对，应为：整数"),
+            ("view 407 --year soon", "--year <YEAR> 的值“soon”不对，应为：不带正负号的整数"),
+            ("restore archive --data data --through=-1", "应为：不带正负号的整数"),
+            ("view 407 --year 99999999999999999999999", "应为：小一些的数"),
+            ("serve --data data --listen here", "应为：127.0.0.1:50051 这样的地址和端口"),
             ("view 407 --year 70000", "应为：0–65535"),
             ("restore archive --data data --through 0", "--through <POSITION> 的值“0”不对，应为：≥ 1"),
             ("view 407 --year", "--year <YEAR> 后面要写它的值"),

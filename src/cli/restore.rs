@@ -16,7 +16,7 @@ use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::{fold, operator_fault};
 use crate::store::places::refuse_within;
 use crate::store::restore::{Contents, Draft, archive_at, read_through};
-use crate::store::{JournalError, Remedy};
+use crate::store::{JournalError, MIRROR_FILE, Remedy};
 
 /// What `restore` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,10 +35,10 @@ pub struct Args {
 /// An archive that can't be used, a directory that isn't empty, or a disk that is full or fails.
 pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     let refused = |error| Failure::Refused(operator_fault(error));
-    if args.archive.is_dir() {
-        refuse_within(&args.new_store, &args.archive).map_err(refused)?;
-    }
     let archive = archive_at(&args.archive);
+    if archive.file_name().is_some_and(|name| name == MIRROR_FILE) {
+        refuse_within(&args.new_store, archive.parent().unwrap_or(&archive)).map_err(refused)?;
+    }
     let length = std::fs::metadata(&archive).map_or(0, |meta| meta.len());
     let bar = progress(length * 2, "{bar:30} {percent}%");
     let contents = read_through(&archive, &|bytes| bar.set_position(bytes)).map_err(refused)?;

@@ -147,9 +147,11 @@ pub async fn open_mirrored(
 
 /// Where key and last checkpoint are kept unless said otherwise: beside the data, so that they don't share its fate.
 pub fn signing_beside(data: &Path) -> PathBuf {
-    let mut name = data.file_name().unwrap_or_default().to_owned();
+    // `.` and `..` have no name of their own.
+    let named = if data.file_name().is_some() { data.to_path_buf() } else { data.canonicalize().unwrap_or_default() };
+    let mut name = named.file_name().unwrap_or_default().to_owned();
     name.push(".signing");
-    data.with_file_name(name)
+    named.with_file_name(name)
 }
 
 /// The same with what signs the checkpoints: opened behind the store, whose head it is told, so that a start that is refused
@@ -267,10 +269,8 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let lagging = options.mirror_lagging;
     let mirror =
         options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
-    if let Some(signing) = &options.signing {
-        refuse_signing_within(&options.data, signing).map_err(operator_fault)?;
-    }
     let beside = signing_beside(&options.data);
+    refuse_signing_within(&options.data, options.signing.as_ref().unwrap_or(&beside)).map_err(operator_fault)?;
     let signing = |head| {
         // A key of its own for a store that others know by another one is made only where somebody has said so.
         if head > 0 && options.signing.is_none() && !beside.join(KEY_FILE).exists() {

@@ -6,6 +6,7 @@
 //! It knows nothing of gRPC, and of budgets only what [`crate::ledger`] tells it.
 
 mod as_of;
+mod beside;
 mod content;
 mod export;
 mod metrics;
@@ -28,7 +29,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
@@ -203,7 +203,7 @@ impl Consolidator {
         });
         let queue = Arc::new(Queue::new());
         let jobs = queue.clone();
-        let mut writer = Writer::new(shared.clone(), saver);
+        let mut writer = Writer::new(shared.clone(), saver)?;
         if let Some(note) = given_up {
             writer.give_up(note)?;
         }
@@ -310,7 +310,7 @@ impl Consolidator {
         // Held until it is answered, so that it is freed where it was made.
         let _reading = filing.reading.clone();
         let command = command(actor, key, fingerprint, Action::Submit(filing));
-        self.put(command, Some(packed), under_way.is_alone().then(Handle::current)).await
+        self.put(command, Some(packed), under_way.is_alone()).await
     }
 
     /// Justifies findings of the filing at a position: each is named by its fingerprint, and must be a failed rule.
@@ -379,11 +379,11 @@ impl Consolidator {
         fingerprint: Digest,
         action: Action,
     ) -> Result<Done, Remark> {
-        self.put(command(actor, key, fingerprint, action), None, None).await
+        self.put(command(actor, key, fingerprint, action), None, false).await
     }
 
-    /// Has the writer decide a command: that of a filing with its cells packed, and `beside` if it came alone.
-    async fn put(&self, command: Command, packed: Option<Packed>, beside: Option<Handle>) -> Result<Done, Remark> {
+    /// Has the writer decide a command: that of a filing with its cells packed.
+    async fn put(&self, command: Command, packed: Option<Packed>, is_alone: bool) -> Result<Done, Remark> {
         let stopped = || Remark::new(Reason::StoreStopped).with("what", "writer");
         if self.has_stopped() {
             return Err(stopped());
@@ -391,7 +391,8 @@ impl Consolidator {
         let (reply, answer) = oneshot::channel();
         let (actor, queue) = (command.actor.clone(), &self.entrance.0);
         let bytes = weight(&command.action, packed.as_ref());
-        let let_go = queue.push(&actor, Job { command, packed, bytes, beside, reply }, bytes).map_err(|_| stopped())?;
+        let let_go =
+            queue.push(&actor, Job { command, packed, bytes, is_alone, reply }, bytes).map_err(|_| stopped())?;
         for job in let_go {
             // Who asked has gone already if nobody hears it.
             let _ = job.reply.send(Err(Remark::new(Reason::Busy).with("waiting", queue.len())));
@@ -686,6 +687,10 @@ pub(crate) fn store_fault(error: JournalError) -> Remark {
             let remark = Remark::new(Reason::WrongDirectory).with("data", data.display());
             let remark = mirror.iter().fold(remark, |remark, mirror| remark.with("mirror", mirror.display()));
             remark.with("problem", problem.code())
+        }
+        JournalError::SigningWithinData { data, signing } => {
+            let remark = Remark::new(Reason::WrongDirectory).with("data", data.display());
+            remark.with("signing", signing.display()).with("problem", "signing-within-data")
         }
         JournalError::NewerFormat { path, found, known } => {
             at(Reason::JournalNewer, path).with("found", found).with("known", known)

@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinError;
 
+use super::beside::Beside;
 use super::notary::{Attestation, Notary, Signed};
 use super::past::Past;
 use super::queue::Queue;
@@ -37,8 +36,8 @@ pub(super) struct Job {
     pub(super) packed: Option<Packed>,
     /// What it takes of the queue's room.
     pub(super) bytes: usize,
-    /// A runtime that has nothing else to do: it came alone.
-    pub(super) beside: Option<Handle>,
+    /// No other filing is under way.
+    pub(super) is_alone: bool,
     pub(super) reply: oneshot::Sender<Result<Done, Remark>>,
 }
 
@@ -56,6 +55,7 @@ impl Drop for End<'_> {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    beside: Beside,
     saver: Option<Saver>,
 }
 
@@ -127,8 +127,8 @@ enum Step {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, saver: Option<Saver>) -> Writer {
-        Writer { shared, saver }
+    pub(super) fn new(shared: Arc<Shared>, saver: Option<Saver>) -> Result<Writer, Remark> {
+        Ok(Writer { shared, beside: Beside::start()?, saver })
     }
 
     /// Runs until the queue is closed and all that came before is answered.
@@ -154,7 +154,7 @@ impl Writer {
             envelopes: BTreeMap::new(),
             answers: Vec::new(),
         };
-        let beside = first.beside.clone();
+        let is_alone = first.is_alone;
         let mut broken = None;
         let mut next = Some(first);
         while let Some(job) = next.take() {
@@ -173,7 +173,7 @@ impl Writer {
             }
         }
         let Group { fold, batch, answers, bytes, .. } = group;
-        let (batch, beside) = (Arc::new(batch), beside.filter(|_| answers.len() == 1));
+        let (batch, is_alone) = (Arc::new(batch), is_alone && answers.len() == 1);
         // Its submissions are let go before the answers are given: whoever sent one frees its memory, not the one writer.
         let outcome = match broken {
             Some(fault) => {
@@ -181,7 +181,7 @@ impl Writer {
                 Err(fault)
             }
             None if batch.is_empty() => Ok(None),
-            None => self.make_durable(published.position, fold, &batch, beside).map(Some),
+            None => self.make_durable(published.position, fold, &batch, is_alone).map(Some),
         };
         match outcome {
             Ok(outcome) => {
@@ -206,37 +206,30 @@ impl Writer {
         }
     }
 
-    /// Appends the events of a group and folds the last of them in: first, or, if it is a filing and there is somebody
-    /// `beside` the writer to do it, while the append waits for the disk.
+    /// Appends the events of a group and folds the last of them in: first, or, if it is a filing that is alone, on the
+    /// thread beside while this one waits for the disk.
     fn make_durable(
         &self,
         head: Position,
         fold: Fold<'_>,
         batch: &Arc<Vec<Vec<u8>>>,
-        beside: Option<Handle>,
+        is_alone: bool,
     ) -> Result<Outcome, Remark> {
-        let beside = beside.filter(|_| fold.is_at_hand());
+        let is_at_hand = fold.is_at_hand();
         let Fold { state, last, past } = fold;
-        let Some(runtime) = beside else {
+        if !(is_alone && is_at_hand) {
             let folded = Outcome::of((state, last.as_deref()), &past, &self.shared.notary, batch);
             let outcome = folded.inspect_err(|_| self.stop())?;
             drop(past);
             return self.append(head, batch).map(|()| outcome);
-        };
+        }
         let (held, shared, appended) = (past.held(), self.shared.clone(), batch.clone());
         drop(past);
-        let folding =
-            runtime.spawn_blocking(move || Outcome::of((state, last.as_deref()), &held, &shared.notary, &appended));
-        let appended = self.append(head, batch);
-        let folded = match runtime.block_on(folding).map_err(JoinError::try_into_panic) {
-            Ok(folded) => folded,
-            Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // The runtime ends, and whoever waits with it.
-            Err(Err(_)) => Err(Remark::new(Reason::OutcomeUnknown)),
-        };
-        appended?;
-        // It is on the disk, and can't be shown: nothing may be built on it.
-        folded.inspect_err(|_| self.stop())
+        let fold = move || Outcome::of((state, last.as_deref()), &held, &shared.notary, &appended);
+        let begun = self.beside.begin(fold);
+        self.append(head, batch)?;
+        // If it is on the disk and can't be shown, nothing may be built on it.
+        begun.end().flatten().inspect_err(|_| self.stop())
     }
 
     fn append(&self, head: Position, batch: &[Vec<u8>]) -> Result<(), Remark> {
@@ -393,7 +386,7 @@ impl Writer {
             time: Timestamp::default(),
             action: Action::PublishFormSet { form: Arc::new(form) },
         };
-        self.group(Job { command, packed: None, bytes: 0, beside: None, reply }, &Queue::new());
+        self.group(Job { command, packed: None, bytes: 0, is_alone: false, reply }, &Queue::new());
         match answer.try_recv() {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(Remark::new(Reason::OutcomeUnknown)),

@@ -109,6 +109,15 @@ pub enum JournalError {
         problem: Misnamed,
     },
 
+    /// The signing directory lies within the data directory.
+    #[error("{} and {}: the signing directory lies within the data directory. Move it out as it is, and name where it is by --signing; nothing was touched", data.display(), signing.display())]
+    SigningWithinData {
+        /// The directory that was named as the store's.
+        data: PathBuf,
+        /// The signing directory.
+        signing: PathBuf,
+    },
+
     /// An archive that begins behind the first record.
     #[error(
         "the first record of {path} is {first}, and a mirror begins with 1. Name a mirror directory, or an empty one"
@@ -300,6 +309,7 @@ impl JournalError {
             | Self::NewerFormat { .. }
             | Self::OpenFailed { .. }
             | Self::WrongDirectory { .. }
+            | Self::SigningWithinData { .. }
             | Self::BeginsLate { .. }
             | Self::BlobsPresent { .. }
             | Self::NotAnArchive { .. }

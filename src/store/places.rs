@@ -23,8 +23,6 @@ pub enum Misnamed {
     MirrorWithinData,
     /// The data directory lies within the mirror's.
     DataWithinMirror,
-    /// The signing directory lies within the data directory.
-    SigningWithinData,
     /// There is no store in the directory.
     NoStore,
     /// A restore into the directory was cut off before it was done.
@@ -44,7 +42,6 @@ impl Misnamed {
             Self::Same => "same",
             Self::MirrorWithinData => "mirror-within-data",
             Self::DataWithinMirror => "data-within-mirror",
-            Self::SigningWithinData => "signing-within-data",
             Self::NoStore => "no-store",
             Self::Unfinished => "unfinished",
             Self::NoFormat => "no-format",
@@ -61,7 +58,6 @@ impl fmt::Display for Misnamed {
             Self::Same => "both are one directory",
             Self::MirrorWithinData => "the mirror lies within the data directory and would be lost with it",
             Self::DataWithinMirror => "the data directory lies within the mirror's and would be lost with it",
-            Self::SigningWithinData => "the signing directory lies within the data directory and would be lost with it",
             Self::NoStore => "no store is in the directory",
             Self::Unfinished => "a restore into the directory was cut off before it was done",
             Self::NoFormat => "the directory holds sled data but no FORMAT",
@@ -110,13 +106,12 @@ pub fn refuse_within(data: &Path, mirror: &Path) -> Result<(), JournalError> {
 /// Refuses a signing directory within the data directory: with the data, the proof of what it was would be lost.
 ///
 /// # Errors
-/// [`JournalError::WrongDirectory`].
+/// [`JournalError::SigningWithinData`].
 pub fn refuse_signing_within(data: &Path, signing: &Path) -> Result<(), JournalError> {
-    if resolved(signing).starts_with(resolved(data)) {
-        Err(wrong(data, None, Misnamed::SigningWithinData))
-    } else {
-        Ok(())
+    if !resolved(signing).starts_with(resolved(data)) {
+        return Ok(());
     }
+    Err(JournalError::SigningWithinData { data: data.to_path_buf(), signing: signing.to_path_buf() })
 }
 
 fn wrong(data: &Path, mirror: Option<&Path>, problem: Misnamed) -> JournalError {

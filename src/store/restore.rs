@@ -134,11 +134,10 @@ impl Draft {
         let beside = draft_beside(&target).ok_or_else(|| JournalError::NotEmpty { path: target.clone() })?;
         let path = if within { target.join(DRAFT_WITHIN) } else { beside.clone() };
         refuse_unless_empty(&target, within)?;
-        remove_moved_in(&target)?;
-        remove_left_over(&path)?;
+        remove_left_over(&path, within.then_some(&target))?;
         // One of a time when the directory wasn't there.
-        if is_draft(&beside) {
-            remove_left_over(&beside)?;
+        if within && is_draft(&beside) {
+            remove_left_over(&beside, None)?;
         }
         let mut draft = Draft { journal: None, draft: path, target, within };
         fs::create_dir_all(&draft.draft).map_err(io_at(&draft.draft))?;
@@ -175,6 +174,8 @@ impl Draft {
     pub fn finish(mut self) -> Result<(), JournalError> {
         self.journal = None;
         let disk = RealDisk;
+        // The store's own is gone; another restore must not take this for what one left that was cut off.
+        let _lock = take_lock(&self.draft)?;
         refuse_unless_empty(&self.target, self.within)?;
         if self.within {
             return self.move_in(&disk);
@@ -193,7 +194,7 @@ impl Draft {
         let mut names = names.map_err(io_at(&self.draft))?;
         // sled's log first, by which a directory without FORMAT is known as no new one.
         names.sort_by_key(|name| (name == STORE_FORMAT_FILE, name != DATA_FILE));
-        for name in names.into_iter().filter(|name| name != DRAFT_FILE) {
+        for name in names.into_iter().filter(|name| name != DRAFT_FILE && name != LOCK_FILE) {
             if name == STORE_FORMAT_FILE {
                 sync(disk, &self.target)?;
             }
@@ -207,7 +208,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         self.journal = None;
-        if let Err(error) = fs::remove_dir_all(&self.draft)
+        if let Err(error) = remove_draft(&self.draft)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, draft = %self.draft.display(), "an unfinished store was left behind; remove it");
@@ -233,31 +234,17 @@ fn refuse_unless_empty(directory: &Path, within: bool) -> Result<(), JournalErro
     Ok(())
 }
 
-/// Whether what is in a directory may have been moved there by a restore that was cut off: its draft is still there, and
-/// FORMAT, which comes last, is not.
+/// Whether what is in a directory may have been moved there by a restore that was cut off: FORMAT, which comes last, is
+/// still in its draft.
 fn is_half_moved_in(directory: &Path) -> bool {
-    is_draft(&directory.join(DRAFT_WITHIN)) && !directory.join(STORE_FORMAT_FILE).exists()
+    let draft = directory.join(DRAFT_WITHIN);
+    is_draft(&draft) && draft.join(STORE_FORMAT_FILE).exists() && !directory.join(STORE_FORMAT_FILE).exists()
 }
 
 /// Whether a store has a file of that name, FORMAT apart.
 fn is_of_store(name: &OsStr) -> bool {
     let is_snapshot = name.to_str().is_some_and(|name| name.starts_with(SNAPSHOT_PREFIX));
     is_snapshot || [DATA_FILE, CONFIG_FILE, BLOBS, WITNESS_FILE, LOCK_FILE].iter().any(|own| name == *own)
-}
-
-/// Removes what a restore had moved in when it was cut off. [`refuse_unless_empty`] has seen that there is nothing else.
-fn remove_moved_in(directory: &Path) -> Result<(), JournalError> {
-    if !is_half_moved_in(directory) {
-        return Ok(());
-    }
-    for entry in fs::read_dir(directory).map_err(io_at(directory))? {
-        let path = entry.map_err(io_at(directory))?.path();
-        if path.file_name().is_some_and(is_of_store) {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(io_at(&path))?;
-        }
-    }
-    Ok(())
 }
 
 /// A name that is a link to nothing can't be given to a store.
@@ -275,28 +262,69 @@ fn draft_beside(target: &Path) -> Option<PathBuf> {
     Some(target.with_file_name(name))
 }
 
-/// Whether a restore into a directory was cut off before it was done: there is a draft, and no store.
+/// Whether a restore into a directory was cut off before it was done: there is a draft, and no store but what the restore
+/// has moved in.
 pub(in crate::store) fn is_unfinished(directory: &Path) -> bool {
-    let beside = draft_beside(directory);
-    let is_drafted = is_draft(&directory.join(DRAFT_WITHIN)) || beside.is_some_and(|beside| is_draft(&beside));
-    is_drafted && !directory.join(STORE_FORMAT_FILE).exists()
+    let is_there = |name: &str| directory.join(name).exists();
+    let is_drafted =
+        || is_draft(&directory.join(DRAFT_WITHIN)) || draft_beside(directory).is_some_and(|at| is_draft(&at));
+    !is_there(STORE_FORMAT_FILE) && (is_half_moved_in(directory) || !is_there(DATA_FILE) && is_drafted())
 }
 
-/// Whether a directory is what a restore makes before it is done.
+/// Removes the draft of a restore that had moved everything in when it was cut off: it must not be taken for another's later.
+pub(in crate::store) fn remove_emptied_draft(store: &Path) {
+    let draft = store.join(DRAFT_WITHIN);
+    if draft.join(DRAFT_FILE).exists()
+        && let Err(error) = remove_left_over(&draft, None)
+    {
+        tracing::warn!(%error, draft = %draft.display(), "what a restore left could not be removed");
+    }
+}
+
+/// Whether a directory is what a restore makes before it is done; at the first moment there is nothing in it.
 fn is_draft(directory: &Path) -> bool {
-    directory.join(DRAFT_FILE).exists()
+    let is_empty = || fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    directory.join(DRAFT_FILE).exists() || is_empty()
 }
 
-/// Removes what a restore left that was killed. Anything else of that name is not ours.
-fn remove_left_over(draft: &Path) -> Result<(), JournalError> {
+/// Removes what a restore left that was killed, also what of it had been moved into `target`, in which
+/// [`refuse_unless_empty`] has seen nothing else. Any other directory of the draft's name is not ours.
+fn remove_left_over(draft: &Path, target: Option<&PathBuf>) -> Result<(), JournalError> {
     if !draft.exists() {
         return Ok(());
     }
-    if !is_draft(draft) {
+    if !draft.join(DRAFT_FILE).exists() {
         return refuse_unless_empty(draft, false);
     }
     let _lock = take_lock(draft)?;
-    fs::remove_dir_all(draft).map_err(io_at(draft))
+    if let Some(target) = target.filter(|target| is_half_moved_in(target)) {
+        for entry in fs::read_dir(target).map_err(io_at(target))? {
+            let path = entry.map_err(io_at(target))?.path();
+            if path.file_name().is_some_and(is_of_store) {
+                remove(&path).map_err(io_at(&path))?;
+            }
+        }
+    }
+    remove_draft(draft).map_err(io_at(draft))
+}
+
+/// Removes a draft; last of all that by which it is known as one.
+fn remove_draft(draft: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(draft)? {
+        let entry = entry?;
+        if entry.file_name() != DRAFT_FILE {
+            remove(&entry.path())?;
+        }
+    }
+    let mark = draft.join(DRAFT_FILE);
+    if mark.exists() {
+        fs::remove_file(mark)?;
+    }
+    fs::remove_dir(draft)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 /// Compares a store with the archive it was made from.

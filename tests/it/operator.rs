@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use budget_consolidator::cli::serve::signing_beside;
 use budget_consolidator::store::{MIRROR_FILE, MirrorOptions, MirroredJournal, SledJournal, SledOptions, archive};
 use tempfile::TempDir;
 
@@ -296,6 +297,7 @@ async fn a_restore_that_was_cut_off_is_done_by_the_next() {
     };
     let moved_in = || {
         draft(&there.join("restoring"));
+        fs::copy(data.join("FORMAT"), there.join("restoring/FORMAT")).unwrap();
         for name in ["db", "conf"] {
             fs::copy(data.join(name), there.join(name)).unwrap();
         }
@@ -307,7 +309,8 @@ async fn a_restore_that_was_cut_off_is_done_by_the_next() {
         draft(&beside);
         fs::create_dir(&there).unwrap();
     };
-    let left: [&dyn Fn(); 3] = [&moved_in, &beside_nothing, &beside_an_empty_one];
+    let begun = || fs::create_dir_all(there.join("restoring")).unwrap();
+    let left: [&dyn Fn(); 4] = [&moved_in, &beside_nothing, &beside_an_empty_one, &begun];
     for leave in left {
         leave();
         let was_there = there.exists();
@@ -327,6 +330,17 @@ async fn a_restore_that_was_cut_off_is_done_by_the_next() {
         assert!(there.join("db").exists() && there.join(precious).exists());
         fs::remove_file(there.join(precious)).unwrap();
     }
+    fs::remove_dir_all(&there).unwrap();
+    // What was cut off when all was moved in is a store like any other; if its FORMAT is lost later, nobody's data go with it.
+    assert_eq!(told("en", &["restore", path(&mirror), "--data", path(&there)]).1, Some(0));
+    draft(&there.join("restoring"));
+    let format = fs::read(there.join("FORMAT")).unwrap();
+    fs::remove_file(there.join("FORMAT")).unwrap();
+    refused(&serve(&there, None), "WRONG_DIRECTORY", &["FORMAT"]);
+    refused(&["restore", path(&mirror), "--data", path(&there)], "DIRECTORY_NOT_EMPTY", &[]);
+    fs::write(there.join("FORMAT"), format).unwrap();
+    assert_eq!(sled(&there).head().unwrap(), whole);
+    assert!(!there.join("restoring").exists());
 }
 
 /// Whatever takes the data would take what proves them as well, by whichever name one comes to it.
@@ -340,6 +354,11 @@ fn a_signing_directory_within_the_data_is_refused() {
         refused(&arguments, "WRONG_DIRECTORY", &["signing directory", path(&data)]);
     }
     assert!(!data.exists(), "nothing is made");
+    // Where the data directory is called by no name of its own, key and checkpoint stand beside it all the same.
+    fs::create_dir_all(data.join("below")).unwrap();
+    let beside = root.path().canonicalize().unwrap().join("data.signing");
+    assert_eq!(signing_beside(&data), root.path().join("data.signing"));
+    assert_eq!(signing_beside(&data.join("below/..")), beside);
 }
 
 /// Whatever takes the mirror would take the store as well, and a start would refuse the two.
@@ -351,6 +370,8 @@ async fn nothing_is_restored_into_its_own_mirror_or_around_it() {
     for target in [mirror.clone(), mirror.join("data"), mirror.join("deep/data")] {
         refused(&["restore", path(&mirror), "--data", path(&target)], "WRONG_DIRECTORY", &[path(&mirror)]);
     }
+    let (file, target) = (mirror.join(MIRROR_FILE), mirror.join("data"));
+    refused(&["restore", path(&file), "--data", path(&target)], "WRONG_DIRECTORY", &[path(&mirror)]);
     fs::create_dir(root.path().join("around")).unwrap();
     fs::rename(&mirror, root.path().join("around/mirror")).unwrap();
     let around = root.path().join("around");

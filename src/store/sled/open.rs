@@ -16,7 +16,7 @@ use crate::store::directory::{
 };
 use crate::store::places::Misnamed;
 use crate::store::record::{self, damaged};
-use crate::store::restore::is_unfinished;
+use crate::store::restore::{is_unfinished, remove_emptied_draft};
 
 /// The format of the whole directory: which engine, which keys, which framing.
 /// Raised when an older program would misread what a newer one wrote.
@@ -54,6 +54,9 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
     let lock = take_lock(&directory)?;
     // Before sled: a directory in a later format must not be touched by it.
     let origin = check_format(&directory, disk)?;
+    if origin == Origin::Existing {
+        remove_emptied_draft(&directory);
+    }
     // Before sled: opened on a full disk, it leaves a half-written snapshot
     // because of which no later open succeeds.
     refuse_full(&directory, disk, options.reserve_bytes)?;

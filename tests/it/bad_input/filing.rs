@@ -1,9 +1,12 @@
 //! What stands in a filing. All of these are sealed, so each refusal is an event with its findings.
 
+use budget_consolidator::budget::intake::FINDINGS_MAX;
+use budget_consolidator::budget::reason::Reason;
 use budget_consolidator::proto::api;
 use budget_consolidator::submission_file::{FileTable, SubmissionFile};
 
 use super::{Scene, assert_found, set, table_at};
+use crate::support::{example, form};
 
 /// What is wrong: how it comes into the filing, and the finding that it must give.
 struct Case {
@@ -307,4 +310,22 @@ async fn thousands_of_long_wrong_names_are_refused_in_an_answer_that_can_be_read
     let bytes: usize = verdict.findings.iter().map(|finding| finding.sentence_zh.len()).sum();
     assert!(bytes < 36 * 1_000, "{bytes} bytes of sentences");
     scene.stop().await;
+}
+
+/// Their long names are read as well as short ones: what is wrong is one thing, and said once.
+#[test]
+fn rows_in_a_table_that_is_empty_on_purpose_are_one_finding_and_a_flood_of_them_is_bounded() {
+    let mut file = example("fenyang-2024/submissions/407002.json");
+    filed(&mut file, "T03").header.empty = true;
+    let reading = file.read_on(&form("shanxi-2024"));
+    let refusing: Vec<_> = reading.findings.iter().filter(|finding| finding.refuses()).collect();
+    assert_eq!(refusing.len(), 1, "{refusing:?}");
+    assert_eq!(refusing[0].remark.reason, Reason::EmptyTableHasRows);
+    // Each of these is a finding, and there are two tables of them.
+    for table in ["T03", "T05"] {
+        let rows = &mut filed(&mut file, table).rows;
+        rows.extend((0..3_000).map(|n| (format!("x{}", n / 2), Vec::new())));
+    }
+    let reading = file.read_on(&form("shanxi-2024"));
+    assert_eq!(reading.findings.iter().filter(|finding| finding.refuses()).count(), FINDINGS_MAX);
 }
