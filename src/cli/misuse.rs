@@ -32,6 +32,10 @@ pub(super) fn sentence(error: &clap::Error, language: Language) -> Option<String
             let key = if meant.is_empty() { "misuse-verb" } else { "misuse-verb-meant" };
             Some(say(language, key, &[("verb", &verb), ("meant", &meant)]))
         }
+        ErrorKind::MissingSubcommand => {
+            let verbs = about(ContextKind::ValidSubcommand);
+            Some(say(language, "misuse-no-verb", &[("verbs", &verbs)]))
+        }
         ErrorKind::MissingRequiredArgument => Some(say(language, "misuse-missing", &[("arg", &arg)])),
         ErrorKind::ArgumentConflict => {
             let prior = about(ContextKind::PriorArg);

@@ -270,13 +270,16 @@ pub async fn run(options: &Options) -> Result<(), Remark> {
     let mirror =
         options.mirror.as_deref().map(|mirror| (mirror, MirrorOptions { lagging, ..MirrorOptions::default() }));
     let beside = signing_beside(&options.data);
-    refuse_signing_within(&options.data, options.signing.as_ref().unwrap_or(&beside)).map_err(operator_fault)?;
+    let there = options.signing.as_deref().unwrap_or(&beside);
+    refuse_signing_within(&options.data, there).map_err(operator_fault)?;
     let signing = |head| {
-        // A key of its own for a store that others know by another one is made only where somebody has said so.
-        if head > 0 && options.signing.is_none() && !beside.join(KEY_FILE).exists() {
-            return Err(Remark::new(Reason::SigningKeyMissing).with("path", beside.display()).with("head", head));
+        // A key of its own for a store that others know by another one is made only where somebody has made room for it: a
+        // name that is only mistyped leads to no directory.
+        let meant = options.signing.as_ref().is_some_and(|signing| signing.is_dir());
+        if head > 0 && !meant && !there.join(KEY_FILE).exists() {
+            return Err(Remark::new(Reason::SigningKeyMissing).with("path", there.display()).with("head", head));
         }
-        let opened = Signing::open(options.signing.as_deref().unwrap_or(&beside), options.origin.as_deref());
+        let opened = Signing::open(there, options.origin.as_deref());
         opened.map(|signing| signing.giving_up_after(options.give_up_after))
     };
     let server = open_behind(door, &options.data, mirror, clock(options)?, signing)?;

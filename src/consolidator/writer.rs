@@ -229,7 +229,7 @@ impl Writer {
         let begun = self.beside.begin(fold);
         self.append(head, batch)?;
         // If it is on the disk and can't be shown, nothing may be built on it.
-        begun.end().flatten().inspect_err(|_| self.stop())
+        begun.end().and_then(|folded| folded).inspect_err(|_| self.stop())
     }
 
     fn append(&self, head: Position, batch: &[Vec<u8>]) -> Result<(), Remark> {

@@ -122,7 +122,7 @@ impl Wanted<'_> {
     }
 
     fn named(&self, id: &str) -> bool {
-        self.rule.is_empty() || self.rule == id
+        self.rule.is_empty() || self.rule.eq_ignore_ascii_case(id)
     }
 
     fn rule(&self, finding: &RuleFinding) -> bool {

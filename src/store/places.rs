@@ -2,12 +2,15 @@
 //!
 //! Knows the files by which a store and a mirror are told from one another, not what is in them.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::directory::nearest_existing;
+use super::restore::{DRAFT_WITHIN, LOST_AND_FOUND, is_of_store};
 use super::sled::STORE_FORMAT_FILE;
+use super::sled::open::{DATA_FILE, FORMAT_DRAFT};
 use super::{JournalError, MIRROR_FILE};
 
 /// What is wrong with directories that were named.
@@ -23,6 +26,8 @@ pub enum Misnamed {
     MirrorWithinData,
     /// The data directory lies within the mirror's.
     DataWithinMirror,
+    /// The data directory holds other files, and no store.
+    Others,
     /// There is no store in the directory.
     NoStore,
     /// A restore into the directory was cut off before it was done.
@@ -42,6 +47,7 @@ impl Misnamed {
             Self::Same => "same",
             Self::MirrorWithinData => "mirror-within-data",
             Self::DataWithinMirror => "data-within-mirror",
+            Self::Others => "others",
             Self::NoStore => "no-store",
             Self::Unfinished => "unfinished",
             Self::NoFormat => "no-format",
@@ -58,6 +64,7 @@ impl fmt::Display for Misnamed {
             Self::Same => "both are one directory",
             Self::MirrorWithinData => "the mirror lies within the data directory and would be lost with it",
             Self::DataWithinMirror => "the data directory lies within the mirror's and would be lost with it",
+            Self::Others => "the directory holds other files, and no store",
             Self::NoStore => "no store is in the directory",
             Self::Unfinished => "a restore into the directory was cut off before it was done",
             Self::NoFormat => "the directory holds sled data but no FORMAT",
@@ -66,7 +73,7 @@ impl fmt::Display for Misnamed {
     }
 }
 
-/// Refuses a data directory that is a mirror's, and a mirror's that is a store's or the same.
+/// Refuses a data directory that is a mirror's or full of other files, and a mirror's that is a store's or the same.
 ///
 /// # Errors
 /// [`JournalError::WrongDirectory`].
@@ -82,7 +89,26 @@ pub fn refuse_misnamed(data: &Path, mirror: Option<&Path>) -> Result<(), Journal
     if mirror.is_some_and(|mirror| mirror.join(STORE_FORMAT_FILE).exists()) {
         return wrong(Misnamed::MirrorIsStore);
     }
+    if holds_others(data) {
+        return wrong(Misnamed::Others);
+    }
     Ok(())
+}
+
+/// Whether a directory holds files of somebody's, and nothing by which it could be a store, or become one again.
+fn holds_others(data: &Path) -> bool {
+    let is_there = |name: &str| data.join(name).exists();
+    if is_there(STORE_FORMAT_FILE) || is_there(DATA_FILE) {
+        return false;
+    }
+    // What can't be read is refused by whoever reads it.
+    let Ok(entries) = fs::read_dir(data) else { return false };
+    let is_ours = |name: &OsStr| {
+        let hidden = name.to_str().is_some_and(|name| name.starts_with('.'));
+        let known = [FORMAT_DRAFT, DRAFT_WITHIN, LOST_AND_FOUND].iter().any(|known| name == *known);
+        hidden || known || is_of_store(name)
+    };
+    entries.flatten().any(|entry| !is_ours(&entry.file_name()))
 }
 
 /// Refuses a mirror that lies within the data directory, and the reverse: whatever takes one takes both.

@@ -22,9 +22,9 @@ use super::{
 
 const SUFFIX: &str = ".restoring";
 /// The draft within a directory that is there: it may be where a disk is mounted, which nothing can be renamed to.
-const DRAFT_WITHIN: &str = "restoring";
+pub(in crate::store) const DRAFT_WITHIN: &str = "restoring";
 /// What a new file system has in it.
-const LOST_AND_FOUND: &str = "lost+found";
+pub(in crate::store) const LOST_AND_FOUND: &str = "lost+found";
 /// In a draft from its first moment: what doesn't have it is no draft, whatever its name, and is not removed.
 const DRAFT_FILE: &str = "RESTORING";
 
@@ -242,7 +242,7 @@ fn is_half_moved_in(directory: &Path) -> bool {
 }
 
 /// Whether a store has a file of that name, FORMAT apart.
-fn is_of_store(name: &OsStr) -> bool {
+pub(in crate::store) fn is_of_store(name: &OsStr) -> bool {
     let is_snapshot = name.to_str().is_some_and(|name| name.starts_with(SNAPSHOT_PREFIX));
     is_snapshot || [DATA_FILE, CONFIG_FILE, BLOBS, WITNESS_FILE, LOCK_FILE].iter().any(|own| name == *own)
 }

@@ -230,6 +230,7 @@ fn fill_whole(template: &str, remark: &Remark, language: Language) -> Option<Str
         let word = |item: &str| words.and_then(|words| words.get(item)).map(|word| word.text(language));
         match word(fact) {
             Some(word) => out.push_str(word),
+            None if name == "slot" => out.push_str(&slot(fact, language)),
             None if words.is_some() && fact.contains(", ") => {
                 let items: Vec<&str> = fact.split(", ").map(|item| word(item).unwrap_or(item)).collect();
                 out.push_str(&enumeration(&items.join(", "), language).replace(", ", language.of("、", ", ")));
@@ -240,6 +241,18 @@ fn fill_whole(template: &str, remark: &Remark, language: Language) -> Option<Str
     }
     out.push_str(rest);
     Some(out)
+}
+
+/// Which submission: `407001 2024 second unit` as people call it.
+fn slot(fact: &str, language: Language) -> String {
+    let parts: Vec<&str> = fact.split(' ').collect();
+    match (parts.as_slice(), language) {
+        ([unit, year, round, kind], Language::Chinese) => {
+            let (round, kind) = (format!("round-{round}"), format!("kind-{kind}"));
+            format!("{} {} 年{}{}", clean(unit), clean(year), label(&round, language), label(&kind, language))
+        }
+        _ => enumeration(fact, language),
+    }
 }
 
 /// The word for one of the values of a fact, such as a step of review; the value itself if it has none.

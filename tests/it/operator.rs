@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use budget_consolidator::cli::serve::signing_beside;
+use budget_consolidator::store::places::refuse_misnamed;
 use budget_consolidator::store::{MIRROR_FILE, MirrorOptions, MirroredJournal, SledJournal, SledOptions, archive};
 use tempfile::TempDir;
 
@@ -341,6 +342,23 @@ async fn a_restore_that_was_cut_off_is_done_by_the_next() {
     fs::write(there.join("FORMAT"), format).unwrap();
     assert_eq!(sled(&there).head().unwrap(), whole);
     assert!(!there.join("restoring").exists());
+}
+
+#[test]
+fn no_store_is_begun_among_other_files() {
+    let root = TempDir::new().unwrap();
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("407001.json"), "{}").unwrap();
+    refused(&serve(&data, None), "WRONG_DIRECTORY", &[path(&data)]);
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "nothing is made");
+    // What a new file system has, and what hides, is in nobody's way; nor is what a start left that was cut off.
+    fs::remove_file(data.join("407001.json")).unwrap();
+    fs::create_dir(data.join("lost+found")).unwrap();
+    for left in [".keep", "FORMAT.new", "LOCK"] {
+        fs::write(data.join(left), "").unwrap();
+    }
+    refuse_misnamed(&data, None).unwrap();
 }
 
 /// Whatever takes the data would take what proves them as well, by whichever name one comes to it.

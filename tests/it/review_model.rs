@@ -465,6 +465,7 @@ impl Model {
         // A refused attempt may be explained too; here it is the last version that is meant.
         let nothing = if slot.refused > 0 { Reason::FindingsOutdated } else { Reason::UnknownSubmission };
         insert(&mut found, slot.latest().is_none(), nothing);
+        insert(&mut found, slot.latest().is_some_and(|last| last.at() == At::Approved), Reason::NotInState);
         found
     }
 

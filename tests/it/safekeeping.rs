@@ -124,6 +124,12 @@ async fn a_lost_data_directory_comes_back_from_the_mirror_with_the_same_views() 
     let (text, code) = said(&served);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("SIGNING_KEY_MISSING") && text.contains("--signing"), "{text}");
+    // A name that is mistyped is no wish for a new key either.
+    let mistyped = root.path().join("singing");
+    let options = ["--data", path(&data), "--signing", path(&mistyped), "--listen", "127.0.0.1:0"];
+    let (text, code) = said(&consolidator(&[&["serve", "--insecure-loopback"], &options[..]].concat()));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("SIGNING_KEY_MISSING") && text.contains(path(&mistyped)) && !mistyped.exists(), "{text}");
     assert_eq!(views_of(&data).await, before);
     let (report, code) = fsck(root.path(), true);
     assert_eq!((code, bad(&report)), (Some(0), vec![]));

@@ -387,16 +387,25 @@ pub(super) fn fits(
     over.filter(Finding::refuses).map(|finding| Err(finding.remark)).next().unwrap_or(Ok(()))
 }
 
-/// Nothing filed where a ceiling stands is not the same as 0: it counts as nothing, and is asked about.
+/// Nothing filed where a ceiling stands is not the same as 0: it counts as nothing, and is asked about. A whole table that is
+/// left out would slip by a hard ceiling with all its rows; that is refused.
 pub(super) fn blank_under_ceiling(figure: &ControlFigure, submission: &Submission, form: &FormSet) -> Option<Finding> {
-    let filed = submission.cell(form, &figure.cell).is_some_and(|cell| !cell.is_blank());
-    let remark = || {
-        Remark::new(Reason::CappedCellBlank)
-            .with("cell", &figure.cell)
-            .with("ceiling", figure.ceiling.print(figure.scale))
-            .with("amount_unit", figure.scale.denomination.as_str())
-    };
-    (!filed).then(|| Finding::verify(Place::address(&figure.cell), remark()))
+    if submission.cell(form, &figure.cell).is_some_and(|cell| !cell.is_blank()) {
+        return None;
+    }
+    let place = Place::address(&figure.cell);
+    let remark = Remark::new(Reason::CappedCellBlank)
+        .with("cell", &figure.cell)
+        .with("ceiling", figure.ceiling.print(figure.scale))
+        .with("amount_unit", figure.scale.denomination.as_str());
+    let table = form.table(&figure.cell.table).filter(|(at, _)| submission.table(*at).is_none());
+    Some(match table {
+        Some((_, table)) if figure.strength == CeilingStrength::Hard => {
+            Finding::refusing(place, remark.with("table", &table.name))
+        }
+        Some((_, table)) => Finding::verify(place, remark.with("table", &table.name)),
+        None => Finding::verify(place, remark),
+    })
 }
 
 pub(super) fn over_ceiling(judgement: &Judgement, unit: &str) -> Option<Finding> {

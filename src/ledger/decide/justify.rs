@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::review::not_in_state;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Slot;
 use crate::ledger::Position;
 use crate::ledger::event::{Event, Justification, Justified};
+use crate::ledger::review::VersionState;
 use crate::ledger::state::State;
 
 /// The longest justification, in characters.
@@ -26,6 +28,11 @@ pub(super) fn justify(
     if ![counts, refused].contains(&Some(position)) {
         let last = refused.or(counts).ok_or_else(unknown)?;
         return Err(Remark::new(Reason::FindingsOutdated).with("found", position).with("expected", last));
+    }
+    // What was approved was approved with the words that it had then.
+    let approved = filings.latest().filter(|latest| latest.state() == VersionState::Approved);
+    if let Some(version) = approved.filter(|latest| latest.position == position) {
+        return Err(not_in_state(state, slot, Some(version), "justify"));
     }
     let bad = |problem: &str| Remark::new(Reason::BadJustification).with("problem", problem);
     if items.is_empty() {

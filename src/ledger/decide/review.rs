@@ -131,7 +131,7 @@ fn looked_at<'s>(state: &'s State, target: &Target) -> Result<(&'s Filings, &'s 
     Err(remark.with("expected", latest.version).with("state", latest.state()).with("what", "version"))
 }
 
-fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>, step: &str) -> Remark {
+pub(super) fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>, step: &str) -> Remark {
     Remark::new(Reason::NotInState)
         .with("slot", slot)
         .with("version", version.map_or(0, |version| version.version))

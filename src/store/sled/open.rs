@@ -36,7 +36,7 @@ pub(in crate::store) const SNAPSHOT_PREFIX: &str = "snap.";
 
 /// The file that says that a directory is a store, and of which format.
 pub const FORMAT_FILE: &str = "FORMAT";
-const FORMAT_DRAFT: &str = "FORMAT.new";
+pub(in crate::store) const FORMAT_DRAFT: &str = "FORMAT.new";
 const FORMAT_PREFIX: &str = "budget-consolidator journal, format ";
 
 pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal, JournalError> {
