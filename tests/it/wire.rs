@@ -1,7 +1,9 @@
 //! The main way over a real socket: file, be refused, correct, read, trace, restart.
 
 use crate::support::*;
+use budget_consolidator::budget::intake::TableHeader;
 use budget_consolidator::proto::{ShownCell, api};
+use budget_consolidator::submission_file::FileTable;
 
 #[tokio::test]
 async fn the_example_flows_from_filing_to_view() {
@@ -22,6 +24,20 @@ async fn the_example_flows_from_filing_to_view() {
     let verdict = answer.verdict.unwrap();
     assert_eq!((verdict.outcome, answer.version), (i32::from(api::Outcome::Refused), 0));
     assert!(verdict.findings.iter().any(|f| f.reason == "OVER_CEILING" && f.table == "T03"), "{:#?}", verdict.findings);
+    // Nor does it get by without the table that the ceiling stands in; as an empty one it may be filed, and is asked about.
+    let at = over.tables.iter().position(|table| table.header.id == "T03").unwrap();
+    let mut left_out = over.clone();
+    left_out.tables.remove(at);
+    let mut empty = over.clone();
+    empty.tables[at] =
+        FileTable { header: TableHeader { empty: true, ..over.tables[at].header.clone() }, rows: Vec::new() };
+    for (file, refused) in [(&left_out, true), (&empty, false)] {
+        let verdict = client.dry_run(file, &form).await.unwrap().verdict.unwrap();
+        let blank = |f: &&api::Finding| f.reason == "CAPPED_CELL_BLANK" && f.table == "T03";
+        let blank = verdict.findings.iter().find(blank).unwrap();
+        assert_eq!(blank.strength == i32::from(api::Strength::Balance), refused, "{blank:#?}");
+        assert_eq!(blank.facts.iter().any(|fact| fact.name == "table"), refused, "{blank:#?}");
+    }
     let corrected = example("fenyang-2024/submissions/407004.json");
     let answer = client.submit(&corrected, &form).await.unwrap();
     assert_eq!(answer.version, 1);
