@@ -44,12 +44,18 @@ pub(super) struct Job {
 /// A command of the group that is decided: what it will be answered once the batch is durable.
 type Answer = (oneshot::Sender<Result<Done, Remark>>, Result<Done, Remark>);
 
-/// Lets go of what waits when the writer is gone.
-struct End<'q>(&'q Queue<Job>);
+/// Lets go of what waits when the writer is gone; if it fell, nothing more is taken, and whoever asks is told so.
+struct End<'q> {
+    queue: &'q Queue<Job>,
+    shared: Arc<Shared>,
+}
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.abandon();
+        if std::thread::panicking() {
+            self.shared.accepting.store(false, Ordering::Release);
+        }
+        self.queue.abandon();
     }
 }
 
@@ -134,7 +140,7 @@ impl Writer {
     /// Runs until the queue is closed and all that came before is answered.
     pub(super) fn run(mut self, queue: &Queue<Job>) {
         // Also if this thread falls: whoever waits then learns that the outcome is unknown.
-        let _end = End(queue);
+        let _end = End { queue, shared: self.shared.clone() };
         while let Some(job) = queue.next() {
             self.group(job, queue);
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
 use budget_consolidator::budget::reason::Reason;
-use budget_consolidator::consolidator::PreparedFiling;
+use budget_consolidator::consolidator::{Clock, Consolidator, PreparedFiling, embedded_form_sets};
 use budget_consolidator::ledger::actor::Actor;
 use budget_consolidator::store::{Journal, JournalError, MemoryJournal, Records};
 use budget_consolidator::submission_file::SubmissionFile;
@@ -129,4 +129,37 @@ async fn a_filing_that_takes_the_place_of_an_unreadable_one_is_not_appended() {
     assert_eq!(server.consolidator.snapshot().state.position, second);
     assert_eq!(file("fourth").await.unwrap_err().reason, Reason::StoreStopped);
     server.stop().await;
+}
+
+/// A clock that fails only the writer stands for whatever may: health must not go on to say that filings are taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_falls_takes_nothing_more_and_says_so() {
+    let falls = Arc::new(AtomicU64::new(0));
+    let clock: Clock = {
+        let falls = falls.clone();
+        Arc::new(move || {
+            let is_writer = std::thread::current().name() == Some("writer");
+            assert!(!is_writer || falls.load(Ordering::SeqCst) == 0, "on purpose");
+            test_clock()()
+        })
+    };
+    let opened = Consolidator::open(Arc::new(MemoryJournal::new()), clock, embedded_form_sets(), None).unwrap();
+    let server = TestServer::around(opened).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    assert!(server.consolidator.is_accepting());
+    falls.store(1, Ordering::SeqCst);
+    let actor = Actor::parse(&unit("407002")).unwrap();
+    let one = prepared(&server, "407002").await;
+    let fallen = server.consolidator.submit(actor.clone(), "first".into(), one).await.unwrap_err();
+    assert_eq!(fallen.reason, Reason::OutcomeUnknown);
+    // Whoever waited may hear of it a moment before the writer's thread is gone.
+    for _ in 0..500 {
+        if !server.consolidator.is_accepting() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(!server.consolidator.is_accepting());
+    let one = prepared(&server, "407002").await;
+    assert_eq!(server.consolidator.submit(actor, "second".into(), one).await.unwrap_err().reason, Reason::StoreStopped);
 }
