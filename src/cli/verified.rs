@@ -117,7 +117,7 @@ fn signatures(
     let (mut unsigned, mut differing, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
     let mut before: Vec<Checkpoint> = Vec::new();
     let mut signed: Option<(u64, Digest)> = None;
-    let mut passed = 0;
+    let (mut passed, mut strange) = (0, 0);
     for (at, said, note) in &texts {
         let at_fault = |what: &str| Remark::new(Reason::RecordSaysOtherwise).with("position", at).with("what", what);
         let next = successor(said);
@@ -128,7 +128,10 @@ fn signatures(
                 Some(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => {
                     earlier += 1;
                 }
-                _ => unsigned.add(at_fault("unknown key")),
+                _ => {
+                    strange += 1;
+                    unsigned.add(at_fault("unknown key"));
+                }
             },
             Err(_) => unsigned.add(at_fault("checkpoint")),
             Ok(found) if tree.root(found.size) != Some(found.root) || found.size > *at => {
@@ -152,13 +155,18 @@ fn signatures(
     if doubled.count > 0 {
         report.bad("verify-checkpoints-again", &[("bad", doubled.count.to_string())], doubled.first);
     }
+    let size = signed.map(|(size, _)| size);
+    if size.is_none() && strange > 0 && strange == texts.len() {
+        // Mostly it is the key that is wrong, not the file.
+        report.bad("verify-other-key", &count, Vec::new());
+        return (None, wrong);
+    }
     if !texts.is_empty() {
         report.faults("verify-signatures", "verify-signatures-bad", &count, unsigned);
     }
     if earlier > 0 {
         report.say(Standing::Note, "verify-earlier-key", &[("n", earlier.to_string())]);
     }
-    let size = signed.map(|(size, _)| size);
     match (differing.count, size) {
         (0, Some(size)) if size == tree.size() => {
             let root = signed.map_or(String::new(), |(_, root)| root.to_string());

@@ -803,3 +803,15 @@ async fn a_mirror_is_verified_as_an_export_is_and_a_rotated_key_by_the_old_one()
         }
     }
 }
+
+/// Who has the wrong key should look for another key, and not for somebody who has altered the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_another_service_is_told_by_its_key() {
+    let (mine, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (export, _, key) = small(mine.path()).await;
+    let (_, _, another) = small(other.path()).await;
+    assert_ne!(key, another);
+    let (said, code) = offline(&["audit", "verify", text(&export), "--key", &another]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("none of them signed by this key") && !said.contains("RECORD_SAYS_OTHERWISE"), "{said}");
+}
