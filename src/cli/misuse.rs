@@ -11,8 +11,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::words::say;
 use crate::wording::{Language, label};
 
-/// The sentence; none for help, version, and what there are no words for.
-pub(super) fn sentence(error: &clap::Error, language: Language) -> Option<String> {
+/// All that is said of it; none for help, version, and what there are no words for.
+pub(super) fn complaint(error: &clap::Error, language: Language) -> Option<String> {
+    let said = format!("{} {}", label("help-error", language), sentence(error, language)?);
+    let usage = error.get(ContextKind::Usage).map(|usage| format!("{usage}\n\n")).unwrap_or_default();
+    Some(format!("{said}\n\n{usage}{}\n", label("misuse-more", language)))
+}
+
+fn sentence(error: &clap::Error, language: Language) -> Option<String> {
     let about = |kind| error.get(kind).map_or_else(String::new, |value| listed(value, language));
     let (arg, expected) = (about(ContextKind::InvalidArg), about(ContextKind::ValidValue));
     match error.kind() {
@@ -44,11 +50,6 @@ pub(super) fn sentence(error: &clap::Error, language: Language) -> Option<String
         }
         _ => None,
     }
-}
-
-/// How the command is used, as clap says it.
-pub(super) fn usage(error: &clap::Error) -> String {
-    error.get(ContextKind::Usage).map_or_else(String::new, ToString::to_string)
 }
 
 fn listed(value: &ContextValue, language: Language) -> String {

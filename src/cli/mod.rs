@@ -68,7 +68,7 @@ pub use settings::{DEFAULT_SERVER, Settings};
 
 use crate::ledger::actor::{Actor, Role};
 use crate::proto::api;
-use crate::wording::{Language, label};
+use crate::wording::Language;
 use output::{Look, Sheet, Show};
 
 /// How the program ended.
@@ -318,16 +318,10 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
 
 /// Help, version, or a wrong command line.
 fn not_run(error: &clap::Error, language: Language) -> Ended {
-    let styled = error.render();
-    let text = if settings::colour() { styled.ansi().to_string() } else { styled.to_string() };
-    let text = match misuse::sentence(error, language) {
-        Some(sentence) => {
-            let (heading, more) = (label("help-error", language), label("misuse-more", language));
-            let parts = [format!("{heading} {sentence}"), misuse::usage(error), more.to_owned()];
-            parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n") + "\n"
-        }
-        None => text,
-    };
+    let text = misuse::complaint(error, language).unwrap_or_else(|| {
+        let styled = error.render();
+        if settings::colour() { styled.ansi().to_string() } else { styled.to_string() }
+    });
     let text = help::translate_headings(&text, language);
     if error.use_stderr() {
         Ended { out: String::new(), err: text, code: 2 }

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what is done there. Not one of the runtime's: those may all be waiting, for the writer too.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use crate::budget::reason::{Reason, Remark};
 
@@ -23,16 +23,14 @@ impl Beside {
     /// Has something done there. The answer is what came of it, or a fault if the thread fell over it.
     pub(super) fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Begun<T> {
         let (done, answer) = sync_channel(1);
-        let work = move || tell(&done, work());
+        let work = move || {
+            // Nobody waits for it where the append failed.
+            let _ = done.send(work());
+        };
         // If the thread is gone, so is what would have answered.
         let _ = self.0.send(Box::new(work));
         Begun(answer)
     }
-}
-
-fn tell<T>(done: &SyncSender<T>, outcome: T) {
-    // The writer waits for it, unless it has fallen itself.
-    let _ = done.send(outcome);
 }
 
 /// Something on its way.

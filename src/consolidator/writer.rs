@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::beside::Beside;
 use super::notary::{Attestation, Notary, Signed};
-use super::past::Past;
+use super::past::{Held, Past};
 use super::queue::Queue;
 use super::record::{self, Packed, Record};
 use super::saved_state::Saver;
@@ -67,7 +67,7 @@ pub(super) struct Writer {
 
 /// The group being built.
 struct Group<'j> {
-    fold: Fold<'j>,
+    fold: Fold<Past<'j>>,
     batch: Vec<Vec<u8>>,
     bytes: usize,
     envelopes: BTreeMap<Position, Arc<Envelope>>,
@@ -75,18 +75,31 @@ struct Group<'j> {
 }
 
 /// The state that a group's events lead to.
-struct Fold<'j> {
+struct Fold<C> {
     state: State,
     /// The last event, which the state doesn't know yet.
     last: Option<Arc<Envelope>>,
     /// Knows the group's own submissions too.
-    past: Past<'j>,
+    past: C,
 }
 
-impl Fold<'_> {
+impl<C: Contents> Fold<C> {
     /// Folds the last event in.
     fn catch_up(&mut self) -> Result<(), Remark> {
         self.last.take().map_or(Ok(()), |last| self.state.apply(&last, &self.past))
+    }
+
+    /// What is shown of the group once its batch is durable.
+    fn conclude(mut self, notary: &Notary, batch: &[Vec<u8>]) -> Result<Outcome, Remark> {
+        self.catch_up()?;
+        Ok(Outcome { state: self.state, attestation: notary.attest(batch) })
+    }
+}
+
+impl Fold<Past<'_>> {
+    /// The same with no more than is at hand.
+    fn beside(self) -> Fold<Held> {
+        Fold { past: self.past.held(), state: self.state, last: self.last }
     }
 
     /// Has at hand what a filing takes the place of in the sums: once it is on its way to the disk, nothing may be missing.
@@ -108,18 +121,6 @@ impl Fold<'_> {
 struct Outcome {
     state: State,
     attestation: Attestation,
-}
-
-impl Outcome {
-    fn of(
-        (mut state, last): (State, Option<&Envelope>),
-        contents: &dyn Contents,
-        notary: &Notary,
-        batch: &[Vec<u8>],
-    ) -> Result<Outcome, Remark> {
-        last.map_or(Ok(()), |last| state.apply(last, contents))?;
-        Ok(Outcome { state, attestation: notary.attest(batch) })
-    }
 }
 
 /// What became of one command of a group.
@@ -217,22 +218,16 @@ impl Writer {
     fn make_durable(
         &self,
         head: Position,
-        fold: Fold<'_>,
+        fold: Fold<Past<'_>>,
         batch: &Arc<Vec<Vec<u8>>>,
         is_alone: bool,
     ) -> Result<Outcome, Remark> {
-        let is_at_hand = fold.is_at_hand();
-        let Fold { state, last, past } = fold;
-        if !(is_alone && is_at_hand) {
-            let folded = Outcome::of((state, last.as_deref()), &past, &self.shared.notary, batch);
-            let outcome = folded.inspect_err(|_| self.stop())?;
-            drop(past);
+        if !(is_alone && fold.is_at_hand()) {
+            let outcome = fold.conclude(&self.shared.notary, batch).inspect_err(|_| self.stop())?;
             return self.append(head, batch).map(|()| outcome);
         }
-        let (held, shared, appended) = (past.held(), self.shared.clone(), batch.clone());
-        drop(past);
-        let fold = move || Outcome::of((state, last.as_deref()), &held, &shared.notary, &appended);
-        let begun = self.beside.begin(fold);
+        let (fold, shared, appended) = (fold.beside(), self.shared.clone(), batch.clone());
+        let begun = self.beside.begin(move || fold.conclude(&shared.notary, &appended));
         self.append(head, batch)?;
         // If it is on the disk and can't be shown, nothing may be built on it.
         begun.end().and_then(|folded| folded).inspect_err(|_| self.stop())

@@ -25,7 +25,7 @@ const SUFFIX: &str = ".restoring";
 pub(in crate::store) const DRAFT_WITHIN: &str = "restoring";
 /// What a new file system has in it.
 pub(in crate::store) const LOST_AND_FOUND: &str = "lost+found";
-/// In a draft from its first moment: what doesn't have it is no draft, whatever its name, and is not removed.
+/// The first thing in a draft: what has other things and not this is no draft, whatever its name, and is not removed.
 const DRAFT_FILE: &str = "RESTORING";
 
 /// The archive that a path means: a file, or the one in a mirror's directory.
