@@ -404,11 +404,17 @@ async fn a_checkpoint_is_in_a_mirror_once_however_often_it_is_started_and_a_seco
     };
     // Started with nothing new, with something new behind it, synced and lagging.
     for (at, lagging) in [false, false, true, true, false].into_iter().enumerate() {
-        let server = served(mirrored(lagging), root).await;
+        let journal = mirrored(lagging);
+        let held = Arc::downgrade(&journal);
+        let server = served(journal, root).await;
         if at % 2 == 0 {
             grow(&server, 2024 + u32::try_from(at).unwrap()).await;
         }
         server.stop().await;
+        // The last checkpoint is written when the last connection has let go.
+        while held.strong_count() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
     let found = checkpoints(&mirror);
     assert!(found.len() >= 3 && found.windows(2).all(|pair| pair[0].0 < pair[1].0), "{found:?}");
