@@ -441,7 +441,12 @@ async fn a_checkpoint_is_in_a_mirror_once_however_often_it_is_started_and_a_seco
     fs::write(&file, &whole).unwrap();
     assert_eq!(offline(&["audit", "rotate-key", "--signing", text(&root.join("signing"))]).1, 0);
     for _ in 0..2 {
-        served(mirrored(false), root).await.stop().await;
+        let journal = mirrored(false);
+        let held = Arc::downgrade(&journal);
+        served(journal, root).await.stop().await;
+        while held.strong_count() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
     let (said, code) = verify();
     assert_eq!((code, checkpoints(&mirror).len()), (0, found.len() + 1), "{said}");
