@@ -509,10 +509,10 @@ async fn forwarded_and_approved(year: &Year) {
     let counts = told.counts.unwrap();
     assert_eq!((counts.forwarded, counts.wait_for_bureau, counts.accepted), (5, 5, 0));
     drop(watch);
-    assert_eq!(refusal(year.submit("407001").await), "NOT_IN_STATE");
+    assert_eq!(refusal(year.submit("407001").await), "SUBMISSION_SEALED");
     let withdraw =
         api::WithdrawRequest { idempotency_key: new_key(), target: Some(target("407001", 1)), ..Default::default() };
-    assert_eq!(refusal(review(&year.units["407001"]).withdraw(withdraw).await), "NOT_IN_STATE");
+    assert_eq!(refusal(review(&year.units["407001"]).withdraw(withdraw).await), "SUBMISSION_SEALED");
     // Nobody leaves or joins those whom it speaks for, until it is given back.
     let nodes = unit_nodes("fenyang-2024/units.csv");
     let moved = nodes.iter().cloned().map(|node| match node.code.as_str() {

@@ -140,6 +140,16 @@ pub(super) fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>
         .with("expected", legal(state, slot, version).join(", "))
 }
 
+/// Why a step can't be taken from where a version stands: it is sealed, and whoever wants it open must turn to those who
+/// sealed it; or else its own state. What is approved is told as that.
+fn not_now(state: &State, slot: &Slot, version: &Version, step: &str) -> Remark {
+    let by_itself = version.state() == VersionState::Approved || is_departments_own(state, slot);
+    match unsealed(state, slot, Some(version), step) {
+        Err(sealed) if !by_itself => sealed,
+        _ => not_in_state(state, slot, Some(version), step),
+    }
+}
+
 /// The seal that a version is under, or would come under. An adjustment that was filed after it is beyond it, until the
 /// department forwards again.
 pub fn seal_over<'s>(state: &'s State, slot: &Slot, version: Option<&Version>) -> Option<(UnitCode, &'s Aggregate)> {
@@ -152,7 +162,7 @@ pub fn seal_over<'s>(state: &'s State, slot: &Slot, version: Option<&Version>) -
 fn unsealed(state: &State, slot: &Slot, version: Option<&Version>, step: &str) -> Result<(), Remark> {
     let Some((department, aggregate)) = seal_over(state, slot, version) else { return Ok(()) };
     let expected = match aggregate.state() {
-        AggregateState::Forwarded => "return, approve, reopen",
+        AggregateState::Forwarded => "return, reopen",
         _ => "reopen",
     };
     Err(Remark::new(Reason::SubmissionSealed)
@@ -183,7 +193,7 @@ pub(super) fn may_file(state: &State, slot: &Slot, adjusts: bool) -> Result<Opti
     };
     let taken = matches!(version.state(), VersionState::Submitted | VersionState::Returned | VersionState::Withdrawn);
     if !taken || version.adjusts.is_some() {
-        return Err(not_in_state(state, slot, latest, "submit"));
+        return Err(not_now(state, slot, version, "submit"));
     }
     unsealed(state, slot, latest, "submit")?;
     Ok(None)
@@ -210,7 +220,7 @@ pub(super) fn step(
     }
     let (filings, version) = looked_at(state, &order.target)?;
     let from = version.state();
-    let illegal = || not_in_state(state, slot, Some(version), order.step.as_str());
+    let illegal = || not_now(state, slot, version, order.step.as_str());
     let reason = text(&order.reason, matches!(order.step, Move::Return | Move::Reopen))?;
     let to = leads_to(order.step, version).ok_or_else(illegal)?;
     match (order.step, from) {
