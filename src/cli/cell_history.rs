@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::diff::{signed, value};
+use super::diff::value;
+use super::figures::{difference_text, unit_note};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::review_events::step_code;
 use super::settings::Settings;
 use super::view::cell_json;
 use super::words::{say, time, time_for_programs};
 use super::{history, node_title};
-use crate::proto::api::{self, CellValue};
+use crate::proto::api::{self, CellValue, ColumnHead};
 use crate::wording::label;
 
 const PAGE_VALUES: u32 = 1_000;
@@ -35,10 +36,11 @@ pub(super) async fn of_cell(args: &history::Args, cell: &str, settings: &Setting
         let page = answer.map_err(|status| client.failure(&status))?.into_inner();
         values.extend(page.values);
         if page.next_page_token.is_empty() {
-            let title = [page.table_name, page.row_label, page.column_label];
+            let column = page.column.unwrap_or_default();
+            let title = [page.table_name, page.row_label, column.label.clone()];
             let node = node_title(&args.node, &page.name);
             let cell = cell.to_owned();
-            return Ok(settings.answer(&CellHistory { node, cell, title, values, position: page.position }));
+            return Ok(settings.answer(&CellHistory { node, cell, title, column, values, position: page.position }));
         }
         request.page_token = page.next_page_token;
     }
@@ -50,6 +52,7 @@ struct CellHistory {
     node: String,
     cell: String,
     title: [String; 3],
+    column: ColumnHead,
     values: Vec<CellValue>,
     position: u64,
 }
@@ -64,6 +67,10 @@ impl Show for CellHistory {
         out.push_str(&format!("  {}\n", say(language, "as-of", &[("n", &self.position.to_string())])));
         if self.values.is_empty() {
             return out + &format!("  {}\n", word("cell-history-nothing"));
+        }
+        let (unit, _) = unit_note([&self.column].into_iter(), language);
+        if !unit.is_empty() {
+            out.push_str(&format!("  {unit}\n"));
         }
         let mut grid = Grid::new()
             .figures(word("head-position"))
@@ -85,9 +92,9 @@ impl Show for CellHistory {
                 one.position.to_string(),
                 time(one.time_ms),
                 one.actor.clone(),
-                value(one.from.as_ref(), language),
-                value(one.to.as_ref(), language),
-                signed(&one.difference),
+                value(one.from.as_ref(), &self.column, language),
+                value(one.to.as_ref(), &self.column, language),
+                difference_text(&one.difference, &self.column),
                 super::diff::what(&event, language),
             ]);
         }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::figures::{Money, cell_text, difference_text, heading, unit_note};
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::review_events::step_name;
 use super::settings::Settings;
 use super::view::cell_json;
-use super::words::{grouped, parse_moment, round_code, round_name, say, time, time_for_programs};
+use super::words::{parse_moment, round_code, round_name, say, time, time_for_programs};
 use super::{Times, node_title, parse_round};
 use crate::proto::ShownCell;
-use crate::proto::api::{self, ChangedCell, DiffEvent, DiffShown, DiffTable, RowChange};
+use crate::proto::api::{self, ChangedCell, ColumnHead, DiffEvent, DiffShown, DiffTable, RowChange};
 use crate::wording::{Language, label};
 
 const PAGE_CELLS: u32 = 1_000;
@@ -134,6 +135,7 @@ impl Diff {
         let word = |key| label(key, language);
         let Some(first) = cells.first() else { return String::new() };
         let listed = cells.iter().any(|cell| !cell.unit.is_empty());
+        let (unit, mixed) = unit_note(cells.iter().filter_map(|cell| cell.column.as_ref()), language);
         let mut grid = Grid::new().text("").text(word("head-row")).text(word("head-name"));
         if listed {
             grid = grid.text(word("head-unit"));
@@ -155,34 +157,28 @@ impl Diff {
             if listed {
                 row.push(cell.unit.clone());
             }
+            let column = cell.column.clone().unwrap_or_default();
             row.extend([
-                cell.column_label.clone(),
-                value(cell.from.as_ref(), language),
-                value(cell.to.as_ref(), language),
-                signed(&cell.difference),
+                heading(&column, mixed, Money::AsPrinted),
+                value(cell.from.as_ref(), &column, language),
+                value(cell.to.as_ref(), &column, language),
+                difference_text(&cell.difference, &column),
                 causes.join(" "),
             ]);
             grid.row(row);
         }
-        format!("\n{}\n{}", strong(&format!("{}（{}）", first.table_name, first.table)), grid.draw(look))
+        let title = strong(&format!("{}（{}）", first.table_name, first.table));
+        let unit = if unit.is_empty() { unit } else { format!("  {unit}\n") };
+        format!("\n{title}\n{unit}{}", grid.draw(look))
     }
 }
 
 /// A figure; a row that is absent says so, and so does a blank.
-pub(super) fn value(cell: Option<&ShownCell>, language: Language) -> String {
+pub(super) fn value(cell: Option<&ShownCell>, column: &ColumnHead, language: Language) -> String {
     match cell {
         None => label("cell-absent", language).to_owned(),
         Some(cell) if cell.value.is_empty() => label("share-blank", language).to_owned(),
-        Some(cell) => grouped(&cell.value),
-    }
-}
-
-/// A difference with its sign.
-pub(super) fn signed(difference: &str) -> String {
-    match difference {
-        "" => String::new(),
-        text if text.starts_with('-') => grouped(text),
-        text => format!("+{}", grouped(text)),
+        Some(cell) => cell_text(cell, column, Money::AsPrinted),
     }
 }
 
@@ -282,7 +278,7 @@ impl Show for Diff {
                 "unit": cell.unit,
                 "row": cell.row,
                 "label": cell.row_label,
-                "column": cell.column,
+                "column": column_id(cell),
                 "change": change_code(cell),
                 "from": cell.from.as_ref().map(cell_json),
                 "to": cell.to.as_ref().map(cell_json),
@@ -326,7 +322,7 @@ impl Show for Diff {
                 cell.unit.clone(),
                 cell.row.clone(),
                 cell.row_label.clone(),
-                cell.column.clone(),
+                column_id(cell).to_owned(),
                 change_code(cell).to_owned(),
                 from.value.into_string(),
                 from.exact.into_string(),
@@ -338,6 +334,10 @@ impl Show for Diff {
         };
         Sheet { columns, rows: self.cells.iter().map(row).collect() }
     }
+}
+
+fn column_id(cell: &ChangedCell) -> &str {
+    cell.column.as_ref().map_or("", |column| &column.id)
 }
 
 fn change_code(cell: &ChangedCell) -> &'static str {
@@ -396,8 +396,12 @@ mod tests {
             table_name: "甲表".into(),
             row: row.into(),
             row_label: "机构".into(),
-            column: "total".into(),
-            column_label: "合计".into(),
+            column: Some(ColumnHead {
+                id: "total".into(),
+                label: "合计".into(),
+                r#type: "万元.2".into(),
+                ..ColumnHead::default()
+            }),
             change: change.into(),
             from,
             to,
@@ -424,6 +428,14 @@ mod tests {
                 cell("a", RowChange::Kept, shown("1.00", "10000.00"), shown("0.50", "5000.00"), "-5000.00"),
                 cell("b", RowChange::Kept, shown("", ""), shown("0.00", "0.00"), ""),
                 cell("c", RowChange::Added, None, shown("1,2", ""), ""),
+                // Once in 万元 and once in 元: the figures are shown alike, and the difference exactly.
+                cell(
+                    "d",
+                    RowChange::Kept,
+                    shown("12345.00", "123450000.00"),
+                    shown("10001", "10001.00"),
+                    "-123439999.00",
+                ),
             ],
             events: [(7, event)].into(),
             tables: vec![DiffTable { table: "B1".into(), not_compared: "layout".into(), ..DiffTable::default() }],
@@ -431,7 +443,19 @@ mod tests {
         };
         let look = Look { language: Language::Chinese, width: None, colour: false };
         let text = super::super::output::finish(&diff.text(&look), false);
-        for part in ["-5,000.00", "空白", "新增行", "没有此行", "@7", "2024-01-17 17:15:04", "B1"] {
+        for part in [
+            "单位：万元",
+            " -0.50 ",
+            "12,345.00",
+            " 1.00 ",
+            "-12,343.9999",
+            "空白",
+            "新增行",
+            "没有此行",
+            "@7",
+            "2024-01-17 17:15:04",
+            "B1",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(diff.sheet().rows.iter().all(|row| row.len() == diff.sheet().columns.len()));

@@ -6,7 +6,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::output::{Grid, Look};
 use super::words::{grouped, money, say, scale_of, written_scale};
-use crate::budget::money::{Denomination, Scale};
+use crate::budget::money::{Amount, Denomination, Scale};
 use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::proto::ShownCell;
 use crate::proto::api::{ColumnHead, ShownRow, ShownTable};
@@ -71,6 +71,16 @@ pub(super) fn cell_text(cell: &ShownCell, column: &ColumnHead, how: Money) -> St
     if how == Money::Exact && !cell.slack.is_empty() { format!("{text} ±{}", grouped(&cell.slack)) } else { text }
 }
 
+/// By how much an amount grew, with its sign, in what the column is printed in: with as many decimals as it takes to be
+/// exact.
+pub(super) fn difference_text(difference: &str, column: &ColumnHead) -> String {
+    let Some((value, own)) = money(difference).zip(scale_of(&column.r#type)) else { return String::new() };
+    let mut scales = (own.decimals..=own.denomination.decimals_max()).map(|decimals| Scale { decimals, ..own });
+    let exact = scales.find(|scale| Amount { value, scale: *scale }.digits().is_some()).unwrap_or(Scale::FEN);
+    let text = grouped(&value.print(exact));
+    if value.is_negative() { text } else { format!("+{text}") }
+}
+
 fn is_figure(column: &ColumnHead) -> bool {
     scale_of(&column.r#type).is_some()
         || column.r#type == "count"
@@ -78,7 +88,13 @@ fn is_figure(column: &ColumnHead) -> bool {
         || column.r#type.starts_with('%')
 }
 
-/// `单位：万元`, if all amount columns are shown in one; and what a heading adds where they are not.
+/// `单位：万元` for above a list of cells, and whether each is to say its own because they differ.
+pub(super) fn unit_note<'c>(columns: impl Iterator<Item = &'c ColumnHead>, language: Language) -> (String, bool) {
+    let (unit, mixed) = amount_units(&columns.collect::<Vec<_>>(), Money::AsPrinted);
+    (unit.map_or_else(String::new, |unit| say(language, "amounts-in", &[("unit", unit)])), mixed)
+}
+
+/// The unit, if all amount columns are shown in one; and whether they are not.
 fn amount_units(columns: &[&ColumnHead], how: Money) -> (Option<&'static str>, bool) {
     let mut units: Vec<&'static str> =
         columns.iter().filter_map(|column| shown_scale(column, how)).map(|scale| scale.denomination.as_str()).collect();
@@ -91,7 +107,8 @@ fn amount_units(columns: &[&ColumnHead], how: Money) -> (Option<&'static str>, b
     }
 }
 
-fn heading(column: &ColumnHead, mixed: bool, how: Money) -> String {
+/// What stands above a column, or beside a cell of it.
+pub(super) fn heading(column: &ColumnHead, mixed: bool, how: Money) -> String {
     let unit = shown_scale(column, how).filter(|_| mixed).map(|scale| format!("（{}）", scale.denomination.as_str()));
     format!("{}{}{}", column.label, unit.unwrap_or_default(), if column.assigned { "*" } else { "" })
 }

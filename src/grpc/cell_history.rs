@@ -89,7 +89,7 @@ pub(super) async fn of_cell(
         name,
         table_name: table.name.clone(),
         row_label: form.row_label(table, &traced.address.row).to_owned(),
-        column_label: column.label.clone(),
+        column: Some(super::consolidation::head(column)),
         values,
         next_page_token: if reached < head { format!("{head}.{reached}") } else { String::new() },
         position: head,

@@ -55,7 +55,7 @@ pub(super) fn node_name(tree: &UnitTree, code: &str) -> String {
     }
 }
 
-fn head(column: &Column) -> api::ColumnHead {
+pub(super) fn head(column: &Column) -> api::ColumnHead {
     api::ColumnHead {
         id: column.id.to_string(),
         label: column.label.clone(),

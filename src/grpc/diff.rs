@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::consolidation::{filed_cell, node_name, summed_cell, wanted};
+use super::consolidation::{filed_cell, head, node_name, summed_cell, wanted};
 use super::convert::{self, bad};
 use super::review_out::step_out;
 use super::{limits, look};
@@ -178,8 +178,7 @@ fn changed(from: &Found, to: &Found, change: &Change, causes: Vec<Position>) -> 
         unit: change.unit.as_ref().map_or_else(String::new, ToString::to_string),
         row: change.row.to_string(),
         row_label: label.to_owned(),
-        column: column.map_or_else(String::new, |column| column.id.to_string()),
-        column_label: column.map_or_else(String::new, |column| column.label.clone()),
+        column: column.map(head),
         change: match change.change {
             RowChange::Kept => api::RowChange::Kept,
             RowChange::Added => api::RowChange::Added,
