@@ -2,7 +2,7 @@
 //!
 //! Asks the server and puts the answer together; how a table is drawn is in `figures.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
@@ -56,6 +56,14 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let scope = args.moment.of(args.times.scope(&args.node, args.form_set.as_deref()));
     let request = api::ViewRequest { scope: Some(scope.clone()), tables: args.tables.clone(), children: args.children };
     let answer = client.consolidation().view(request).await.map_err(|status| client.failure(&status))?.into_inner();
+    if let Some(column) = &args.column {
+        let known: BTreeSet<&str> =
+            answer.tables.iter().flat_map(|table| &table.columns).map(|column| column.id.as_str()).collect();
+        if !known.contains(column.as_str()) {
+            let facts = [("column", column.as_str()), ("known", &known.into_iter().collect::<Vec<_>>().join(", "))];
+            return Err(Failure::Usage(say(settings.language, "column-unknown", &facts)));
+        }
+    }
     let mut lists = HashMap::new();
     if !args.children {
         // From here on the same node, year, round, form set and position, also where the asker left them out.

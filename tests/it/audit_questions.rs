@@ -730,6 +730,8 @@ async fn the_command_line_asks_all_of_it_in_both_languages() {
         ("diff 11 --from v7".to_owned(), 1),
         ("history 1 --cell A/9/q".to_owned(), 1),
         ("view 1 --as-of 2020-01-01".to_owned(), 1),
+        ("view 1 --children --column x".to_owned(), 0),
+        ("view 1 --children --column nowhere".to_owned(), 2),
     ] {
         run(line, code).await;
     }
