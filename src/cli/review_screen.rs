@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::control::over_json;
+use super::notes::ceiling_strength;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, alarm, strong};
 use super::returned::{fates, fates_json, line_text};
 use super::review_events::{
@@ -77,6 +79,19 @@ impl Screen {
         if !self.answer.sealed_by.is_empty() {
             let facts = [("department", self.answer.sealed_by.as_str())];
             out.push_str(&format!("{}\n", say(language, "review-sealed", &facts)));
+        }
+        for over in &self.answer.over {
+            let facts = [
+                ("cell", self.cell(&over.cell, language)),
+                ("filed", grouped(&over.filed)),
+                ("holder", over.holder.clone()),
+                ("ceiling", grouped(&over.ceiling)),
+                ("over", grouped(&over.over)),
+                ("unit", over.amount_unit.clone()),
+                ("strength", ceiling_strength(&over.strength, language).to_owned()),
+            ];
+            let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+            out.push_str(&format!("{}\n", alarm(&say(language, "review-over", &facts))));
         }
         let steps: Vec<&str> = self.answer.legal.iter().map(|step| word("step", step, language)).collect();
         let steps =
@@ -296,6 +311,7 @@ impl Show for Screen {
             "opinions": answer.opinions.iter().map(opinion).collect::<Vec<_>>(),
             "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),
             "reviewed_position": answer.reviewed_position,
+            "over": answer.over.iter().map(over_json).collect::<Vec<_>>(),
             "unjustified": answer.unjustified,
             "aggregates": answer.aggregates.iter().map(aggregate_json).collect::<Vec<_>>(),
         })

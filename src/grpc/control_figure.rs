@@ -98,7 +98,7 @@ fn name(tree: Option<&UnitTree>, unit: &str) -> String {
     tree.and_then(|tree| tree.node(unit)).map_or_else(String::new, |node| node.name.clone())
 }
 
-fn over_out(over: &OverCeiling, version: u32, tree: Option<&UnitTree>) -> api::OverCeiling {
+pub(super) fn over_out(over: &OverCeiling, version: u32, tree: Option<&UnitTree>) -> api::OverCeiling {
     let figure = &over.figure;
     api::OverCeiling {
         unit: over.unit.to_string(),

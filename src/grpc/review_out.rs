@@ -1,10 +1,11 @@
 //! Rounds and review as messages: what a reader of them sees.
 
+use super::control_figure::over_out;
 use super::convert::{aggregate_state_out, kind_out, round_out, slot_out, state_out, version_out};
 use super::limits;
 use crate::budget::money::{Amount, Scale};
 use crate::budget::reason::Remark;
-use crate::budget::submission::{Round, Slot};
+use crate::budget::submission::{Kind, Round, Slot};
 use crate::consolidator::Snapshot;
 use crate::ledger::answers::{Fate, LineAnswer};
 use crate::ledger::decide::{legal, seal_over};
@@ -192,6 +193,11 @@ pub(super) fn review(snapshot: &Snapshot, slot: &Slot, now: Timestamp) -> Result
         answer.aggregates.extend(aggregate(snapshot, found)?);
     }
     let Some(latest) = latest else { return Ok(answer) };
+    if let (Kind::Unit, Some(version), Some(tree), Some(book)) =
+        (slot.kind, counting, state.tree(slot.year), state.control(slot.year, slot.round))
+    {
+        answer.over = book.over_of(tree, &slot.unit).iter().map(|over| over_out(over, version, Some(tree))).collect();
+    }
     answer.unjustified = snapshot.unjustified(slot, latest)?;
     answer.opinions = opinions(snapshot, latest)?;
     answer.figures = figures(snapshot, latest)?;

@@ -271,6 +271,12 @@ impl ControlBook {
         found
     }
 
+    /// The ceilings that what a unit has filed is above: its own, or those above that it draws on.
+    pub fn over_of(&self, tree: &UnitTree, unit: &str) -> Vec<OverCeiling> {
+        let holders = self.holders(tree, unit).into_iter();
+        holders.flat_map(|(cell, holder)| self.over(tree, holder, cell)).filter(|over| over.unit == unit).collect()
+    }
+
     /// The units that are above a ceiling in this book or in a later one and may not be in the other. Costs what differs.
     pub(super) fn over_changed(&self, later: &ControlBook, tree: &UnitTree) -> BTreeSet<UnitCode> {
         let mut units = BTreeSet::new();

@@ -635,8 +635,14 @@ async fn cut(year: &Year) {
         reason: "压减项目支出".into(),
         on_over_ceiling: api::OnOverCeiling::Mark.into(),
     };
+    assert_eq!(year.get_review(&year.department, "407004").await.over, []);
     let issued = year.bureau.control().issue_control_figures(request).await.unwrap().into_inner();
     assert_eq!(issued.changed, 1);
+    // Who reviews it sees what it is above.
+    let over = year.get_review(&year.department, "407004").await.over;
+    let over: Vec<_> =
+        over.iter().map(|over| [&over.holder, &over.cell, &over.filed, &over.ceiling, &over.over]).collect();
+    assert_eq!(over, [["407004", PROJECT, "43.60", "1.00", "42.60"]]);
     assert!(year.auditor.status_board("407004").await.lines[0].over_ceiling);
 }
 

@@ -94,7 +94,7 @@ pub(super) fn figure_json(figure: &ControlFigure) -> Value {
 }
 
 /// A version above a ceiling, for programs.
-fn over_json(over: &OverCeiling) -> Value {
+pub(super) fn over_json(over: &OverCeiling) -> Value {
     json!({
         "unit": over.unit,
         "unit_name": over.unit_name,
