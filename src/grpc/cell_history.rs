@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::convert::bad;
+use super::convert::{bad, moment, page_token};
 use super::diff::{diff_event, difference, figure_at, is_other, shown};
 use super::{limits, look};
 use crate::budget::cell::CellAddress;
@@ -18,23 +18,6 @@ use crate::ledger::trace::Traced;
 use crate::ledger::view::{self, NodeView, Scope};
 use crate::ledger::{Contents, Position};
 use crate::proto::api;
-
-/// The position that the first page showed, and how far the page before came.
-fn token(token: &str) -> Result<Option<(Position, Position)>, Remark> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let read = || {
-        let (position, at) = token.split_once('.')?;
-        let (position, at): (Position, Position) = (position.parse().ok()?, at.parse().ok()?);
-        (0 < at && at <= position).then_some((position, at))
-    };
-    read().map(Some).ok_or_else(|| bad("page_token", token))
-}
-
-fn at(position: Position) -> api::AsOf {
-    api::AsOf { moment: Some(api::as_of::Moment::Position(position)) }
-}
 
 /// A value that a cell got.
 fn value(envelope: &Envelope, column: &Column, from: Option<&Figure>, to: Option<&Figure>) -> api::CellValue {
@@ -58,13 +41,13 @@ pub(super) async fn of_cell(
     actor: &Actor,
     request: api::GetCellHistoryRequest,
 ) -> Result<api::GetCellHistoryResponse, Remark> {
-    let token = token(&request.page_token)?;
+    let token = page_token(&request.page_token)?;
     let asked = api::Scope {
         node: request.node,
         year: request.year,
         round: request.round,
         form_set: request.form_set,
-        as_of: token.map(|(position, _)| at(position)).or(request.as_of),
+        as_of: token.map(|(position, _)| moment(position)).or(request.as_of),
     };
     let (snapshot, scope) = look(consolidator, actor, &asked).await?;
     let address = CellAddress::parse(&request.cell).ok_or_else(|| bad("cell", &request.cell))?;

@@ -13,6 +13,7 @@ use crate::budget::money::{Amount, Decimals, Denomination, Money};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, Kind, Round, Slot, Submission};
 use crate::consolidator::AsOf;
+use crate::ledger::Position;
 use crate::ledger::control::Ceiling;
 use crate::ledger::decide::{AdjustmentOrder, FigureOrder};
 use crate::ledger::event::{Adjustment, Attempt, Timestamp};
@@ -295,6 +296,25 @@ pub(super) fn roll_up_name(roll_up: RollUp) -> String {
         RollUp::None => "none",
     }
     .to_owned()
+}
+
+/// The moment behind a position.
+pub(super) fn moment(position: Position) -> api::AsOf {
+    api::AsOf { moment: Some(api::as_of::Moment::Position(position)) }
+}
+
+/// A page token of two positions: which the first page showed, so that all pages show the same; and behind which the page
+/// begins. None for the first page.
+pub(super) fn page_token(token: &str) -> Result<Option<(Position, Position)>, Remark> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let read = || {
+        let (shown, after) = token.split_once('.')?;
+        let (shown, after): (Position, Position) = (shown.parse().ok()?, after.parse().ok()?);
+        (0 < after && after <= shown).then_some((shown, after))
+    };
+    read().map(Some).ok_or_else(|| bad("page_token", token))
 }
 
 /// A page token that is a position; empty is 0.

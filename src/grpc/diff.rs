@@ -100,13 +100,12 @@ async fn find(
     side: &api::DiffSide,
     position: Option<Position>,
 ) -> Result<Found, Remark> {
-    let at = |position| api::AsOf { moment: Some(api::as_of::Moment::Position(position)) };
     let asked = api::Scope {
         node: node.to_owned(),
         year: side.year,
         round: side.round,
         form_set: side.form_set.clone(),
-        as_of: position.map(at).or(side.as_of),
+        as_of: position.map(convert::moment).or(side.as_of),
     };
     let (snapshot, scope) = look(consolidator, actor, &asked).await?;
     if side.version == 0 {

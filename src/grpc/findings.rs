@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use super::convert::{self, bad};
+use super::convert::{self, bad, moment, page_token};
 use super::limits;
 use super::rule_finding::{self, Wording};
 use crate::budget::finding::Strength;
@@ -28,7 +28,7 @@ pub(super) fn list(
     let state = &snapshot.state;
     let tree = crate::ledger::view::tree(state, scope)?;
     let as_of = state.position;
-    let after = page(request)?.map_or(0, |(_, after)| after);
+    let after = page_token(&request.page_token)?.map_or(0, |(_, after)| after);
     let wanted = Wanted::new(request)?;
     let slots = state.slots().filter(|(slot, _)| {
         (slot.year, slot.round) == (scope.year, scope.round) && tree.is_within(&slot.unit, &scope.node)
@@ -67,27 +67,14 @@ pub(super) fn list(
 
 /// As of which moment findings are asked for: that of the first page, if it is not the first.
 pub(super) fn as_of(request: &api::ListFindingsRequest) -> Result<Option<api::AsOf>, Remark> {
-    let position = |position| Some(api::AsOf { moment: Some(api::as_of::Moment::Position(position)) });
-    if let Some((as_of, _)) = page(request)? {
-        return Ok(position(as_of));
+    if let Some((as_of, _)) = page_token(&request.page_token)? {
+        return Ok(Some(moment(as_of)));
     }
     match (request.position, request.as_of) {
         (0, as_of) => Ok(as_of),
-        (at, None) => Ok(position(at)),
+        (at, None) => Ok(Some(moment(at))),
         (at, Some(_)) => Err(bad("position", at)),
     }
-}
-
-/// The position that a token's answer shows, and the one behind which its page begins.
-fn page(request: &api::ListFindingsRequest) -> Result<Option<(Position, Position)>, Remark> {
-    if request.page_token.is_empty() {
-        return Ok(None);
-    }
-    let wrong = || bad("page_token", &request.page_token);
-    let (as_of, after) = request.page_token.split_once('.').ok_or_else(wrong)?;
-    let as_of: Position = as_of.parse().map_err(|_| wrong())?;
-    let after: Position = after.parse().map_err(|_| wrong())?;
-    if as_of == 0 || after == 0 { Err(wrong()) } else { Ok(Some((as_of, after))) }
 }
 
 fn is_bare(judged: &api::JudgedSubmission) -> bool {

@@ -464,37 +464,38 @@ impl api::submission_service_server::SubmissionService for Submissions {
     ) -> Result<Response<api::ListSubmissionsResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let request = request.into_inner();
-        let asked =
-            api::Scope { node: request.node, year: request.year, as_of: request.as_of, ..api::Scope::default() };
+        let token = convert::page_token(&request.page_token).map_err(status)?;
+        let as_of = token.map(|(shown, _)| convert::moment(shown)).or(request.as_of);
+        let asked = api::Scope { node: request.node, year: request.year, as_of, ..api::Scope::default() };
         let (snapshot, within) = look(&self.0, &actor, &asked).await.map_err(status)?;
         let state = &snapshot.state;
-        let tree = state.tree(within.year).cloned();
-        let visible = |unit: &str| tree.as_ref().is_some_and(|tree| tree.is_within(unit, &within.node));
+        let tree = state.tree(within.year);
+        let visible = |unit: &str| tree.is_some_and(|tree| tree.is_within(unit, &within.node));
         let mut listed = state
             .slots()
             .filter(|(slot, _)| slot.year == within.year && visible(&slot.unit))
             .flat_map(|(slot, filings)| filings.versions.iter().map(move |version| (slot, filings, version)))
+            .peekable();
+        if let Some((_, after)) = token
+            && !listed.any(|(_, _, version)| version.position == after)
+        {
+            return Err(status(bad("page_token", &request.page_token)));
+        }
+        let mut last = 0;
+        let submissions: Vec<api::ListedSubmission> = listed
+            .by_ref()
+            .take(limits::page_size(request.page_size))
             .map(|(slot, filings, version)| {
-                let token = format!("{slot} {:010}", version.version);
-                let counts = filings.counting().is_some_and(|latest| latest.version == version.version);
-                let listed = api::ListedSubmission {
+                last = version.position;
+                api::ListedSubmission {
                     slot: Some(convert::slot_out(slot)),
                     version: Some(convert::version_out(version)),
-                    counts,
-                };
-                (token, listed)
+                    counts: filings.counting().is_some_and(|counts| counts.version == version.version),
+                }
             })
-            .skip_while(|(token, _)| !request.page_token.is_empty() && *token <= request.page_token)
-            .peekable();
-        let mut submissions = Vec::new();
-        let mut last = String::new();
-        while submissions.len() < limits::page_size(request.page_size)
-            && let Some((token, submission)) = listed.next()
-        {
-            submissions.push(submission);
-            last = token;
-        }
-        let next_page_token = if listed.peek().is_some() { last } else { String::new() };
+            .collect();
+        let more = listed.peek().is_some();
+        let next_page_token = if more { format!("{}.{last}", state.position) } else { String::new() };
         Ok(Response::new(api::ListSubmissionsResponse { submissions, next_page_token }))
     }
 }

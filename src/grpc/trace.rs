@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::consolidation::{filed_cell, node_name, summed_cell};
-use super::convert::{self, bad};
+use super::convert::{self, bad, moment};
 use super::rule_finding;
 use super::{limits, look};
 use crate::budget::cell::{Cell, CellAddress};
@@ -24,7 +24,7 @@ pub(super) async fn answer(
     let mut asked = request.scope.clone().unwrap_or_default();
     let after = token(&request.page_token)?;
     if let Some((position, _)) = &after {
-        asked.as_of = Some(api::AsOf { moment: Some(api::as_of::Moment::Position(*position)) });
+        asked.as_of = Some(moment(*position));
     }
     let (snapshot, scope) = look(consolidator, actor, &asked).await?;
     trace(&snapshot, &scope, &request, after.map(|(_, after)| after).as_ref())

@@ -137,6 +137,49 @@ fn named(cell: &api::ChangedCell) -> String {
 }
 
 #[tokio::test]
+async fn what_was_filed_is_listed_page_by_page_whole_and_once() {
+    let scene = Scene::new().await;
+    // Unit 11 has another below it, and files a difference form beside its budget.
+    scene.take(&Step::Move([0, 0, 2, 3, 4])).await;
+    for unit in [0, 1, 0, 2] {
+        scene.take(&Step::File(unit, said(&[((1, 0), 500)]))).await;
+    }
+    for node in ["11", "1"] {
+        let delta = laws::read(&scene.form, node, Kind::Difference, &said(&[((1, 0), 20)]));
+        as_of::file(&scene.server.consolidator, &scene.form, delta).await;
+    }
+    let head = scene.server.consolidator.snapshot().state.position;
+    let list = async |page_size, page_token: String| {
+        // The first page is of a moment, so that each run lists the same; the token keeps the others to it.
+        let as_of = page_token.is_empty().then_some(api::AsOf { moment: Some(Moment::Position(head)) });
+        let request =
+            api::ListSubmissionsRequest { node: "0".into(), page_size, page_token, as_of, ..Default::default() };
+        scene.auditor.submissions().list_submissions(request).await.map(|answer| answer.into_inner())
+    };
+    let whole = list(0, String::new()).await.unwrap().submissions;
+    assert_eq!(whole.len(), 6);
+    for page_size in [1, 2, 5, 6] {
+        let (mut paged, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = list(page_size, token).await.unwrap();
+            paged.extend(page.submissions);
+            token = page.next_page_token;
+            assert!(paged.len() <= whole.len(), "the same again");
+            if token.is_empty() {
+                break;
+            }
+            // What comes meanwhile is on no page.
+            scene.take(&Step::File(3, said(&[((1, 0), 500)]))).await;
+        }
+        assert_eq!(paged, whole, "{page_size}");
+    }
+    for wrong in ["x", "7", "0.1", "3.9", "8.999", "unit 0000000001"] {
+        assert_eq!(reason(&list(1, wrong.into()).await.unwrap_err()), "BAD_REQUEST", "{wrong}");
+    }
+    scene.server.stop().await;
+}
+
+#[tokio::test]
 async fn versions_differ_cell_by_cell_and_say_at_which_version() {
     let scene = Scene::new().await;
     let first = scene.take(&Step::File(0, said(&[((1, 0), 500), ((2, 0), 500), ((4, 1), 0)]))).await;
