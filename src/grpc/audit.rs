@@ -4,11 +4,11 @@ use std::pin::Pin;
 
 use prost::Message;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::convert;
 use super::limits;
+use super::messages::Messages;
 use super::status::status;
 use super::{cell_history, events, findings, gate, identity, look, proof, quota, review_out};
 use crate::budget::reason::{Reason, Remark};
@@ -110,26 +110,29 @@ impl api::audit_service_server::AuditService for Audit {
         if !may(&actor, Operation::Export, BUREAU, None) {
             return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", BUREAU)));
         }
-        let patience = quota::bounds(request.extensions()).idle;
+        let patience = quota::bounds(request.extensions()).answer;
         let export = self.0.snapshot().export(request.into_inner().from_position).map_err(status)?;
         tracing::info!(%actor, "the journal is being exported");
-        let (pieces, stream) = tokio::sync::mpsc::channel(limits::PIECES_WAITING_MAX);
+        let (pieces, waiting_pieces) = tokio::sync::mpsc::channel(limits::PIECES_WAITING_MAX);
+        let (stream, end) = Messages::new(waiting_pieces);
         let waiting = tokio::runtime::Handle::current();
         // The journal is read on a thread that may wait: for the disk, and for the client.
         tokio::task::spawn_blocking(move || {
             for piece in export {
-                let piece = piece.map_err(status).map(|piece| api::ExportJournalResponse {
-                    archive: piece.bytes,
-                    position: piece.position,
-                    head: piece.head,
-                });
+                let piece = match piece {
+                    Ok(piece) => piece,
+                    Err(fault) => return end.because(fault),
+                };
+                let piece =
+                    api::ExportJournalResponse { archive: piece.bytes, position: piece.position, head: piece.head };
                 // A client that is gone, or takes nothing, keeps no thread.
                 if waiting.block_on(pieces.send_timeout(piece, patience)).is_err() {
-                    return;
+                    let remark = Remark::new(Reason::RequestTooSlow).with("limit", "answer");
+                    return end.because(remark.with("seconds", patience.as_secs()));
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn get_checkpoint(

@@ -9,9 +9,10 @@ use tonic::{Request, Response, Status};
 use super::board;
 use super::convert;
 use super::limits::{self, Bounds};
+use super::messages::Messages;
 use super::rule_finding::{self, Wording};
 use super::status::status;
-use super::watch::{Stopping, WatchStream, Watches};
+use super::watch::{Stopping, Watches};
 use super::{diff, identity, look, quota, trace};
 use crate::budget::cell::Cell;
 use crate::budget::form_set::{Column, FormSet, Table};
@@ -279,9 +280,9 @@ fn rows_out(
 
 #[tonic::async_trait]
 impl api::consolidation_service_server::ConsolidationService for Consolidation {
-    type WatchStream = WatchStream;
+    type WatchStream = Messages<api::WatchResponse>;
 
-    async fn watch(&self, request: Request<api::WatchRequest>) -> Result<Response<WatchStream>, Status> {
+    async fn watch(&self, request: Request<api::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         // What is followed is what is to come: a moment of the past has no changes.
         if request.get_ref().scope.as_ref().is_some_and(|scope| scope.as_of.is_some()) {
             return Err(status(convert::bad("as_of", "")));

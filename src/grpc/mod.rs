@@ -24,6 +24,7 @@ mod gate;
 mod health;
 mod identity;
 pub mod limits;
+mod messages;
 mod proof;
 mod quota;
 mod registry;

@@ -6,17 +6,13 @@
 //! told where to resume and let go. Watches end when the server stops, so that stopping waits for none.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tokio_stream::Stream;
-use tonic::Status;
 
-use super::status::status;
+use super::messages::Messages;
 use super::{board, convert, limits};
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::{AsOf, Consolidator, Snapshot};
@@ -97,31 +93,6 @@ impl Drop for Place {
     }
 }
 
-/// The messages of a watch, and the status that it ends with.
-pub(super) struct WatchStream {
-    messages: mpsc::Receiver<api::WatchResponse>,
-    end: Arc<OnceLock<Remark>>,
-    ended: bool,
-}
-
-impl Stream for WatchStream {
-    type Item = Result<api::WatchResponse, Status>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let stream = self.get_mut();
-        if stream.ended {
-            return Poll::Ready(None);
-        }
-        stream.messages.poll_recv(context).map(|message| match message {
-            Some(message) => Some(Ok(message)),
-            None => {
-                stream.ended = true;
-                stream.end.get().map(|remark| Err(status(remark.clone())))
-            }
-        })
-    }
-}
-
 impl Watches {
     pub(super) fn new(consolidator: Consolidator, stopping: Stopping) -> Watches {
         Watches { consolidator, stopping, open: Arc::default() }
@@ -136,7 +107,7 @@ impl Watches {
         actor: Actor,
         scope: Scope,
         request: &api::WatchRequest,
-    ) -> Result<WatchStream, Remark> {
+    ) -> Result<Messages<api::WatchResponse>, Remark> {
         let (usual, longest) = limits::HEARTBEAT_SECONDS;
         let seconds = match request.heartbeat_seconds {
             0 => usual,
@@ -148,8 +119,7 @@ impl Watches {
         let positions = self.consolidator.positions();
         let (followed, first) = self.first(&scope, request.resume_position).await?;
         let (messages, receiver) = mpsc::channel(1);
-        let end = Arc::new(OnceLock::new());
-        let stream = WatchStream { messages: receiver, end: end.clone(), ended: false };
+        let (stream, end) = Messages::new(receiver);
         let watch = Watch {
             consolidator: self.consolidator.clone(),
             actor,
@@ -169,8 +139,7 @@ impl Watches {
                 () = stopping.wait() => Err(Remark::new(Reason::ServerStopping)),
             };
             if let Err(remark) = ended {
-                // The last word goes past the one message that may still wait.
-                let _ = end.set(remark.with("position", watch.told));
+                end.because(remark.with("position", watch.told));
             }
         });
         Ok(stream)
