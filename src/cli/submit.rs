@@ -252,9 +252,11 @@ impl Desk<'_> {
 /// Whether the request was answered for good: only then may the next attempt have a key of its own.
 pub(super) fn is_final(failure: &Failure) -> bool {
     match failure {
-        Failure::Refused(remark) => {
-            !matches!(remark.reason, Reason::OutcomeUnknown | Reason::Busy | Reason::StoreFull | Reason::StoreStopped)
-        }
+        // Of a request that took too long the server may still carry out what it has received.
+        Failure::Refused(remark) => !matches!(
+            remark.reason,
+            Reason::OutcomeUnknown | Reason::RequestTooSlow | Reason::Busy | Reason::StoreFull | Reason::StoreStopped
+        ),
         Failure::Failed(_) | Failure::Usage(_) | Failure::Unreachable(_) => false,
     }
 }
@@ -353,6 +355,14 @@ mod tests {
     use crate::budget::intake::TableHeader;
     use crate::budget::reason::Remark;
     use crate::submission_file::FileTable;
+
+    #[test]
+    fn a_key_is_kept_until_it_is_sure_what_became_of_the_request() {
+        let refused = |reason| is_final(&Failure::Refused(Remark::new(reason)));
+        assert!(refused(Reason::NotPermitted) && refused(Reason::TooManyRequests));
+        assert!(!refused(Reason::OutcomeUnknown) && !refused(Reason::RequestTooSlow));
+        assert!(!is_final(&Failure::Unreachable(String::new())));
+    }
 
     #[test]
     fn a_filing_is_cut_into_chunks_between_header_and_seal() {

@@ -146,7 +146,7 @@ where
         };
         let bounds = self.quotas.bounds;
         let longest = match admitted.method.guard {
-            Guard::May(Operation::Submit) => bounds.stream,
+            Guard::May(Operation::Submit | Operation::Adjust) => bounds.stream,
             Guard::May(_) | Guard::Known | Guard::Open => bounds.request,
         };
         request.extensions_mut().insert(pass.clone());

@@ -887,7 +887,8 @@ async fn a_filing_rests_no_longer_than_it_may() {
 
 #[tokio::test]
 async fn a_filing_takes_no_longer_than_it_may() {
-    let server = TestServer::within(Bounds { stream: Duration::from_millis(1_000), ..Bounds::default() }).await;
+    let (stream, request) = (Duration::from_secs(2), Duration::from_secs(1));
+    let server = TestServer::within(Bounds { stream, request, ..Bounds::default() }).await;
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     let client = server.client(&unit("407004")).await;
     let (sender, task) = begun(&client).await;
@@ -898,6 +899,12 @@ async fn a_filing_takes_no_longer_than_it_may() {
     });
     refused(in_time(task).await.unwrap(), EXHAUSTED, "REQUEST_TOO_SLOW", "total");
     dripping.abort();
+    // An adjustment is a filing too: it has as long, and here its header never comes.
+    let (_sender, receiver) = mpsc::channel(1);
+    let answer = in_time(client.submissions().adjust(ReceiverStream::new(receiver))).await;
+    let info = answer.as_ref().unwrap_err().get_error_details().error_info().unwrap().clone();
+    assert_eq!(info.metadata["seconds"], "2");
+    refused(answer, EXHAUSTED, "REQUEST_TOO_SLOW", "total");
     // And nothing is kept of it.
     assert_eq!(server.client(BUREAU).await.status_board("407").await.submitted, 0);
     server.stop().await;
