@@ -591,7 +591,7 @@ async fn adjusted(year: &Year) {
     assert_eq!((open.version, open.state()), (0, VersionState::Unspecified));
     assert_eq!(reasons(open.verdict.as_ref().unwrap()), ["FINDINGS_UNJUSTIFIED"]);
     assert_eq!(year.stands("407005").await, (Standing::Approved, String::new()));
-    let added = year.adjust(&year.bureau, "407004-over", "上级追加设备经费", raised).await.unwrap();
+    let added = year.adjust(&year.bureau, "407004-over", " 上级追加设备经费\n", raised).await.unwrap();
     assert_eq!((added.version, added.state(), added.adjusts), (3, VersionState::Approved, 2), "{added:?}");
     assert_eq!(judged(added.verdict.as_ref().unwrap(), PROJECT).headroom, "0.00");
     assert_ne!(year.total("T03", "合计", "project").await, before);

@@ -78,7 +78,7 @@ fn raise(
         year: slot.year,
         round: slot.round,
         form_set: form_set.to_owned(),
-        reason: order.cause.clone(),
+        reason: text(&order.cause, true)?,
         mark: false,
         figures: order.raised.clone(),
     };
