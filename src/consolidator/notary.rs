@@ -154,11 +154,13 @@ impl Notary {
         if tree.root(last.size) == Some(last.root) {
             return Ok(None);
         }
-        if *give_up_after == Some(tree.size()) {
+        let is_behind = tree.size() < last.size;
+        // Only what is missing can be given up: a journal that says otherwise than what was signed is no loss.
+        if is_behind && *give_up_after == Some(tree.size()) {
             tracing::warn!(head = tree.size(), signed = last.size, "what was signed behind the head is given up");
             return Ok(Some(note.clone()));
         }
-        let reason = if tree.size() < last.size { Reason::StoreBehindCheckpoint } else { Reason::StoreNotAsSigned };
+        let reason = if is_behind { Reason::StoreBehindCheckpoint } else { Reason::StoreNotAsSigned };
         let remark = Remark::new(reason).with("head", tree.size()).with("size", last.size);
         Err(remark.with("path", directory.path().display()))
     }

@@ -153,7 +153,7 @@ fn start(
 /// The first `through` records of a journal.
 fn beginning(journal: &dyn Journal, through: u64) -> MemoryJournal {
     let begun = MemoryJournal::new();
-    for record in journal.scan(1).take(through as usize) {
+    for record in journal.scan(1).take(usize::try_from(through).unwrap()) {
         let (position, bytes) = record.unwrap();
         begun.append(position - 1, &[bytes]).unwrap();
     }
@@ -205,16 +205,17 @@ async fn a_store_that_was_changed_is_not_served() {
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     server.stop().await;
     // The same events, one of them a second later.
-    let changed = MemoryJournal::new();
     let other = Arc::new(MemoryJournal::new());
     let server = TestServer::on(other.clone()).await;
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     server.stop().await;
-    for record in other.scan(1) {
-        let (position, bytes) = record.unwrap();
-        changed.append(position - 1, &[bytes]).unwrap();
-    }
+    let changed = beginning(other.as_ref(), u64::MAX);
     let refused = start(changed, signing(folder.path())).err().unwrap();
+    assert_eq!(refused.reason, Reason::StoreNotAsSigned, "{refused}");
+    // Nothing is lost, so there is nothing to give up.
+    let changed = beginning(other.as_ref(), u64::MAX);
+    let head = changed.head().unwrap();
+    let refused = start(changed, signing(folder.path()).giving_up_after(Some(head))).err().unwrap();
     assert_eq!(refused.reason, Reason::StoreNotAsSigned, "{refused}");
 }
 
