@@ -142,10 +142,10 @@ async fn events(
         from => consolidator.at(AsOf::Position(from)).await?,
     };
     let to = snapshot.state.position.min(from.saturating_add(limits::CAUSE_EVENTS_MAX));
-    let seen = Seen { last: figure_at(&start, scope, cell), values: Vec::new(), reached: from };
+    let seen = Seen { last: figure_at(&start, scope, cell)?, values: Vec::new(), reached: from };
     let (scope, cell) = (scope.clone(), cell.clone());
     let seen = consolidator.walk(start, to, seen, move |seen, envelope, at| {
-        let now = figure_at(at, &scope, &cell);
+        let now = figure_at(at, &scope, &cell)?;
         seen.reached = envelope.position;
         if is_other(seen.last.as_ref(), now.as_ref()) {
             seen.values.push((envelope.clone(), seen.last.clone(), now.clone()));

@@ -1,6 +1,7 @@
 //! Diff: what differs between two moments, versions, rounds or years of a node, and which events did it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::consolidation::{filed_cell, head, node_name, summed_cell, wanted};
 use super::convert::{self, bad};
@@ -369,7 +370,7 @@ async fn between_positions(
     }
     let mut walk = Walk::new(&to.scope, first);
     for change in page {
-        walk.watch(watched(to, change), change.unit.as_deref());
+        walk.watch(watched(to, change), change.unit.as_deref())?;
     }
     let end = last.state.position;
     let walk = consolidator.walk(first.clone(), end, walk, |walk, envelope, at| walk.step(envelope, at)).await?;
@@ -391,16 +392,17 @@ impl Walk {
     }
 
     /// Watches a cell of the node, or of a unit below it whose list it is in.
-    fn watch(&mut self, cell: Option<Watched>, unit: Option<&str>) {
+    fn watch(&mut self, cell: Option<Watched>, unit: Option<&str>) -> Result<(), Remark> {
         let scope = match unit {
             Some(unit) => Scope { node: unit.into(), ..self.scope.clone() },
             None => self.scope.clone(),
         };
         let cell = cell.map(|cell| (scope, cell));
-        let now = cell.as_ref().and_then(|(scope, cell)| figure_at(&self.start, scope, cell));
+        let now = cell.as_ref().map(|(scope, cell)| figure_at(&self.start, scope, cell)).transpose()?;
         self.cells.push(cell);
-        self.last.push(now);
+        self.last.push(now.flatten());
         self.causes.push(Vec::new());
+        Ok(())
     }
 
     fn step(&mut self, envelope: &Envelope, at: &Snapshot) -> Result<bool, Remark> {
@@ -412,7 +414,10 @@ impl Walk {
             if scope.node != self.scope.node && !own {
                 continue;
             }
-            let view = views.entry(scope.node.to_string()).or_insert_with(|| view::view(&at.state, scope, at).ok());
+            let view = match views.entry(scope.node.to_string()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(shown_at(at, scope)?),
+            };
             let now = figure(view.as_ref(), cell);
             if is_other(last.as_ref(), now.as_ref()) {
                 causes.push(envelope.position);
@@ -424,6 +429,20 @@ impl Walk {
 }
 
 /// What a node showed in a cell; nothing where it showed nothing at all.
-pub(super) fn figure_at(at: &Snapshot, scope: &Scope, cell: &Watched) -> Option<Figure> {
-    figure(view::view(&at.state, scope, at).ok().as_ref(), cell)
+pub(super) fn figure_at(at: &Snapshot, scope: &Scope, cell: &Watched) -> Result<Option<Figure>, Remark> {
+    Ok(figure(shown_at(at, scope)?.as_ref(), cell))
+}
+
+/// What a node showed; nothing where it wasn't there, or nobody could say on which form set. What can't be read is no
+/// such moment.
+fn shown_at(at: &Snapshot, scope: &Scope) -> Result<Option<NodeView>, Remark> {
+    let nothing = |why: &Remark| {
+        use Reason::{FormSetNotNamed, MixedFormSets, UnknownFormSet, UnknownUnit, UnknownYear};
+        matches!(why.reason, UnknownYear | UnknownUnit | UnknownFormSet | FormSetNotNamed | MixedFormSets)
+    };
+    match view::view(&at.state, scope, at) {
+        Ok(view) => Ok(Some(view)),
+        Err(why) if nothing(&why) => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
