@@ -20,9 +20,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Names what folds the journal by its sources: a state that other sources have saved is none of this program's.
 fn name_fold_sources() -> Result<(), Box<dyn Error>> {
     let mut hash = DefaultHasher::new();
-    for folder in ["src/budget", "src/ledger"] {
+    // What folds it, and what reads its records before that.
+    for (folder, ending) in [
+        ("src/budget", "rs"),
+        ("src/ledger", "rs"),
+        ("src/consolidator", "rs"),
+        ("src/proto", "rs"),
+        ("proto/budget/storage", "proto"),
+    ] {
         println!("cargo::rerun-if-changed={folder}");
-        for file in files_below(Path::new(folder), "rs")? {
+        for file in files_below(Path::new(folder), ending)? {
             (&file, fs::read(&file)?).hash(&mut hash);
         }
     }
