@@ -36,6 +36,18 @@ pub enum Verb {
     Check(FolderArgs),
 }
 
+impl Verb {
+    pub(super) fn asks_a_server(&self) -> bool {
+        match self {
+            Verb::List(source) | Verb::Show(ShowArgs { source, .. }) | Verb::Schema(ShowArgs { source, .. }) => {
+                !source.is_offline()
+            }
+            Verb::Publish(_) => true,
+            Verb::Check(_) => false,
+        }
+    }
+}
+
 /// Where form sets are looked for: on the server unless said otherwise.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SourceArgs {
@@ -43,6 +55,12 @@ pub struct SourceArgs {
     pub(super) offline: bool,
     #[arg(long, value_name = "DIR")]
     pub(super) forms: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    fn is_offline(&self) -> bool {
+        self.offline || self.forms.is_some()
+    }
 }
 
 /// What `form show` and `form schema` are told.
@@ -78,7 +96,7 @@ pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
 }
 
 async fn list(args: &SourceArgs, settings: &Settings) -> Result<Answer, Failure> {
-    if args.offline || args.forms.is_some() {
+    if args.is_offline() {
         let summary = |form: &Arc<FormSet>| api::FormSetSummary {
             id: form.id.to_string(),
             title: form.title.clone(),
@@ -95,7 +113,7 @@ async fn list(args: &SourceArgs, settings: &Settings) -> Result<Answer, Failure>
 }
 
 async fn form_set(args: &ShowArgs, settings: &Settings) -> Result<Arc<FormSet>, Failure> {
-    if args.source.offline || args.source.forms.is_some() {
+    if args.source.is_offline() {
         return find(&forms(args.source.forms.as_deref(), settings)?, &args.id).cloned();
     }
     Ok(Arc::new(Client::connect(settings).await?.form_set(&args.id).await?))

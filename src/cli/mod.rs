@@ -159,17 +159,18 @@ enum Verb {
 
 impl Verb {
     fn asks_a_server(&self) -> bool {
-        !matches!(
-            self,
+        match self {
             Verb::Demo(_)
-                | Verb::Serve(_)
-                | Verb::Check(_)
-                | Verb::Audit(audit::Verb::Verify { .. } | audit::Verb::RotateKey { .. })
-                | Verb::Ca(_)
-                | Verb::Restore(_)
-                | Verb::Fsck(_)
-                | Verb::Explain(_)
-        )
+            | Verb::Serve(_)
+            | Verb::Check(_)
+            | Verb::Audit(audit::Verb::Verify { .. } | audit::Verb::RotateKey { .. })
+            | Verb::Ca(_)
+            | Verb::Restore(_)
+            | Verb::Fsck(_)
+            | Verb::Explain(_) => false,
+            Verb::Form(verb) => verb.asks_a_server(),
+            _ => true,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use budget_consolidator::budget::form_set::FormFiles;
 use budget_consolidator::budget::intake::TableHeader;
 use budget_consolidator::budget::submission::{Kind, Slot};
+use budget_consolidator::cli;
 use budget_consolidator::proto::api;
 use budget_consolidator::submission_file::{FileTable, SubmissionFile};
 use serde_json::Value;
@@ -129,6 +130,31 @@ async fn any_form_set_is_published_filed_on_and_summed() {
         cells += play(seed).await;
     }
     println!("{cells} cells of random form sets compared");
+}
+
+#[test]
+fn form_sets_at_hand_are_looked_at_whatever_is_wrong_with_the_way_to_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("profile.toml");
+    std::fs::write(&profile, "server = [").unwrap();
+    let run = |line: &str| {
+        let forms = project("forms");
+        let line = format!("consolidator --profile {} form {line}", profile.display());
+        let line = line.replace("FORMS", forms.to_str().unwrap());
+        cli::run(line.split_whitespace().map(std::ffi::OsString::from).collect::<Vec<_>>())
+    };
+    for line in [
+        "list --offline",
+        "show linjiang-2024 --offline",
+        "schema linjiang-2024 --forms FORMS/linjiang-2024",
+        "check FORMS/linjiang-2024",
+    ] {
+        let ended = run(line);
+        assert_eq!(ended.code, 0, "{line}: {}", ended.err);
+    }
+    for line in ["list", "publish FORMS/linjiang-2024"] {
+        assert_ne!(run(line).code, 0, "{line}");
+    }
 }
 
 // ── the second example ───────────────────────────────────────────────────────────────────
