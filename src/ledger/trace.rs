@@ -199,12 +199,10 @@ fn lines_below(form: &FormSet, table: &Table, filed: &FiledTable, row: &str, col
                 filed.rows().iter().map(|r| r.key.as_str()).filter(|key| table.total_row() != Some(key)).collect();
             let coded = form.code_axis(table).is_some();
             let below = |key: &str, above: &str| coded && key.len() > above.len() && key.starts_with(above);
-            found.extend(
-                keys.iter()
-                    .filter(|key| is_total || below(key, row))
-                    .filter(|key| !keys.iter().any(|other| below(other, key)))
-                    .map(|key| (*key, false)),
-            );
+            // They are sorted: if any begins with a key, the next one does.
+            let is_last = |at: usize, key: &str| !keys.get(at + 1).is_some_and(|next| below(next, key));
+            let wanted = keys.iter().enumerate().filter(|(_, key)| is_total || below(key, row));
+            found.extend(wanted.filter(|(at, key)| is_last(*at, key)).map(|(_, key)| (*key, false)));
         }
     }
     let line = |(key, minus): (&str, bool)| {
