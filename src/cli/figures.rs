@@ -6,7 +6,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::output::{Grid, Look};
 use super::words::{grouped, money, say, scale_of, written_scale};
-use crate::budget::money::{Amount, Denomination, Scale};
+use crate::budget::money::{Denomination, Scale};
 use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::proto::ShownCell;
 use crate::proto::api::{ColumnHead, ShownRow, ShownTable};
@@ -75,9 +75,8 @@ pub(super) fn cell_text(cell: &ShownCell, column: &ColumnHead, how: Money) -> St
 /// exact.
 pub(super) fn difference_text(difference: &str, column: &ColumnHead) -> String {
     let Some((value, own)) = money(difference).zip(scale_of(&column.r#type)) else { return String::new() };
-    let mut scales = (own.decimals..=own.denomination.decimals_max()).map(|decimals| Scale { decimals, ..own });
-    let exact = scales.find(|scale| Amount { value, scale: *scale }.digits().is_some()).unwrap_or(Scale::FEN);
-    let text = grouped(&value.print(exact));
+    let decimals = value.exact_decimals(own.denomination, own.decimals);
+    let text = grouped(&value.print(Scale { decimals, ..own }));
     if value.is_negative() { text } else { format!("+{text}") }
 }
 

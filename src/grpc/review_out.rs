@@ -277,12 +277,13 @@ fn figures(snapshot: &Snapshot, version: &Version) -> Result<Vec<api::FigurePair
         let Event::FiguresReviewed(reviewed) = &envelope.event else { continue };
         let item = reviewed.items.iter().find(|item| item.cell == *cell);
         let filed = submission.cell(form, cell).and_then(|cell| cell.amount());
-        // Side by side means in one unit: that of the column.
+        // Side by side means in one unit, that of the column, and what was filed more finely is shown so.
         let column = form.cell(cell).and_then(|(table, at)| table.columns.get(at));
         let scale = column.and_then(|column| column.kind.print_scale()).or(filed.map(|filed| filed.scale));
         let print = |amount: Amount| {
-            let fine = |scale: Scale| if amount.value.round_to(scale) == amount.value { scale } else { amount.scale };
-            amount.value.print(scale.map_or(amount.scale, fine))
+            let Scale { denomination, decimals } = scale.unwrap_or(amount.scale);
+            let decimals = amount.value.exact_decimals(denomination, decimals);
+            amount.value.print(Scale { denomination, decimals })
         };
         pairs.push(api::FigurePair {
             cell: cell.to_string(),

@@ -485,6 +485,25 @@ async fn reviewed_and_accepted(year: &Year) {
     );
     assert_eq!((pair.actor.as_str(), pair.reason.as_str()), ("budget://407/department", "设备按市场价核减"));
     assert_eq!(seen.reviewed_position, set.position);
+    // What was filed in 元, with 分, stands in 万元 beside what is set in 万元.
+    let in_yuan = api::ReviewFiguresRequest {
+        idempotency_key: new_key(),
+        target: Some(target("407003", 1)),
+        figures: vec![api::ReviewedFigure {
+            cell: "T03/合计/basic".into(),
+            amount: Some("180.00".into()),
+            reason: "压减".into(),
+        }],
+    };
+    review(&year.department).review_figures(in_yuan.clone()).await.unwrap();
+    let pair = year.get_review(&year.auditor, "407003").await.figures.remove(0);
+    assert_eq!(
+        (pair.filed.as_str(), pair.reviewed.as_deref(), pair.amount_unit.as_str()),
+        ("182.599441", Some("180.00"), "万元")
+    );
+    let taken_back = api::ReviewedFigure { amount: None, ..in_yuan.figures[0].clone() };
+    let taken_back = api::ReviewFiguresRequest { idempotency_key: new_key(), figures: vec![taken_back], ..in_yuan };
+    review(&year.department).review_figures(taken_back).await.unwrap();
     assert_eq!(year.total("T03", "合计", "project").await, before, "what was filed stays as it is");
 
     assert_eq!(refusal(year.forward().await), "DEPARTMENT_NOT_READY");
@@ -541,7 +560,10 @@ async fn forwarded_and_approved(year: &Year) {
     assert_eq!(refusal(year.approve(&year.department, one("407004", 1), Some(0)).await), "VERSION_MOVED");
     assert_eq!(year.approve(&year.department, one("407004", 1), Some(reviewed)).await.unwrap(), reviewed);
     for (unit, version) in [("407001", 1), ("407002", 2), ("407003", 1), ("407005", 2)] {
-        assert_eq!(year.approve(&year.department, one(unit, version), None).await.unwrap(), 0);
+        // Of 407003 a figure was set and taken back.
+        let reviewed = year.get_review(&year.department, unit).await.reviewed_position;
+        assert_eq!(year.approve(&year.department, one(unit, version), None).await.unwrap(), reviewed);
+        assert_eq!(reviewed > 0, unit == "407003", "{unit}");
     }
     assert!(year.board().await.values().all(|stands| *stands == (Standing::Approved, String::new())));
 }
