@@ -74,6 +74,11 @@ pub struct UnitTree {
     budgeted: BTreeMap<UnitCode, u32>,
 }
 
+/// Whether a text can be the code of a node: ASCII letters and digits.
+pub fn is_code(text: &str) -> bool {
+    !text.is_empty() && text.len() <= CODE_BYTES_MAX && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
 impl UnitTree {
     /// Builds a tree from its nodes.
     ///
@@ -91,10 +96,7 @@ impl UnitTree {
             return Err(invalid("", "empty"));
         }
         for node in list {
-            let fits = !node.code.is_empty()
-                && node.code.len() <= CODE_BYTES_MAX
-                && node.code.bytes().all(|b| b.is_ascii_alphanumeric());
-            if !fits || node.code == BUREAU {
+            if !is_code(&node.code) || node.code == BUREAU {
                 return Err(invalid(&node.code, "code"));
             }
             if node.name.trim().is_empty() {

@@ -13,6 +13,7 @@ use super::submit::{file_name, files_of, read};
 use crate::budget::form_set::{FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::embedded_form_sets;
+use crate::submission_file::SubmissionFile;
 use crate::wording::sentence;
 
 /// What `check` is told.
@@ -44,7 +45,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
             }
         };
         let slot = Some(file.slot.clone());
-        filings.push(match find(&forms, &file.form_set) {
+        filings.push(match at_hand(&forms, &file, settings) {
             Ok(form) => {
                 let filed = Filed::judged_offline(&file.read_on(form), form, args.coverage);
                 Filing { file: file_name(path), slot, form: Some(Arc::clone(form)), result: Ok(filed) }
@@ -54,6 +55,25 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
     }
     let filings = Filings { filings, unsent: 0, sent: false };
     Ok(Answer { code: filings.code(), ..settings.answer(&filings) })
+}
+
+/// The form set that a file is on, if it is at hand and of the file's year.
+fn at_hand<'f>(
+    forms: &'f [Arc<FormSet>],
+    file: &SubmissionFile,
+    settings: &Settings,
+) -> Result<&'f Arc<FormSet>, Failure> {
+    let (id, year) = (file.form_set.as_str(), file.slot.year);
+    let Some(form) = forms.iter().find(|form| form.id == id) else {
+        let known: Vec<&str> = forms.iter().map(|form| form.id.as_str()).collect();
+        let facts = [("found", id), ("known", &known.join(", "))];
+        return Err(Failure::Usage(settings.say("check-form-set-unknown", &facts)));
+    };
+    if form.year != year {
+        let remark = Remark::new(Reason::YearDiffers).with("year", year).with("form_set", id);
+        return Err(Failure::Refused(remark.with("expected", form.year)));
+    }
+    Ok(form)
 }
 
 /// The form set of that id.
@@ -110,4 +130,28 @@ pub(super) fn read_folder(folder: &Path, settings: &Settings) -> Result<FormFile
         }
     }
     Ok(files)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::cli;
+
+    #[test]
+    fn what_the_server_would_always_refuse_is_said_offline_too() {
+        let example = include_str!("../../examples/fenyang-2024/submissions/407004.json");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f.json");
+        let check = |text: String, says: &str| {
+            assert_ne!(text, example);
+            std::fs::write(&file, text).unwrap();
+            let arguments = ["consolidator", "--lang", "en", "check"].map(std::ffi::OsString::from);
+            let ended = cli::run(arguments.into_iter().chain([file.clone().into()]).collect::<Vec<_>>());
+            let said = ended.out + &ended.err;
+            assert!(ended.code != 0 && said.contains(says), "{}: {said}", ended.code);
+        };
+        check(example.replace("\"year\": 2024", "\"year\": 2025"), "YEAR_DIFFERS");
+        check(example.replace("\"shanxi-2024\"", "\"shanxi-2025\""), "--forms");
+        check(example.replace("\"407004\"", "\"４０７００４\""), "something like 407002");
+    }
 }

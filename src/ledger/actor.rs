@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::review::{AggregateState, Move};
 use crate::budget::submission::UnitCode;
-use crate::budget::unit_tree::{BUREAU, CODE_BYTES_MAX, Node, NodeRole, UnitTree};
+use crate::budget::unit_tree::{BUREAU, Node, NodeRole, UnitTree, is_code};
 
 /// In what capacity somebody acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,8 +54,7 @@ impl Actor {
     pub fn parse(text: &str) -> Option<Actor> {
         let (node, role) = text.strip_prefix("budget://")?.split_once('/')?;
         let role = Role::ALL.into_iter().find(|known| known.as_str() == role)?;
-        let fits = !node.is_empty() && node.len() <= CODE_BYTES_MAX && node.bytes().all(|b| b.is_ascii_alphanumeric());
-        fits.then(|| Actor { node: node.into(), role })
+        is_code(node).then(|| Actor { node: node.into(), role })
     }
 
     /// The service itself, which publishes the form sets that it brings along.

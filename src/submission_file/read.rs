@@ -13,6 +13,7 @@ use super::{FILE_BYTES_MAX, FileFault, FileTable, SubmissionFile, VALUES_MAX, wi
 use crate::budget::intake::TableHeader;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Kind, Round, Slot};
+use crate::budget::unit_tree::is_code;
 
 const FILE_KEYS: [&str; 7] = ["form_set", "unit", "year", "round", "kind", "note", "tables"];
 const TABLE_KEYS: [&str; 4] = ["amount_unit", "decimals", "empty", "rows"];
@@ -90,7 +91,10 @@ impl<'t> Reader<'t> {
         let (form_set, unit, year) = (need("form_set")?, need("unit")?, need("year")?);
         let (round, tables) = (need("round")?, need("tables")?);
         let form_set = self.name(form_set, "form_set")?;
-        let unit = self.name(unit, "unit")?;
+        let code = self.name(unit, "unit")?;
+        if !is_code(&code) {
+            return Err(self.wrong_value(unit, "unit", "407002"));
+        }
         let year = self.number(year, "year", "2024", 1949..=2999)?;
         let round_text = self.text(round, "round")?;
         let round_parsed =
@@ -105,7 +109,7 @@ impl<'t> Reader<'t> {
             Some(note) => self.text_or_null(note, "note")?,
         };
         let tables = self.tables(tables)?;
-        let slot = Slot { unit: unit.into(), year, round: round_parsed, kind };
+        let slot = Slot { unit: code.into(), year, round: round_parsed, kind };
         Ok(SubmissionFile { form_set, slot, note, tables })
     }
 

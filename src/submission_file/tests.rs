@@ -119,6 +119,7 @@ fn bad_files_are_refused_with_their_place() {
         (with("\n ▲\"year\": 2024}"), FileDuplicateKey),
         (r#"{"form_set": "f", "unit": ▲407, "year": 1, "round": "", "tables": {}}"#.into(), FileUnquoted),
         (r#"{"form_set": ▲" ", "unit": "4", "year": 1, "round": "", "tables": {}}"#.into(), FileWrongValue),
+        (r#"{"form_set": "f", "unit": ▲"４０７", "year": 1, "round": "", "tables": {}}"#.into(), FileWrongValue),
         (year("▲\"2024\""), FileWrongValue),
         (year("▲20240"), FileWrongValue),
         (year("▲2024.0"), FileWrongValue),
