@@ -195,6 +195,10 @@ reasons! {
     UnknownSubmission = "UNKNOWN_SUBMISSION",
     /// The submission has no failed rule of that fingerprint.
     UnknownFinding = "UNKNOWN_FINDING",
+    /// No form set has a rule of that id, nor is it a reason.
+    UnknownRule = "UNKNOWN_RULE",
+    /// A department has not forwarded an aggregate of that number.
+    UnknownAggregate = "UNKNOWN_AGGREGATE",
     /// Findings of a submission after which another came.
     FindingsOutdated = "FINDINGS_OUTDATED",
     /// A justification that says nothing, too much, or the same thing twice.

@@ -304,7 +304,9 @@ impl Filing {
             // What was filed can be looked up; so the screen shows what to do now.
             out.push_str(&filed.rules.brief(look));
             if let Some(slot) = self.slot.as_ref().filter(|_| filed.rules.checked.counts.fail > 0) {
-                out.push_str(&format!("  {}\n", say(language, "rule-look-up", &[("node", &slot.unit)])));
+                let facts =
+                    [("node", slot.unit.as_str()), ("year", &slot.year.to_string()), ("round", slot.round.as_str())];
+                out.push_str(&format!("  {}\n", say(language, "rule-look-up", &facts)));
             }
         } else {
             out.push_str(&filed.rules.text(look));

@@ -85,13 +85,14 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         as_of: args.moment.as_of,
         ..request(&args.node, &args.times)
     };
-    let (submissions, position) = fetch(&client, request).await?;
+    let found = fetch(&client, request).await?;
     let mut forms = HashMap::new();
     let mut listed = Vec::new();
-    for submission in submissions {
+    for submission in found.submissions {
         listed.push(Listed::new(submission, &client, &mut forms).await?);
     }
-    Ok(settings.answer(&Findings { listed, position }))
+    let (position, year, round) = (found.position, found.year, found.round);
+    Ok(settings.answer(&Findings { listed, position, year, round }))
 }
 
 /// A request for everything that was found at or below a node, without sentences.
@@ -107,18 +108,18 @@ pub(super) fn request(node: &str, times: &Times) -> api::ListFindingsRequest {
     }
 }
 
-/// All pages of an answer, and the position that they show.
+/// All pages of an answer as one.
 pub(super) async fn fetch(
     client: &Client,
     mut request: api::ListFindingsRequest,
-) -> Result<(Vec<JudgedSubmission>, u64), Failure> {
+) -> Result<api::ListFindingsResponse, Failure> {
     let mut submissions = Vec::new();
     loop {
         let answer = client.audit().list_findings(request.clone()).await;
         let page = answer.map_err(|status| client.failure(&status))?.into_inner();
         submissions.extend(page.submissions);
         if page.next_page_token.is_empty() {
-            return Ok((submissions, page.position));
+            return Ok(api::ListFindingsResponse { submissions, ..page });
         }
         request.page_token = page.next_page_token;
     }
@@ -201,13 +202,17 @@ impl Listed {
 struct Findings {
     listed: Vec<Listed>,
     position: u64,
+    year: u32,
+    round: i32,
 }
 
 impl Show for Findings {
     fn text(&self, look: &Look) -> String {
         let language = look.language;
         let mut out = format!("{}\n", strong(label("findings-title", language)));
-        out.push_str(&format!("  {}\n", say(language, "as-of", &[("n", &self.position.to_string())])));
+        let facts = [("year", self.year.to_string()), ("round", round_name(self.round, language).to_owned())];
+        let of = say(language, "findings-of", &facts.each_ref().map(|(key, value)| (*key, value.as_str())));
+        out.push_str(&format!("  {of} · {}\n", say(language, "as-of", &[("n", &self.position.to_string())])));
         if self.listed.is_empty() {
             out.push_str(&format!("  {}\n", label("findings-none", language)));
         }
@@ -218,6 +223,8 @@ impl Show for Findings {
     fn json(&self) -> Value {
         json!({
             "position": self.position,
+            "year": self.year,
+            "round": round_code(self.round),
             "submissions": self.listed.iter().map(Listed::json).collect::<Vec<_>>(),
         })
     }

@@ -71,7 +71,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
     let findings =
         api::ListFindingsRequest { verdicts: vec![api::RuleVerdict::Fail.into()], ..request(&args.node, &args.times) };
-    let (submissions, _) = fetch(&client, findings).await?;
+    let submissions = fetch(&client, findings).await?.submissions;
     // The last attempt of a slot comes last.
     let of_slot = |judged: &&JudgedSubmission| {
         judged.slot.as_ref().is_some_and(|slot| slot.unit == args.node && slot.kind == i32::from(args.kind))

@@ -102,7 +102,8 @@ pub(super) async fn compare(client: &Client, settings: &Settings) -> Result<(), 
             failure => return Err(failure),
         },
     };
-    judge(&seen, &answer, &settings.server).map(|_| ()).map_err(Failure::Refused)
+    let path = file(settings).map(|path| path.display().to_string()).unwrap_or_default();
+    judge(&seen, &answer, &settings.server).map(|_| ()).map_err(|remark| Failure::Refused(remark.with("path", path)))
 }
 
 /// Whether what a server shows goes on from what was seen: its checkpoint and the key that signed it, if so.

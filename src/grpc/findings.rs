@@ -1,6 +1,7 @@
 //! ListFindings: what was found in submissions, worked out again from the journal, with what units said about it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -8,13 +9,14 @@ use super::convert::{self, bad, moment, page_token};
 use super::limits;
 use super::rule_finding::{self, Wording};
 use crate::budget::finding::Strength;
-use crate::budget::reason::Remark;
+use crate::budget::form_set::FormSet;
+use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{Fingerprint, RuleFinding, Verdict};
 use crate::budget::submission::Slot;
 use crate::consolidator::{JudgedFiling, Snapshot};
 use crate::ledger::Position;
 use crate::ledger::event::{Attempt, Envelope, Event};
-use crate::ledger::state::Filings;
+use crate::ledger::state::{Filings, State};
 use crate::ledger::view::Scope;
 use crate::proto::api;
 
@@ -30,6 +32,9 @@ pub(super) fn list(
     let as_of = state.position;
     let after = page_token(&request.page_token)?.map_or(0, |(_, after)| after);
     let wanted = Wanted::new(request)?;
+    if !is_known(state, &wanted) {
+        return Err(Remark::new(Reason::UnknownRule).with("found", &request.rule));
+    }
     let slots = state.slots().filter(|(slot, _)| {
         (slot.year, slot.round) == (scope.year, scope.round) && tree.is_within(&slot.unit, &scope.node)
     });
@@ -42,7 +47,12 @@ pub(super) fn list(
     if after > 0 {
         while filed.next().is_some_and(|(_, position)| position != after) {}
     }
-    let mut answer = api::ListFindingsResponse { position: as_of, ..api::ListFindingsResponse::default() };
+    let mut answer = api::ListFindingsResponse {
+        position: as_of,
+        year: scope.year.into(),
+        round: convert::round_out(scope.round),
+        ..api::ListFindingsResponse::default()
+    };
     let (mut bytes, mut last) = (0, after);
     let mut texts = Justifications { snapshot, events: BTreeMap::new() };
     while answer.submissions.len() < limits::page_size(request.page_size)
@@ -75,6 +85,16 @@ pub(super) fn as_of(request: &api::ListFindingsRequest) -> Result<Option<api::As
         (at, None) => Ok(Some(moment(at))),
         (at, Some(_)) => Err(bad("position", at)),
     }
+}
+
+/// Whether there is what is asked for by its name: a mistyped one would find nothing.
+fn is_known(state: &State, wanted: &Wanted<'_>) -> bool {
+    let is_rule = |form: &Arc<FormSet>| {
+        let elsewhere = form.rules.elsewhere.iter().map(|check| &check.id);
+        form.rules.rules.iter().map(|rule| &rule.id).chain(elsewhere).any(|id| wanted.named(id))
+    };
+    Reason::ALL.iter().any(|reason| wanted.named(reason.code()))
+        || state.form_set_versions().iter().any(|(_, form)| is_rule(form))
 }
 
 fn is_bare(judged: &api::JudgedSubmission) -> bool {

@@ -48,6 +48,8 @@ fn code(reason: Reason) -> Code {
         | Reason::UnknownCell
         | Reason::UnknownSubmission
         | Reason::UnknownFinding
+        | Reason::UnknownRule
+        | Reason::UnknownAggregate
         | Reason::UnknownOffice
         | Reason::UnknownLine
         | Reason::UnknownPosition

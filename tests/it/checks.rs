@@ -595,7 +595,18 @@ async fn findings_are_asked_for_by_node_rule_strength_and_verdict_page_by_page()
         assert_eq!(refused(department.clone(), ask).await, why, "{token}");
     }
     let strength = api::ListFindingsRequest { strength: 9, ..request("407") };
-    assert_eq!(refused(department, strength).await, "BAD_REQUEST");
+    assert_eq!(refused(department.clone(), strength).await, "BAD_REQUEST");
+    // A mistyped rule is no rule that nothing was found by.
+    for (rule, known) in [("N11", false), ("N-11", true), ("n-11", true), ("P-11", true), ("DUPLICATE_ROW", true)] {
+        let ask = api::ListFindingsRequest { rule: rule.into(), ..request("407") };
+        match department.audit().list_findings(ask).await {
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                assert_eq!((answer.year, answer.round, known), (2024, api::Round::Second.into(), true), "{rule}");
+            }
+            Err(refused) => assert_eq!((reason(&refused).as_str(), known), ("UNKNOWN_RULE", false), "{rule}"),
+        }
+    }
     server.stop().await;
 }
 

@@ -533,11 +533,11 @@ async fn what_is_accepted_is_sealed_approved_and_opened_again_step_by_step() {
     assert_eq!(refusal(scene.give_back(1, "请修改", Vec::new()).await), "SUBMISSION_SEALED");
     assert_eq!(refusal(scene.approve(&scene.department, unit()).await), "AGGREGATE_NOT_IN_STATE");
     let whole = || approve_request::Target::Aggregate(aggregate(1));
-    // Of one that isn't there: what can be done with the last.
+    // Of one that isn't there: which is the last.
     let none = scene.approve(&scene.bureau, approve_request::Target::Aggregate(aggregate(9))).await.unwrap_err();
-    assert_eq!(reason(&none), "AGGREGATE_NOT_IN_STATE");
+    assert_eq!(reason(&none), "UNKNOWN_AGGREGATE");
     let facts = none.get_error_details().error_info().unwrap().metadata.clone();
-    assert_eq!((facts["version"].as_str(), facts["expected"].as_str()), ("1", "return, approve, reopen"));
+    assert_eq!((facts["version"].as_str(), facts["last"].as_str()), ("9", "1"));
     assert_eq!(refusal(scene.approve(&scene.department, whole()).await), "NOT_PERMITTED");
     scene.approve(&scene.bureau, whole()).await.unwrap();
     assert_eq!(scene.on_board().await, stands(api::Standing::Forwarded, "407"));

@@ -507,7 +507,8 @@ impl Model {
         insert(&mut found, !(bureau || step == Do::Reopen && department), Reason::NotPermitted);
         let all = &self.aggregates[round];
         let count = i64::try_from(all.len()).unwrap();
-        insert(&mut found, count == 0 || meant < 1 || meant > count, Reason::AggregateNotInState);
+        insert(&mut found, count == 0, Reason::AggregateNotInState);
+        insert(&mut found, count > 0 && (meant < 1 || meant > count), Reason::UnknownAggregate);
         insert(&mut found, meant >= 1 && meant < count, Reason::VersionMoved);
         insert(&mut found, matches!(step, Do::Return | Do::Reopen) && !said, Reason::BadReviewText);
         let Some(last) = all.last() else { return found };

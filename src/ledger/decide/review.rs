@@ -675,8 +675,8 @@ pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep
     })?;
     if last.version != *version {
         if *version == 0 || *version > last.version {
-            // There is none of that number: what can be done is what can be done with the last one.
-            return Err(aggregate_not_in_state(department, last.version, last.state(), step.as_str()));
+            let remark = Remark::new(Reason::UnknownAggregate).with("department", department);
+            return Err(remark.with("version", version).with("last", last.version));
         }
         let remark = Remark::new(Reason::VersionMoved).with("slot", department).with("found", version);
         return Err(remark.with("expected", last.version).with("state", last.state()).with("what", "aggregate"));
