@@ -53,7 +53,8 @@ const fn open(name: &'static str) -> Method {
 /// All methods.
 pub const METHODS: &[Method] = &[
     may("SubmissionService/Submit", Operation::Submit, "header.slot.unit"),
-    may("SubmissionService/DryRun", Operation::Submit, "header.slot.unit"),
+    // Of a filing or of an adjustment, and who may file may adjust; which of them it is its header says.
+    may("SubmissionService/DryRun", Operation::Adjust, "header.slot.unit"),
     may("SubmissionService/Adjust", Operation::Adjust, "header.slot.unit"),
     may("SubmissionService/Justify", Operation::Justify, "slot.unit"),
     may("SubmissionService/GetSubmission", Operation::Read, "slot.unit"),

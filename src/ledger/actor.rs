@@ -231,8 +231,8 @@ impl Reach {
 
 /// The table behind [`may`]: which role reaches how far with which operation.
 ///
-/// Separation of duties is in here: who files (units, departments) never judges its own filing, the bureau judges and
-/// never files, auditors change nothing, administrators install and do nothing else.
+/// Separation of duties is in here: who files (units, departments) never judges its own filing; the bureau judges, and files
+/// nothing but additions to what is approved; auditors change nothing; administrators install, and look at anything.
 pub fn reach(role: Role, operation: Operation) -> Reach {
     use Operation::{
         Accept, Adjust, Approve, CloseRound, Export, Forward, GiveOpinion, GiveUpTail, ImportUnits, IssueControl,
@@ -292,7 +292,8 @@ pub fn fits(actor: &Actor, tree: Option<&UnitTree>) -> bool {
     }
 }
 
-/// The one place that says who may do what: deny by default.
+/// Who may do what: deny by default. Whose step of review it is, of those who may, say [`is_theirs`] and
+/// [`is_theirs_whole`].
 ///
 /// `node` is the node that it is done to; `tree` the tree of the year, if there is one.
 pub fn may(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTree>) -> bool {

@@ -266,11 +266,18 @@ fn books_at<'s>(state: &'s State, scope: &Scope, node: &str) -> Vec<&'s Book> {
 }
 
 /// The form set to show a node on where nothing was filed: the one that its neighbours have filed on, those below the
-/// nearest node above with any; else the named one, or the year's only one.
+/// nearest node above with any, in this round or else in the other; else the named one, or the year's only one.
 fn default_form(state: &State, tree: &UnitTree, scope: &Scope) -> Result<Arc<FormSet>, Remark> {
-    let mut above = tree.path(&scope.node).into_iter().map(|node| books_at(state, scope, node));
-    if let Some([book]) = above.find(|books| !books.is_empty()).as_deref() {
-        return Ok(book.form.clone());
+    let other = match scope.round {
+        Round::First => Round::Second,
+        Round::Second => Round::First,
+    };
+    for round in [scope.round, other] {
+        let scope = Scope { round, ..scope.clone() };
+        let mut above = tree.path(&scope.node).into_iter().map(|node| books_at(state, &scope, node));
+        if let Some([book]) = above.find(|books| !books.is_empty()).as_deref() {
+            return Ok(book.form.clone());
+        }
     }
     let of_year: Vec<&Arc<FormSet>> = state.form_sets().filter(|form| form.year == scope.year).collect();
     let wanted = |form: &&&Arc<FormSet>| scope.means(form);

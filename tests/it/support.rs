@@ -271,10 +271,20 @@ impl Client {
     }
 
     pub async fn dry_run(&self, file: &SubmissionFile, form: &FormSet) -> Result<api::DryRunResponse, Status> {
+        self.dry_run_as(file, form, None).await
+    }
+
+    /// The same of what may be an adjustment.
+    pub async fn dry_run_as(
+        &self,
+        file: &SubmissionFile,
+        form: &FormSet,
+        adjustment: Option<api::Adjustment>,
+    ) -> Result<api::DryRunResponse, Status> {
         use api::dry_run_request::Part as To;
         use api::submit_request::Part as From;
         let dry = |part| match part {
-            From::Header(header) => To::Header(header),
+            From::Header(header) => To::Header(api::SubmissionHeader { adjustment: adjustment.clone(), ..header }),
             From::Chunk(chunk) => To::Chunk(chunk),
             From::Seal(seal) => To::Seal(seal),
         };

@@ -607,6 +607,11 @@ async fn adjusted(year: &Year) {
     assert_eq!(refusal(year.adjust(&year.bureau, "407004-over", "追加", elsewhere).await), "ADJUSTMENT_INVALID");
     let lower = vec![ceiling("407004", PROJECT, "39.00")];
     assert_eq!(refusal(year.adjust(&year.bureau, "407004-over", "追加", lower).await), "ADJUSTMENT_INVALID");
+    // Who may make one may try it first; and try nothing else.
+    let adjustment = api::Adjustment { cause: "追加".into(), raised: raised.clone() };
+    let tried = year.bureau.dry_run_as(&filing("407004-over"), &year.form, Some(adjustment)).await.unwrap();
+    assert_eq!((tried.version, judged(tried.verdict.as_ref().unwrap(), PROJECT).headroom.as_str()), (3, "0.00"));
+    assert_eq!(refusal(year.bureau.dry_run(&filing("407004-over"), &year.form).await), "NOT_PERMITTED");
     // It is approved at once, so nothing of it may be left unexplained.
     let more = vec![ceiling("407005", "T03/合计/total", "87.00")];
     let open = year.adjust(&year.bureau, "407005-shares", "追加", more).await.unwrap();
