@@ -11,27 +11,12 @@ use super::justify::parse_kind;
 use super::output::{Answer, Failure};
 use super::settings::Settings;
 use super::table_file::once;
-use super::words::parse_moment;
+use super::words::{parse_moment, round_code, round_name};
 use super::{Done, Times, review_screen};
 use crate::proto::Message;
 use crate::proto::api::{self, ReturnedLine};
 
-/// What a step on a version, or on a department's aggregate, is told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct StepArgs {
-    node: String,
-    #[arg(long = "version", value_name = "N")]
-    looked_at: u32,
-    #[arg(long, conflicts_with = "kind")]
-    aggregate: bool,
-    #[arg(long, value_name = "unit|department|difference", default_value = "unit", value_parser = parse_kind)]
-    kind: api::Kind,
-    #[command(flatten)]
-    times: Times,
-    step_reason: Option<String>,
-}
-
-/// What `withdraw` and `accept` are told: an aggregate has neither.
+/// What a step on a version is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VersionArgs {
     node: String,
@@ -42,6 +27,15 @@ pub struct VersionArgs {
     #[command(flatten)]
     times: Times,
     step_reason: Option<String>,
+}
+
+/// What a step on a version, or on a department's aggregate, is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StepArgs {
+    #[command(flatten)]
+    on: VersionArgs,
+    #[arg(long, conflicts_with = "kind")]
+    aggregate: bool,
 }
 
 /// What `return` is told.
@@ -184,64 +178,72 @@ impl<'s> Desk<'s> {
         Ok(latest.map_err(|status| self.client.failure(&status))?.into_inner().year)
     }
 
-    async fn version(&self, args: &VersionArgs) -> Result<Option<api::VersionTarget>, Failure> {
-        let (year, round) = (self.year(&args.times).await?, args.times.round().into());
-        let slot = api::Slot { unit: args.node.clone(), year, round, kind: args.kind.into() };
-        Ok(Some(api::VersionTarget { slot: Some(slot), version: args.looked_at }))
+    /// What a step is about, with the year that is meant.
+    async fn subject(&self, node: &str, version: u32, times: &Times) -> Result<Subject, Failure> {
+        Ok(Subject { node: node.to_owned(), version, year: self.year(times).await?, round: times.round() })
     }
 
-    async fn aggregate(&self, args: &StepArgs) -> Result<api::AggregateTarget, Failure> {
-        Ok(api::AggregateTarget {
-            department: args.node.clone(),
-            year: self.year(&args.times).await?,
-            round: args.times.round().into(),
-            version: args.looked_at,
-        })
-    }
-
-    /// Takes a step, once however often it is asked for, and says what was done to which version.
+    /// Takes a step, once however often it is asked for, and says what was done to what.
     async fn take<Q: Message, A: Taken>(
         &self,
         said: &'static str,
-        (node, version): (&str, u32),
+        subject: &Subject,
         request: impl Fn(String) -> Q,
         send: impl AsyncFnOnce(Q) -> Result<Response<A>, Status>,
     ) -> Result<Answer, Failure> {
         let answer = once(&self.client, self.settings, request, send).await?;
-        Ok(self.settings.answer(&done(said, (node, version), &answer)))
+        Ok(self.settings.answer(&self.done(said, subject, &answer)))
+    }
+
+    fn done(&self, said: &'static str, subject: &Subject, answer: &impl Taken) -> Done {
+        let Subject { node, version, year, round } = subject;
+        let (position, repeated) = (answer.position(), answer.repeated());
+        let facts = [
+            ("node", node.clone()),
+            ("year", year.to_string()),
+            ("round", round_name((*round).into(), self.settings.language).to_owned()),
+            ("version", version.to_string()),
+            ("position", position.to_string()),
+        ];
+        let json = json!({
+            "node": node,
+            "year": year,
+            "round": round_code((*round).into()),
+            "version": version,
+            "position": position,
+            "repeated": repeated,
+        });
+        Done::new(said, &facts, repeated, json)
     }
 }
 
-fn done(said: &'static str, (node, version): (&str, u32), answer: &impl Taken) -> Done {
-    let (position, repeated) = (answer.position(), answer.repeated());
-    let facts = [("node", node.to_owned()), ("version", version.to_string()), ("position", position.to_string())];
-    let json = json!({ "node": node, "version": version, "position": position, "repeated": repeated });
-    Done::new(said, &facts, repeated, json)
+/// A version of a node's submission, or its aggregate of that number.
+struct Subject {
+    node: String,
+    version: u32,
+    year: u32,
+    round: api::Round,
 }
 
-impl StepArgs {
-    fn of_version(&self) -> VersionArgs {
-        VersionArgs {
-            node: self.node.clone(),
-            looked_at: self.looked_at,
-            kind: self.kind,
-            times: self.times.clone(),
-            step_reason: self.step_reason.clone(),
+impl Subject {
+    fn version(&self, kind: api::Kind) -> api::VersionTarget {
+        let slot = api::Slot { unit: self.node.clone(), year: self.year, round: self.round.into(), kind: kind.into() };
+        api::VersionTarget { slot: Some(slot), version: self.version }
+    }
+
+    fn aggregate(&self) -> api::AggregateTarget {
+        api::AggregateTarget {
+            department: self.node.clone(),
+            year: self.year,
+            round: self.round.into(),
+            version: self.version,
         }
-    }
-
-    fn about(&self) -> (&str, u32) {
-        (&self.node, self.looked_at)
-    }
-
-    fn reason(&self) -> String {
-        self.step_reason.clone().unwrap_or_default()
     }
 }
 
 impl VersionArgs {
-    fn about(&self) -> (&str, u32) {
-        (&self.node, self.looked_at)
+    async fn subject(&self, desk: &Desk<'_>) -> Result<Subject, Failure> {
+        desk.subject(&self.node, self.looked_at, &self.times).await
     }
 
     fn reason(&self) -> String {
@@ -255,13 +257,14 @@ impl VersionArgs {
 /// A refusal, or a server that can't be reached.
 pub async fn withdraw(args: VersionArgs, settings: &Settings) -> Result<Answer, Failure> {
     let desk = Desk::open(settings).await?;
-    let (target, reason) = (desk.version(&args).await?, args.reason());
+    let subject = args.subject(&desk).await?;
+    let (target, reason) = (Some(subject.version(args.kind)), args.reason());
     let request =
         |idempotency_key| api::WithdrawRequest { idempotency_key, target: target.clone(), reason: reason.clone() };
     let send = async |request| desk.client.review().withdraw(request).await;
     let answer: api::WithdrawResponse = once(&desk.client, settings, request, send).await?;
     let said = if answer.counts_on > 0 { "review-withdrawn-counts-on" } else { "review-withdrawn" };
-    let mut done = done(said, args.about(), &answer);
+    let mut done = desk.done(said, &subject, &answer);
     done.facts.push(("counts_on", answer.counts_on.to_string()));
     done.json["counts_on"] = json!(answer.counts_on);
     Ok(settings.answer(&done))
@@ -273,11 +276,12 @@ pub async fn withdraw(args: VersionArgs, settings: &Settings) -> Result<Answer, 
 /// A refusal, or a server that can't be reached.
 pub async fn accept(args: VersionArgs, settings: &Settings) -> Result<Answer, Failure> {
     let desk = Desk::open(settings).await?;
-    let (target, reason) = (desk.version(&args).await?, args.reason());
+    let subject = args.subject(&desk).await?;
+    let (target, reason) = (Some(subject.version(args.kind)), args.reason());
     let request =
         |idempotency_key| api::AcceptRequest { idempotency_key, target: target.clone(), reason: reason.clone() };
     let send = async |request| desk.client.review().accept(request).await;
-    desk.take("review-accepted", args.about(), request, send).await
+    desk.take("review-accepted", &subject, request, send).await
 }
 
 /// Runs `opinion`.
@@ -286,7 +290,8 @@ pub async fn accept(args: VersionArgs, settings: &Settings) -> Result<Answer, Fa
 /// A refusal, or a server that can't be reached.
 pub async fn opinion(args: OpinionArgs, settings: &Settings) -> Result<Answer, Failure> {
     let desk = Desk::open(settings).await?;
-    let (target, text) = (desk.version(&args.on).await?, args.on.reason());
+    let subject = args.on.subject(&desk).await?;
+    let (target, text) = (Some(subject.version(args.on.kind)), args.on.reason());
     let request = |idempotency_key| api::GiveOpinionRequest {
         idempotency_key,
         target: target.clone(),
@@ -295,7 +300,7 @@ pub async fn opinion(args: OpinionArgs, settings: &Settings) -> Result<Answer, F
         text: text.clone(),
     };
     let send = async |request| desk.client.review().give_opinion(request).await;
-    desk.take("review-opinion", args.on.about(), request, send).await
+    desk.take("review-opinion", &subject, request, send).await
 }
 
 /// Runs `review`: shows where a submission stands, or sets reviewed figures of it.
@@ -304,25 +309,24 @@ pub async fn opinion(args: OpinionArgs, settings: &Settings) -> Result<Answer, F
 /// A refusal, or a server that can't be reached.
 pub async fn review(args: ReviewArgs, settings: &Settings) -> Result<Answer, Failure> {
     let desk = Desk::open(settings).await?;
-    let (round, kind) = (args.times.round().into(), args.kind.into());
     let Some(version) = args.reviewed.filter(|_| !args.figures.is_empty()) else {
         // No year is the latest that there was at the moment that is asked for.
         let year = args.times.year.map_or(0, u32::from);
-        let slot = api::Slot { unit: args.node, year, round, kind };
+        let slot = api::Slot { unit: args.node, year, round: args.times.round().into(), kind: args.kind.into() };
         return review_screen::show(&desk.client, slot, args.as_of, settings).await;
     };
-    let slot = api::Slot { unit: args.node.clone(), year: desk.year(&args.times).await?, round, kind };
+    let subject = desk.subject(&args.node, version, &args.times).await?;
     let reason = args.step_reason.unwrap_or_default();
     let figures: Vec<api::ReviewedFigure> =
         args.figures.into_iter().map(|figure| api::ReviewedFigure { reason: reason.clone(), ..figure }).collect();
-    let target = Some(api::VersionTarget { slot: Some(slot), version });
+    let target = Some(subject.version(args.kind));
     let request = |idempotency_key| api::ReviewFiguresRequest {
         idempotency_key,
         target: target.clone(),
         figures: figures.clone(),
     };
     let send = async |request| desk.client.review().review_figures(request).await;
-    desk.take("review-figures", (&args.node, version), request, send).await
+    desk.take("review-figures", &subject, request, send).await
 }
 
 /// Runs `return`.
@@ -332,21 +336,22 @@ pub async fn review(args: ReviewArgs, settings: &Settings) -> Result<Answer, Fai
 pub async fn give_back(args: ReturnArgs, settings: &Settings) -> Result<Answer, Failure> {
     use api::return_request::Target;
     let desk = Desk::open(settings).await?;
-    let ReturnArgs { step, lines } = args;
-    let target = Some(match step.aggregate {
-        true => Target::Aggregate(desk.aggregate(&step).await?),
-        false => Target::Submission(desk.version(&step.of_version()).await?.unwrap_or_default()),
+    let ReturnArgs { step: StepArgs { on, aggregate }, lines } = args;
+    let subject = on.subject(&desk).await?;
+    let target = Some(match aggregate {
+        true => Target::Aggregate(subject.aggregate()),
+        false => Target::Submission(subject.version(on.kind)),
     });
     let request = |idempotency_key| api::ReturnRequest {
         idempotency_key,
         target: target.clone(),
-        reason: step.reason(),
+        reason: on.reason(),
         lines: lines.clone(),
     };
     let send = async |request| desk.client.review().r#return(request).await;
     let answer: api::ReturnResponse = once(&desk.client, settings, request, send).await?;
     let said = if answer.round_ended { "review-returned-ended" } else { "review-returned" };
-    let mut done = done(said, step.about(), &answer);
+    let mut done = desk.done(said, &subject, &answer);
     done.json["round_ended"] = json!(answer.round_ended);
     Ok(settings.answer(&done))
 }
@@ -358,18 +363,20 @@ pub async fn give_back(args: ReturnArgs, settings: &Settings) -> Result<Answer, 
 pub async fn approve(args: StepArgs, settings: &Settings) -> Result<Answer, Failure> {
     use api::approve_request::Target;
     let desk = Desk::open(settings).await?;
-    let target = Some(match args.aggregate {
-        true => Target::Aggregate(desk.aggregate(&args).await?),
-        false => Target::Submission(desk.version(&args.of_version()).await?.unwrap_or_default()),
+    let StepArgs { on, aggregate } = args;
+    let subject = on.subject(&desk).await?;
+    let target = Some(match aggregate {
+        true => Target::Aggregate(subject.aggregate()),
+        false => Target::Submission(subject.version(on.kind)),
     });
     let request = |idempotency_key| api::ApproveRequest {
         idempotency_key,
         target: target.clone(),
-        reason: args.reason(),
+        reason: on.reason(),
         reviewed_position: None,
     };
     let send = async |request| desk.client.review().approve(request).await;
-    desk.take("review-approved", args.about(), request, send).await
+    desk.take("review-approved", &subject, request, send).await
 }
 
 /// Runs `reopen`.
@@ -379,14 +386,15 @@ pub async fn approve(args: StepArgs, settings: &Settings) -> Result<Answer, Fail
 pub async fn reopen(args: StepArgs, settings: &Settings) -> Result<Answer, Failure> {
     use api::reopen_request::Target;
     let desk = Desk::open(settings).await?;
-    let target = Some(match args.aggregate {
-        true => Target::Aggregate(desk.aggregate(&args).await?),
-        false => Target::Submission(desk.version(&args.of_version()).await?.unwrap_or_default()),
+    let StepArgs { on, aggregate } = args;
+    let subject = on.subject(&desk).await?;
+    let target = Some(match aggregate {
+        true => Target::Aggregate(subject.aggregate()),
+        false => Target::Submission(subject.version(on.kind)),
     });
-    let request =
-        |idempotency_key| api::ReopenRequest { idempotency_key, target: target.clone(), reason: args.reason() };
+    let request = |idempotency_key| api::ReopenRequest { idempotency_key, target: target.clone(), reason: on.reason() };
     let send = async |request| desk.client.review().reopen(request).await;
-    desk.take("review-reopened", args.about(), request, send).await
+    desk.take("review-reopened", &subject, request, send).await
 }
 
 /// Runs `forward`.
@@ -406,7 +414,8 @@ pub async fn forward(args: ForwardArgs, settings: &Settings) -> Result<Answer, F
     let send = async |request| desk.client.review().forward(request).await;
     let answer: api::ForwardResponse = once(&desk.client, settings, request, send).await?;
     let sealed = answer.aggregate.clone().unwrap_or_default();
-    Ok(settings.answer(&done("review-forwarded", (&sealed.department, sealed.version), &answer)))
+    let subject = Subject { node: sealed.department, version: sealed.version, year, round: args.times.round() };
+    Ok(settings.answer(&desk.done("review-forwarded", &subject, &answer)))
 }
 
 #[cfg(test)]

@@ -604,7 +604,7 @@ async fn the_command_line_takes_every_step_in_both_languages() {
     scene.file(None).await.unwrap();
     run(&format!("{department} accept 407002 --version 1"), 1).await;
     let withdrawn = run("--as 407002/unit --lang en withdraw 407002 --version 2", 0).await;
-    assert!(withdrawn.contains("Version 2 of 407002 is withdrawn"), "{withdrawn}");
+    assert!(withdrawn.contains("Version 2 of 407002 (2024, second round) is withdrawn"), "{withdrawn}");
     scene.file(None).await.unwrap();
     run(&format!("{department} opinion 407002 --version 3 --office nobody --view agree"), 1).await;
     let stands = run("--as 407002/unit --lang zh review 407002", 0).await;
