@@ -708,6 +708,36 @@ columns = { amount = "金额" }
     }
 }
 
+/// Names that are spelled out make a formula as deep and long as brackets do, line after line.
+#[test]
+fn names_within_names_are_bounded() {
+    let lets = |count: usize, each: &dyn Fn(usize) -> String| {
+        let names: Vec<String> = (1..=count).map(|at| format!("L{at} = '{}'\n", each(at))).collect();
+        let last = format!("甲表: 合计 = L{count}");
+        loaded(&format!("[let]\nL0 = '1元'\n{}{}", names.concat(), rule(&last)))
+    };
+    let nested = |count| lets(count, &|at| format!("(L{} + 1元)", at - 1));
+    let doubled = |count| lets(count, &|at| format!("L{} + L{}", at - 1, at - 1));
+    assert!(nested(20).is_ok() && doubled(8).is_ok());
+    for (form, expected) in [(nested(50), "≤ 64 levels"), (nested(900), "≤ 64 levels"), (doubled(29), "≤ 500000 parts")]
+    {
+        let faults = form.err().unwrap();
+        let Some(fault) = faults.first() else { panic!("no fault") };
+        assert_eq!(fault.remark.reason.code(), "FORM_WRONG_VALUE");
+        assert_eq!(fault.remark.fact("expected"), Some(expected));
+        // Where it is: in the text of a name.
+        assert!(fault.line >= 2, "{}:{}", fault.line, fault.column);
+    }
+    // The deepest that is taken is judged on a thread with as little stack as the server's.
+    let Ok(form) = nested(30) else { panic!("30 are not many") };
+    let file = json!({
+        "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit",
+        "tables": { "A": { "rows": [{ "row": "101", "total": "5.00" }, { "row": "合计", "total": "5.00" }] } },
+    });
+    let submission = read(&file, &form);
+    assert!(!judged_both_ways(&form, &Books::of(&submission)).findings.is_empty());
+}
+
 // ── blanks, missing, chains ──────────────────────────────────────────────────────────────
 
 fn judged(check: &str, tables: Value) -> Vec<String> {

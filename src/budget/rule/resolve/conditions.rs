@@ -4,7 +4,7 @@ use super::super::interval::Relation;
 use super::super::line::{Claim, Expr, Measure};
 use super::super::syntax::{BookWord, Compare, FigureNode, Is, Node, Of, RefNode, Span, Unit};
 use super::figures::{is_number, number, word};
-use super::{Resolved, ResolvedChain, Resolver, fault};
+use super::{Resolved, ResolvedChain, Resolver, SPELLED_DEPTH_MAX, SPELLED_PARTS_MAX, fault};
 use crate::budget::form_set::fold_width;
 use crate::budget::reason::Reason;
 
@@ -73,7 +73,22 @@ impl<'f> Resolver<'f> {
         nodes.iter().map(|node| self.condition(node)).collect()
     }
 
+    /// A part of a formula; names of `[let]` are spelled out in it, so how deep and long it becomes is counted.
     pub(super) fn expression(&mut self, node: &Node) -> Resolved<(Expr, Measure)> {
+        self.parts += 1;
+        if self.parts > SPELLED_PARTS_MAX {
+            return fault(node.at, Reason::FormWrongValue, &self.parts.to_string(), "≤ 500000 parts");
+        }
+        if self.depth >= SPELLED_DEPTH_MAX {
+            return fault(node.at, Reason::FormWrongValue, self.open.last().map_or("", String::as_str), "≤ 64 levels");
+        }
+        self.depth += 1;
+        let found = self.meant(node);
+        self.depth -= 1;
+        found
+    }
+
+    fn meant(&mut self, node: &Node) -> Resolved<(Expr, Measure)> {
         let condition = |expr| Ok((expr, Measure::Condition));
         match &node.is {
             Is::Or(parts) => condition(Expr::Or(self.all(parts)?)),

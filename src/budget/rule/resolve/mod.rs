@@ -25,6 +25,11 @@ use figures::is_starred;
 /// The most lines that one formula may become.
 pub const FORMULA_LINES_MAX: usize = 2_000;
 
+/// How deep a formula may nest once the names in it are spelled out.
+const SPELLED_DEPTH_MAX: usize = 64;
+/// Of how many parts the lines of a form set may consist together, names spelled out.
+const SPELLED_PARTS_MAX: usize = 500_000;
+
 /// What is wrong with a formula, and where.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -51,6 +56,9 @@ pub(super) struct Resolver<'f> {
     star: Option<String>,
     /// Names of `[let]` being spelled out.
     open: Vec<String>,
+    /// How deep the part at hand is in its formula, and how many parts there were so far.
+    depth: usize,
+    parts: usize,
     /// Those that some rule uses.
     pub(super) used: BTreeSet<String>,
     needs: Needs,
@@ -94,6 +102,8 @@ impl<'f> Resolver<'f> {
             frames: Vec::new(),
             star: None,
             open: Vec::new(),
+            depth: 0,
+            parts: 0,
             used: BTreeSet::new(),
             needs: Needs::default(),
             filed: Vec::new(),
@@ -127,6 +137,7 @@ impl<'f> Resolver<'f> {
 
     fn line(&mut self, at: usize, scope: &[RefNode], check: &CheckNode, kinds: &[Kind], views: bool) -> Resolved<Line> {
         self.frames.clear();
+        self.depth = 0;
         (self.needs, self.filed) = (Needs::default(), Vec::new());
         let (resolved, table) = self.scope(scope)?;
         self.row_used = false;
