@@ -22,7 +22,8 @@ use crate::budget::submission::Submission;
 use crate::ledger::actor::Actor;
 use crate::ledger::checks::{Ahead, Grounds};
 use crate::ledger::decide::{
-    AdjustmentOrder, Filing, Judged, aggregate_leads_to, issue_follows, judge, leads_to, seals_what_counts,
+    AdjustmentOrder, Filing, Judged, aggregate_leads_to, figures_follow, issue_follows, judge, leads_to,
+    seals_what_counts,
 };
 use crate::ledger::event::{Adjustment, Envelope, Event, Justified, Timestamp};
 use crate::ledger::review::Aggregate;
@@ -256,7 +257,7 @@ fn fold_one(
         let signed = checkpoint::unverified(&given_up.checkpoint).map_or(0, |checkpoint| checkpoint.size);
         verified.given_up.push(GivenUp { position, time: envelope.time, actor: envelope.actor.clone(), signed });
     }
-    if let Some(what) = strays(state, &envelope.event, &past) {
+    if let Some(what) = strays(state, envelope, &past) {
         // Among what the threads find: all of it is told in order.
         found.lock().unwrap_or_else(PoisonError::into_inner).add(position, Wrong::Figures, what);
     }
@@ -264,11 +265,11 @@ fn fold_one(
 }
 
 /// What of an event that is no filing doesn't follow from the state before it, if anything: whether it counts on from the one
-/// before, where a step of review led to, what an aggregate seals, and what an issue of ceilings replaced and left behind.
-/// What people said and chose can't be worked out.
-fn strays(state: &State, event: &Event, past: &Past<'_>) -> Option<&'static str> {
+/// before, where a step of review led to and which reviewed figures it was about, whether such figures could be set, what an
+/// aggregate seals, and what an issue of ceilings replaced and left behind. What people said and chose can't be worked out.
+fn strays(state: &State, envelope: &Envelope, past: &Past<'_>) -> Option<&'static str> {
     let round = |year, round| state.round(year, round).map_or(0, |found| found.version) + 1;
-    let (follows, what) = match event {
+    let (follows, what) = match &envelope.event {
         Event::RoundOpened(opened) => (opened.version == round(opened.year, opened.round), "version"),
         Event::RoundClosed(closed) => (closed.version == round(closed.year, closed.round), "version"),
         Event::Forwarded(forwarded) => (seals_what_counts(state, forwarded), "sealed"),
@@ -280,7 +281,11 @@ fn strays(state: &State, event: &Event, past: &Past<'_>) -> Option<&'static str>
             let version = state.filings(&moved.slot).and_then(|filings| filings.version(moved.version));
             let leads =
                 |version: &Version| (version.state(), leads_to(moved.step, version)) == (moved.from, Some(moved.to));
-            (version.is_some_and(leads), "step")
+            let figures = |version: &Version| version.remarks.figures_position() == moved.reviewed;
+            (version.is_some_and(|version| leads(version) && figures(version)), "step")
+        }
+        Event::FiguresReviewed(reviewed) => {
+            (figures_follow(state, &envelope.actor, reviewed, past), "reviewed figures")
         }
         Event::AggregateMoved(moved) => {
             let last = state.aggregate(&moved.department, moved.year, moved.round);
@@ -403,14 +408,16 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     }
     // A refused filing may have had rows that found no place, and amounts that could not be read.
     let shapeless = attempt.findings.iter().any(|finding| finding.refuses() && !judged.findings.contains(finding));
+    // Those rows are counted, and what the others add up to is not their doing.
+    let rows = if shapeless { attempt.row_count >= again.row_count } else { attempt.row_count == again.row_count };
+    if again.control_total != attempt.control_total || !rows {
+        add(Wrong::Figures, "control total");
+    }
     if shapeless {
         if !judged.findings.iter().all(|finding| attempt.findings.contains(finding)) {
             add(Wrong::Findings, "findings");
         }
         return (wrong, true);
-    }
-    if again.control_total != attempt.control_total || again.row_count != attempt.row_count {
-        add(Wrong::Figures, "control total");
     }
     let meant: Vec<&Finding> = again.findings.iter().chain(&judged.findings).collect();
     if meant.len() < FINDINGS_MAX && !same(&meant, &attempt.findings) {

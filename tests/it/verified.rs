@@ -34,7 +34,7 @@ const VERSIONS: [(&str, Count); 5] = [
 ];
 
 /// Each other alteration with the kind of fault that it is, which is told at its position.
-const ALTERATIONS: [(&str, Kind, Alter); 12] = [
+const ALTERATIONS: [(&str, Kind, Alter); 16] = [
     (
         "what an aggregate seals",
         |verified| &verified.figures,
@@ -80,6 +80,52 @@ const ALTERATIONS: [(&str, Kind, Alter); 12] = [
             let Event::AggregateMoved(moved) = envelope.event.as_mut()? else { return None };
             let to = if moved.to == "approved" { "returned" } else { "approved" };
             to.clone_into(&mut moved.to);
+            Some(())
+        },
+    ),
+    (
+        "a reviewed figure above its ceiling",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::FiguresReviewed(reviewed) = envelope.event.as_mut()? else { return None };
+            let item = reviewed.items.iter_mut().find(|item| item.amount_fen.is_some())?;
+            [&mut item.table, &mut item.row, &mut item.column]
+                .into_iter()
+                .zip(["T03", "合计", "total"])
+                .for_each(|(part, said)| said.clone_into(part));
+            item.amount_fen = Some(9_999_999_999_900);
+            Some(())
+        },
+    ),
+    (
+        "a reviewed figure of a cell that isn't there",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::FiguresReviewed(reviewed) = envelope.event.as_mut()? else { return None };
+            "T99".clone_into(&mut reviewed.items.first_mut()?.table);
+            Some(())
+        },
+    ),
+    (
+        "which reviewed figures were approved",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::VersionMoved(moved) = envelope.event.as_mut()? else { return None };
+            (moved.reviewed > 0).then(|| moved.reviewed = 0)
+        },
+    ),
+    (
+        "what a filing that was refused for its shape adds up to",
+        |verified| &verified.figures,
+        |envelope| {
+            let Some(Event::Submitted(submitted)) = envelope.event.take() else { return None };
+            let storage::Submitted { attempt, content_zstd, adjustment, .. } = submitted;
+            let mut attempt = attempt?;
+            let (strength, reason) = ("balance".to_owned(), "UNKNOWN_COLUMN".to_owned());
+            attempt.findings.push(storage::Finding { strength, reason, ..Default::default() });
+            "100".clone_into(&mut attempt.control_total_fen);
+            envelope.event =
+                Some(Event::Refused(storage::Refused { attempt: Some(attempt), content_zstd, adjustment }));
             Some(())
         },
     ),

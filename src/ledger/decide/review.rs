@@ -527,6 +527,19 @@ pub(super) fn review_figures(
     Ok(Event::FiguresReviewed(FiguresReviewed { slot: slot.clone(), version, position, items }))
 }
 
+/// Whether reviewed figures are such as may be set on that version as it stood: cells that are there, amounts that the
+/// column takes, within the ceilings.
+pub fn figures_follow(state: &State, actor: &Actor, reviewed: &FiguresReviewed, contents: &dyn Contents) -> bool {
+    let target = Target { slot: reviewed.slot.clone(), version: reviewed.version };
+    let figure = |item: &ReviewedItem| {
+        let ReviewedItem { cell, amount, reason } = item.clone();
+        FigureSet { cell, amount, reason }
+    };
+    let figures: Vec<FigureSet> = reviewed.items.iter().map(figure).collect();
+    let again = review_figures(state, actor, &target, &figures, contents);
+    again.is_ok_and(|again| again == Event::FiguresReviewed(reviewed.clone()))
+}
+
 // ── aggregates ───────────────────────────────────────────────────────────────────────────
 
 pub(super) fn forward(
