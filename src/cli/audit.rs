@@ -178,7 +178,7 @@ fn verify(
             Failure::Refused(remark.with("expected", known.join(", ")))
         })?;
         let (_, file) = submit::read(path, settings)?;
-        proof.compare(submit::file_name(path), &file.read_on(form), form, settings)?;
+        proof.compare(submit::file_name(path), &file, form, settings)?;
     }
     Ok(Answer { code: u8::from(!proof.holds()), ..settings.answer(&proof) })
 }

@@ -38,7 +38,6 @@ use super::words::{say, time, time_for_programs};
 use crate::budget::cell::Cell;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
-use crate::budget::intake::Reading;
 use crate::budget::submission::{FiledTable, Slot, Submission};
 use crate::certificate::signature::{self, Signature};
 use crate::certificate::{self, Certificate};
@@ -47,7 +46,7 @@ use crate::ledger::checkpoint::{Checkpoint, PublicKey};
 use crate::ledger::event::Event;
 use crate::ledger::receipt::{BadReceipt, Receipt};
 use crate::proto::api;
-use crate::submission_file::without_mark;
+use crate::submission_file::{SubmissionFile, without_mark};
 use crate::wording::{Language, label};
 
 const FORMAT: &str = "budget-consolidator receipt, format 1";
@@ -299,11 +298,12 @@ impl Proof {
     pub(super) fn compare(
         &mut self,
         name: String,
-        reading: &Reading,
+        file: &SubmissionFile,
         form: &Arc<FormSet>,
         settings: &Settings,
     ) -> Result<(), Failure> {
         let Ok(proved) = &self.outcome else { return Ok(()) };
+        let reading = file.read_on(form);
         let held = proved.record.submission(form).map_err(Failure::Refused)?;
         let same = proved.record.envelope.event.attempt().is_some_and(|attempt| attempt.digest == reading.digest);
         let mut differences = if same { Vec::new() } else { differences(&held, &reading.submission, form, settings) };
@@ -312,6 +312,11 @@ impl Proof {
             let place = settings.label("receipt-digest").to_owned();
             let digest = proved.record.envelope.event.attempt().map(|attempt| attempt.digest.short());
             differences.push(Difference { place, receipt: digest.unwrap_or_default(), file: reading.digest.short() });
+        }
+        // The cells are compared on the form set of the receipt, whatever the file says that it is on.
+        if file.form_set != form.id {
+            let place = settings.label("receipt-form-set").to_owned();
+            differences.insert(0, Difference { place, receipt: form.id.to_string(), file: file.form_set.clone() });
         }
         let more = differences.len().saturating_sub(CELLS_TOLD_MAX);
         differences.truncate(CELLS_TOLD_MAX);

@@ -45,7 +45,7 @@ pub(super) fn folder() -> Option<PathBuf> {
 
 /// The file for the server that is meant.
 pub(super) fn file(settings: &Settings) -> Option<PathBuf> {
-    let server = settings.server.rsplit("://").next().unwrap_or_default();
+    let server = settings.server.rsplit("://").next().unwrap_or_default().trim_end_matches('/');
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
     let name: String = server.chars().map(plain).collect();
     Some(settings.checkpoints.as_ref()?.join(format!("{name}.json")))
@@ -58,16 +58,35 @@ pub(super) fn read(settings: &Settings) -> Result<Option<Seen>, Failure> {
         let facts = [("file", path.display().to_string()), ("error", error.to_owned())];
         Failure::Usage(settings.say("seen-unreadable", &facts.each_ref().map(|(k, v)| (*k, v.as_str()))))
     };
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrong(&error.to_string())),
-    };
-    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
-    let key = PublicKey::parse(&kept.public_key).ok_or_else(|| wrong("public_key"))?;
+    match std::fs::read(&path) {
+        Ok(bytes) => parse(&bytes).map(Some).map_err(|error| wrong(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(&error.to_string())),
+    }
+}
+
+fn parse(kept: &[u8]) -> Result<Seen, String> {
+    let kept: Kept = serde_json::from_slice(kept).map_err(|error| error.to_string())?;
+    let key = PublicKey::parse(&kept.public_key).ok_or("public_key")?;
     let checkpoint = checkpoint::verify(&kept.checkpoint, std::slice::from_ref(&key));
-    let checkpoint = checkpoint.map_err(|bad| wrong(bad.code()))?;
-    Ok(Some(Seen { key, checkpoint }))
+    Ok(Seen { key, checkpoint: checkpoint.map_err(|bad| bad.code().to_owned())? })
+}
+
+/// What was saved of the service that this one is by its key, under whichever address it was asked then, and where.
+async fn by_key(client: &Client, settings: &Settings) -> Result<Option<(Seen, PathBuf)>, Failure> {
+    let files = settings.checkpoints.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
+    let files = files.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let all: Vec<(Seen, PathBuf)> =
+        files.filter_map(|path| Some((parse(&std::fs::read(&path).ok()?).ok()?, path))).collect();
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let Some(answer) = proof(client, 1).await? else { return Ok(None) };
+    let same = |seen: &Seen| {
+        let keys = checkpoint::trusted(std::slice::from_ref(&seen.key), &answer.key_changes);
+        checkpoint::verify(&answer.checkpoint, &keys).is_ok()
+    };
+    Ok(all.into_iter().filter(|(seen, _)| same(seen)).max_by_key(|(seen, _)| seen.checkpoint.size))
 }
 
 /// Saves what was seen. Never half of it: written under another name first.
@@ -90,20 +109,34 @@ pub(super) fn save(settings: &Settings, key: &PublicKey, note: &str) -> Result<P
     Ok(path)
 }
 
-/// Holds the server against what was saved of it, if anything was.
-pub(super) async fn compare(client: &Client, settings: &Settings) -> Result<(), Failure> {
-    let Some(seen) = read(settings)? else { return Ok(()) };
-    let request = api::GetConsistencyProofRequest { old_size: seen.checkpoint.size, size: 0 };
-    let answer = match client.audit().get_consistency_proof(request).await {
-        Ok(answer) => answer.into_inner(),
+/// How the journal goes on from a size to its last checkpoint; nothing for whoever isn't known, who is told so by what they
+/// asked for.
+async fn proof(client: &Client, old_size: u64) -> Result<Option<api::GetConsistencyProofResponse>, Failure> {
+    let request = api::GetConsistencyProofRequest { old_size, size: 0 };
+    match client.audit().get_consistency_proof(request).await {
+        Ok(answer) => Ok(Some(answer.into_inner())),
         Err(status) => match client.failure(&status) {
-            // Whoever isn't known is told so by what they asked for.
-            Failure::Refused(remark) if remark.reason == Reason::UnknownActor => return Ok(()),
-            failure => return Err(failure),
+            Failure::Refused(remark) if remark.reason == Reason::UnknownActor => Ok(None),
+            failure => Err(failure),
         },
+    }
+}
+
+/// Holds the server against what was saved of it, if anything was. What it has grown to is what was seen from then on.
+pub(super) async fn compare(client: &Client, settings: &Settings) -> Result<(), Failure> {
+    let found = match read(settings)?.zip(file(settings)) {
+        Some(found) => Some(found),
+        None => by_key(client, settings).await?,
     };
-    let path = file(settings).map(|path| path.display().to_string()).unwrap_or_default();
-    judge(&seen, &answer, &settings.server).map(|_| ()).map_err(|remark| Failure::Refused(remark.with("path", path)))
+    let Some((seen, path)) = found else { return Ok(()) };
+    let Some(answer) = proof(client, seen.checkpoint.size).await? else { return Ok(()) };
+    let judged = judge(&seen, &answer, &settings.server);
+    let (key, now) = judged.map_err(|remark| Failure::Refused(remark.with("path", path.display())))?;
+    if now.size > seen.checkpoint.size {
+        // Where nothing can be written, what was saved still counts.
+        let _ = save(settings, &key, &answer.checkpoint);
+    }
+    Ok(())
 }
 
 /// Whether what a server shows goes on from what was seen: its checkpoint and the key that signed it, if so.

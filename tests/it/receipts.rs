@@ -686,7 +686,14 @@ async fn every_verb_notices_a_fork_or_a_rollback() {
     assert_eq!(code, Some(0), "{said}");
     let status = ["--as", "407/department", "status", "407"];
     assert_eq!(online(&server, a.path(), &status).1, Some(0));
+    let first = fs::read(saved(a.path(), &server)).unwrap();
+    // What a verb has seen is what counts from then on.
+    server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2025).await.unwrap();
+    assert_eq!(online(&server, a.path(), &status).1, Some(0));
     let seen = fs::read(saved(a.path(), &server)).unwrap();
+    assert_ne!(seen, first);
+    assert_eq!(online(&server, a.path(), &status).1, Some(0));
+    assert_eq!(fs::read(saved(a.path(), &server)).unwrap(), seen);
     // Nobody is believed who only says that this was seen: neither another size nor another key.
     let kept: Value = serde_json::from_slice(&seen).unwrap();
     let (checkpoint, stranger) =
@@ -703,6 +710,7 @@ async fn every_verb_notices_a_fork_or_a_rollback() {
         assert_eq!(code, Some(2), "{field}: {said}");
         assert!(said.contains("seen") && said.contains(".json"), "{field}: {said}");
     }
+    let first_saved = saved(a.path(), &server);
     server.stop().await;
 
     // The same key on another history, and on less of the same one.
@@ -715,13 +723,19 @@ async fn every_verb_notices_a_fork_or_a_rollback() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, &seen).unwrap();
     };
+    // Under another address it is the same service by its key.
+    fs::write(&first_saved, &seen).unwrap();
+    let (said, code) = online(&fork, a.path(), &status);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("HISTORY_ROLLED_BACK") && said.contains(text(&first_saved)), "{said}");
+    fs::remove_file(&first_saved).unwrap();
     put(&fork);
     for arguments in [&status[..], &again] {
         let (said, code) = online(&fork, a.path(), arguments);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("rollback") && said.contains("HISTORY_ROLLED_BACK"), "{said}");
     }
-    for _ in 0..4 {
+    for _ in 0..5 {
         fork.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     }
     for arguments in [&status[..], &again] {
