@@ -36,7 +36,12 @@ pub(super) async fn of_cell(args: &history::Args, cell: &str, settings: &Setting
         let page = answer.map_err(|status| client.failure(&status))?.into_inner();
         values.extend(page.values);
         if page.next_page_token.is_empty() {
-            let column = page.column.unwrap_or_default();
+            let column = ColumnHead {
+                label: page.column_label,
+                r#type: page.column_type,
+                grouped: page.grouped,
+                ..ColumnHead::default()
+            };
             let title = [page.table_name, page.row_label, column.label.clone()];
             let node = node_title(&args.node, &page.name);
             let cell = cell.to_owned();

@@ -135,7 +135,8 @@ impl Diff {
         let word = |key| label(key, language);
         let Some(first) = cells.first() else { return String::new() };
         let listed = cells.iter().any(|cell| !cell.unit.is_empty());
-        let (unit, mixed) = unit_note(cells.iter().filter_map(|cell| cell.column.as_ref()), language);
+        let columns: Vec<ColumnHead> = cells.iter().map(|cell| head(cell)).collect();
+        let (unit, mixed) = unit_note(columns.iter(), language);
         let mut grid = Grid::new().text("").text(word("head-row")).text(word("head-name"));
         if listed {
             grid = grid.text(word("head-unit"));
@@ -146,7 +147,7 @@ impl Diff {
             .figures(word("head-after"))
             .figures(word("head-difference"))
             .text(word("head-caused-by"));
-        for cell in cells {
+        for (cell, column) in cells.iter().zip(&columns) {
             let change = match cell.change() {
                 RowChange::Added => word("row-added"),
                 RowChange::Removed => word("row-removed"),
@@ -157,12 +158,11 @@ impl Diff {
             if listed {
                 row.push(cell.unit.clone());
             }
-            let column = cell.column.clone().unwrap_or_default();
             row.extend([
-                heading(&column, mixed, Money::AsPrinted),
-                value(cell.from.as_ref(), &column, language),
-                value(cell.to.as_ref(), &column, language),
-                difference_text(&cell.difference, &column),
+                heading(column, mixed, Money::AsPrinted),
+                value(cell.from.as_ref(), column, language),
+                value(cell.to.as_ref(), column, language),
+                difference_text(&cell.difference, column),
                 causes.join(" "),
             ]);
             grid.row(row);
@@ -278,7 +278,7 @@ impl Show for Diff {
                 "unit": cell.unit,
                 "row": cell.row,
                 "label": cell.row_label,
-                "column": column_id(cell),
+                "column": cell.column,
                 "change": change_code(cell),
                 "from": cell.from.as_ref().map(cell_json),
                 "to": cell.to.as_ref().map(cell_json),
@@ -322,7 +322,7 @@ impl Show for Diff {
                 cell.unit.clone(),
                 cell.row.clone(),
                 cell.row_label.clone(),
-                column_id(cell).to_owned(),
+                cell.column.clone(),
                 change_code(cell).to_owned(),
                 from.value.into_string(),
                 from.exact.into_string(),
@@ -336,8 +336,14 @@ impl Show for Diff {
     }
 }
 
-fn column_id(cell: &ChangedCell) -> &str {
-    cell.column.as_ref().map_or("", |column| &column.id)
+fn head(cell: &ChangedCell) -> ColumnHead {
+    ColumnHead {
+        id: cell.column.clone(),
+        label: cell.column_label.clone(),
+        r#type: cell.column_type.clone(),
+        assigned: false,
+        grouped: cell.grouped,
+    }
 }
 
 fn change_code(cell: &ChangedCell) -> &'static str {
@@ -396,12 +402,9 @@ mod tests {
             table_name: "甲表".into(),
             row: row.into(),
             row_label: "机构".into(),
-            column: Some(ColumnHead {
-                id: "total".into(),
-                label: "合计".into(),
-                r#type: "万元.2".into(),
-                ..ColumnHead::default()
-            }),
+            column: "total".into(),
+            column_label: "合计".into(),
+            column_type: "万元.2".into(),
             change: change.into(),
             from,
             to,

@@ -73,20 +73,21 @@ fn parse(kept: &[u8]) -> Result<Seen, String> {
 }
 
 /// What was saved of the service that this one is by its key, under whichever address it was asked then, and where.
-async fn by_key(client: &Client, settings: &Settings) -> Result<Option<(Seen, PathBuf)>, Failure> {
+async fn by_key(client: &Client, settings: &Settings) -> Option<(Seen, PathBuf)> {
     let files = settings.checkpoints.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
     let files = files.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let all: Vec<(Seen, PathBuf)> =
         files.filter_map(|path| Some((parse(&std::fs::read(&path).ok()?).ok()?, path))).collect();
     if all.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let Some(answer) = proof(client, 1).await? else { return Ok(None) };
+    // Nobody has asked about this address: what doesn't answer is not held against it.
+    let Ok(Some(answer)) = proof(client, 1).await else { return None };
     let same = |seen: &Seen| {
         let keys = checkpoint::trusted(std::slice::from_ref(&seen.key), &answer.key_changes);
         checkpoint::verify(&answer.checkpoint, &keys).is_ok()
     };
-    Ok(all.into_iter().filter(|(seen, _)| same(seen)).max_by_key(|(seen, _)| seen.checkpoint.size))
+    all.into_iter().filter(|(seen, _)| same(seen)).max_by_key(|(seen, _)| seen.checkpoint.size)
 }
 
 /// Saves what was seen. Never half of it: written under another name first.
@@ -126,7 +127,7 @@ async fn proof(client: &Client, old_size: u64) -> Result<Option<api::GetConsiste
 pub(super) async fn compare(client: &Client, settings: &Settings) -> Result<(), Failure> {
     let found = match read(settings)?.zip(file(settings)) {
         Some(found) => Some(found),
-        None => by_key(client, settings).await?,
+        None => by_key(client, settings).await,
     };
     let Some((seen, path)) = found else { return Ok(()) };
     let Some(answer) = proof(client, seen.checkpoint.size).await? else { return Ok(()) };

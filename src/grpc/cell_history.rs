@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::convert::{bad, moment, page_token};
+use super::convert::{self, bad, moment, page_token};
 use super::diff::{diff_event, difference, figure_at, is_other, shown};
 use super::{limits, look};
 use crate::budget::cell::CellAddress;
@@ -72,7 +72,9 @@ pub(super) async fn of_cell(
         name,
         table_name: table.name.clone(),
         row_label: form.row_label(table, &traced.address.row).to_owned(),
-        column: Some(super::consolidation::head(column)),
+        column_label: column.label.clone(),
+        column_type: convert::column_type(column.kind),
+        grouped: column.grouped,
         values,
         next_page_token: if reached < head { format!("{head}.{reached}") } else { String::new() },
         position: head,

@@ -56,7 +56,7 @@ pub(super) fn node_name(tree: &UnitTree, code: &str) -> String {
     }
 }
 
-pub(super) fn head(column: &Column) -> api::ColumnHead {
+fn head(column: &Column) -> api::ColumnHead {
     api::ColumnHead {
         id: column.id.to_string(),
         label: column.label.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::consolidation::{filed_cell, head, node_name, summed_cell, wanted};
+use super::consolidation::{filed_cell, node_name, summed_cell, wanted};
 use super::convert::{self, bad};
 use super::review_out::step_out;
 use super::{limits, look};
@@ -178,7 +178,10 @@ fn changed(from: &Found, to: &Found, change: &Change, causes: Vec<Position>) -> 
         unit: change.unit.as_ref().map_or_else(String::new, ToString::to_string),
         row: change.row.to_string(),
         row_label: label.to_owned(),
-        column: column.map(head),
+        column: column.map_or_else(String::new, |column| column.id.to_string()),
+        column_label: column.map_or_else(String::new, |column| column.label.clone()),
+        column_type: column.map_or_else(String::new, |column| convert::column_type(column.kind)),
+        grouped: column.is_some_and(|column| column.grouped),
         change: match change.change {
             RowChange::Kept => api::RowChange::Kept,
             RowChange::Added => api::RowChange::Added,

@@ -121,10 +121,6 @@ fn version(version: u32) -> api::DiffSide {
     api::DiffSide { version, ..api::DiffSide::default() }
 }
 
-fn column(cell: &api::ChangedCell) -> &str {
-    cell.column.as_ref().map_or("", |column| &column.id)
-}
-
 fn named(cell: &api::ChangedCell) -> String {
     let shown = |cell: &Option<ShownCell>| cell.as_ref().map_or("–".to_owned(), |cell| cell.value.to_string());
     let mark = match cell.change() {
@@ -132,7 +128,7 @@ fn named(cell: &api::ChangedCell) -> String {
         api::RowChange::Removed => " removed",
         _ => "",
     };
-    let place = format!("{}/{}/{}{mark}", cell.table, cell.row, column(cell));
+    let place = format!("{}/{}/{}{mark}", cell.table, cell.row, cell.column);
     format!("{place}: {} → {} ({}) {:?}", shown(&cell.from), shown(&cell.to), cell.difference, cell.causes)
 }
 
@@ -461,8 +457,8 @@ proptest! {
                 })
                 .cloned()
                 .collect();
-            let cell = |cell: &api::ChangedCell| [cell.table.clone(), cell.row.clone(), column(cell).to_owned()];
-            let own: Vec<_> = diff.cells.iter().filter(|cell| cell.unit.is_empty() && cell.column.is_some()).collect();
+            let cell = |cell: &api::ChangedCell| [cell.table.clone(), cell.row.clone(), cell.column.clone()];
+            let own: Vec<_> = diff.cells.iter().filter(|cell| cell.unit.is_empty() && !cell.column.is_empty()).collect();
             let told: BTreeSet<[String; 3]> = own.iter().map(|changed| cell(changed)).collect();
             assert_eq!(told, differ, "{node} from {ends:?}");
             assert!(!diff.causes_left_out);

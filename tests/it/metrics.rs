@@ -34,7 +34,7 @@ async fn what_happened_is_counted_and_what_stands_is_looked_at() {
         ("budget_filings_total{outcome=\"repeated\"}", "1"),
         // The ceiling, and the seven rules that the slip fails.
         ("budget_findings_total{strength=\"balance\"}", "8"),
-        ("budget_findings_total{strength=\"logic\"}", "52"),
+        ("budget_findings_total{strength=\"logic\"}", "56"),
         ("budget_journal_position", "11"),
         ("budget_group_events_sum", "11.0"),
         ("budget_mirror_lag_events", "-1"),

@@ -179,6 +179,7 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
         Ok(worst)
     }
 
+    /// Whether anything is filled in. One cell is enough to know; but what is said about it is said about all of them.
     pub(super) fn filled(&mut self, rows: &'a Rows) -> Answer<'a, bool, E> {
         let columns = self.world.form.tables.get(rows.table).map_or(0, |table| table.columns.len());
         let mut filled = false;
@@ -189,7 +190,9 @@ impl<'a, E: Eye<'a>> Look<'_, 'a, E> {
                     run.eye.forget();
                 } else {
                     filled = true;
-                    return Ok(false);
+                    if !E::NOTES {
+                        return Ok(false);
+                    }
                 }
             }
             Ok(true)

@@ -3,7 +3,7 @@
 //! What a formula means is worked out in `resolve.rs`; here its faults get file, line and column.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -93,14 +93,14 @@ impl<'t> Loader<'t> {
         let names = Names { form };
         let mut resolver = Resolver::new(names, &meanings);
         let mut set = RuleSet::default();
-        let (mut count, mut paired) = (0, 0);
+        let (mut count, mut paired, mut used) = (0, 0, BTreeSet::new());
         for (key, value) in document.iter().filter(|(key, _)| !SECTIONS.contains(&key.get_ref().as_ref())) {
             self.of = key.get_ref().to_string();
             let DeValue::Table(entries) = value.get_ref() else {
                 self.wrong(key.span(), Reason::FormUnknownKey, key.get_ref(), "[V-01], [let], [elsewhere]");
                 continue;
             };
-            let rule = self.rule(form, key, entries, &mut resolver, &texts);
+            let rule = self.rule(form, key, entries, (&mut resolver, &mut used), &texts);
             if let Some(rule) = rule {
                 count += rule.lines.len();
                 if count > RULE_LINES_MAX {
@@ -118,7 +118,7 @@ impl<'t> Loader<'t> {
                 set.rules.push(rule);
             }
         }
-        for unused in texts.iter().filter(|known| !resolver.used.contains(&known.name)) {
+        for unused in texts.iter().filter(|known| !used.contains(&known.name)) {
             let remark = Remark::new(Reason::RuleNameUnused).with("found", &unused.name);
             set.warnings.push(self.place(unused.span.start, remark));
         }
@@ -213,7 +213,7 @@ impl<'t> Loader<'t> {
         form: &FormSet,
         key: &Spanned<Cow<'t, str>>,
         entries: &DeTable<'t>,
-        resolver: &mut Resolver<'_>,
+        (resolver, used): (&mut Resolver<'_>, &mut BTreeSet<String>),
         texts: &[Let],
     ) -> Option<Rule> {
         let id = key.get_ref();
@@ -255,11 +255,15 @@ impl<'t> Loader<'t> {
                     continue;
                 }
             };
-            match resolver.lines(checks.len(), &node, &kinds, views) {
+            let lines_of_it = resolver.lines(checks.len(), &node, &kinds, views);
+            let names = std::mem::take(&mut resolver.used);
+            let spelled_out = spelled_out(&formula, texts.iter().filter(|known| names.contains(&known.name)));
+            used.extend(names);
+            match lines_of_it {
                 Ok(more) => {
                     let needs = more.iter().fold(Needs::default(), |all, line| all.and(line.needs));
                     let spoken = aloud::sentences(Names { form }, &node);
-                    checks.push(Check { formula, aloud: spoken.0, aloud_en: spoken.1, needs });
+                    checks.push(Check { formula, spelled_out, aloud: spoken.0, aloud_en: spoken.1, needs });
                     more.into_iter().for_each(|line| push(&mut lines, line));
                 }
                 Err(fault) => self.meaning(fault, &span, &formula, texts),
@@ -405,6 +409,11 @@ impl<'t> Loader<'t> {
         let remark = Remark::new(Reason::RuleNeverHolds).with("found", formula);
         Some(self.place(span.start, remark))
     }
+}
+
+/// A formula with the names of `[let]` that it uses: all that it says.
+fn spelled_out<'l>(formula: &str, names: impl Iterator<Item = &'l Let>) -> String {
+    names.fold(formula.to_owned(), |said, Let { name, text, .. }| said + "\n" + name + " = " + text)
 }
 
 fn scope_is_idle(form: &FormSet, scope: &Scope) -> bool {

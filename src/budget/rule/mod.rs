@@ -129,6 +129,8 @@ pub struct Rule {
 pub struct Check {
     /// As it is written.
     pub formula: String,
+    /// The same with the names of `[let]` in it: whoever changes what a name means changes the formula.
+    pub(super) spelled_out: String,
     /// Read aloud in Chinese.
     pub aloud: String,
     /// Read aloud in English.
@@ -141,7 +143,7 @@ impl RuleSet {
     /// The name of a finding of one of these rules with the figures that it rests on.
     pub fn fingerprint(&self, finding: &RuleFinding) -> Fingerprint {
         let check = self.rule(&finding.rule).and_then(|(_, rule)| rule.checks.get(finding.check));
-        finding.fingerprint(check.map_or("", |check| &check.formula))
+        finding.fingerprint(check.map_or("", |check| &check.spelled_out))
     }
 
     /// What the rules that look at submissions of a kind need beside them.

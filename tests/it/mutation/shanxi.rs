@@ -24,8 +24,8 @@ pub const UNTOUCHED: &[(&str, &[usize], &str)] = &[
     ("P-12", &[0], "a date"),
     ("A-01", &[0], "a written sum against a text"),
     ("N-03", &[8], "two percentages"),
-    ("N-07", &[0, 2, 4, 6, 7, 10], "counts"),
-    ("N-08", &[1], "which projects a goal means"),
+    ("N-07", &[0, 2, 4, 6, 7, 10, 12, 13], "counts"),
+    ("N-08", &[1, 2], "which projects a goal means"),
     ("N-09", &[0], "names"),
     ("N-11", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "vehicles and years"),
     ("N-12", &[0, 1], "whether a table is blank"),
@@ -466,6 +466,10 @@ fn project_notes(sheet: &mut Sheet<'_>) {
             list(filing, "T12").leaves().into_iter().filter(|row| filing.text(&format!("T12/{row}/kind")) == kind);
         rows.map(|row| format!("T12/{row}/total")).collect::<Vec<_>>().join(" + ")
     };
+    let with_form = |kind: &str| {
+        let printed = filing.rows("PF").iter().filter(|row| filing.text(&format!("T12/{row}/kind")) == kind);
+        printed.map(|row| format!("T12/{row}/total")).collect::<Vec<_>>().join(" + ")
+    };
     let forms: Vec<String> = filing.rows("PF").iter().map(|row| format!("PF/{row}/annual_total")).collect();
     for (check, equation) in [
         (1, "managed_amount = NOTE/-/managed_running_amount + NOTE/-/managed_target_amount".to_owned()),
@@ -474,6 +478,8 @@ fn project_notes(sheet: &mut Sheet<'_>) {
         (8, format!("managed_running_amount = {}", of_kind("其他运转类"))),
         (9, format!("managed_target_amount = {}", of_kind("特定目标类"))),
         (11, format!("published_amount = {}", forms.join(" + "))),
+        (14, format!("published_running_amount = {}", with_form("其他运转类"))),
+        (15, format!("published_target_amount = {}", with_form("特定目标类"))),
     ] {
         sheet.check("N-07", check).hold(&format!("NOTE/-/{equation}"));
     }
@@ -483,4 +489,6 @@ fn project_notes(sheet: &mut Sheet<'_>) {
         let projects: Vec<String> = projects.map(|(_, project)| format!("T12/{project}/total")).collect();
         sheet.hold(&format!("GOAL/{goal}/amount = {}", projects.join(" + ")));
     }
+    let goals: Vec<String> = filing.rows("GOAL").iter().map(|goal| format!("GOAL/{goal}/amount")).collect();
+    sheet.check("N-08", 3).hold(&format!("T03/合计/project = {}", goals.join(" + ")));
 }

@@ -59,7 +59,7 @@ pub(super) struct Resolver<'f> {
     /// How deep the part at hand is in its formula, and how many parts there were so far.
     depth: usize,
     parts: usize,
-    /// Those that some rule uses.
+    /// Those that the formula at hand uses, also within one another.
     pub(super) used: BTreeSet<String>,
     needs: Needs,
     filed: Vec<usize>,
