@@ -91,6 +91,7 @@ impl Show for CellHistory {
                 unit: one.unit.clone(),
                 version: one.version,
                 step: one.step,
+                reason: one.reason.clone(),
                 ..api::DiffEvent::default()
             };
             grid.row(vec![
@@ -116,6 +117,7 @@ impl Show for CellHistory {
                 "unit": one.unit,
                 "version": one.version,
                 "step": step_code(one.step),
+                "reason": one.reason,
                 "from": one.from.as_ref().map(cell_json),
                 "to": one.to.as_ref().map(cell_json),
                 "difference": one.difference,

@@ -190,7 +190,7 @@ fn told(event: &DiffEvent, language: Language) -> String {
 /// What happened, in a few words.
 pub(super) fn what(event: &DiffEvent, language: Language) -> String {
     let facts = [("unit", event.unit.as_str()), ("version", &event.version.to_string())];
-    match event.kind.as_str() {
+    let what = match event.kind.as_str() {
         "submitted" => say(language, "cause-submitted", &facts),
         "units_imported" => label("cause-units-imported", language).to_owned(),
         "version_moved" => {
@@ -198,7 +198,8 @@ pub(super) fn what(event: &DiffEvent, language: Language) -> String {
             say(language, "cause-version-moved", &facts)
         }
         kind => kind.to_owned(),
-    }
+    };
+    if event.reason.is_empty() { what } else { what + language.of("：", ": ") + &event.reason }
 }
 
 fn side(shown: &DiffShown, language: Language) -> String {
@@ -420,6 +421,7 @@ mod tests {
             unit: "407002".into(),
             version: 2,
             step: 0,
+            reason: "减一场".into(),
         };
         let shown_side = |position| DiffShown { year: 2024, round: 2, position, filings: 3, ..DiffShown::default() };
         let diff = Diff {

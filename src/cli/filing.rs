@@ -101,7 +101,7 @@ impl Filed {
         Filed {
             fate: if bad { Fate::CheckedBad } else { Fate::Checked },
             notes: super::submit::notes(reading),
-            rules: Judged { form: Arc::clone(form), checked, coverage, said: Vec::new() },
+            rules: Judged { form: Arc::clone(form), checked, coverage, said: Vec::new(), justified: 0 },
             judgements: Vec::new(),
             control_version: 0,
             row_count: reading.row_count,
@@ -167,10 +167,11 @@ impl Filed {
 
     fn judged(verdict: api::Verdict, form: &Arc<FormSet>) -> Result<Filed, Failure> {
         let checked = checked(verdict.rule_counts, &rule_finding::read(&verdict.rule_findings)?);
+        let justified = usize::try_from(verdict.justified).unwrap_or(usize::MAX);
         Ok(Filed {
             fate: Fate::Refused,
             notes: verdict.findings.iter().map(Note::wire).collect(),
-            rules: Judged { form: Arc::clone(form), checked, coverage: None, said: Vec::new() },
+            rules: Judged { form: Arc::clone(form), checked, coverage: None, said: Vec::new(), justified },
             judgements: verdict.judgements,
             control_version: verdict.control_version,
             row_count: verdict.row_count,

@@ -155,7 +155,7 @@ impl Listed {
         let said = found.iter().map(said).collect();
         Ok(Listed {
             notes: wire.findings.iter().map(Note::wire).collect(),
-            rules: Judged { form, checked: checked(wire.rule_counts, &found), coverage: None, said },
+            rules: Judged { form, checked: checked(wire.rule_counts, &found), coverage: None, said, justified: 0 },
             wire,
         })
     }

@@ -10,7 +10,7 @@ use super::words::say;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::FormSet;
-use crate::budget::rule::{Checked, Counts, Coverage, Quantity, Rule, RuleFinding, Source, Verdict};
+use crate::budget::rule::{Cause, Checked, Counts, Coverage, Quantity, Rule, RuleFinding, Source, Verdict};
 use crate::wording::{Language, label, rule};
 
 /// What the rules of a form set found, as it stands on a screen without colours.
@@ -36,7 +36,7 @@ fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String
     let language = look.language;
     let mut out = format!("  {}\n", counts(checked.counts, language));
     out.push_str(&failed(&ALL_STRENGTHS, form, checked, said, look));
-    out.push_str(&not_judged(form, checked, language));
+    out.push_str(&not_judged(form, checked, language, |_| true));
     for finding in checked.findings.iter().filter(|finding| finding.verdict == Verdict::PassByRounding) {
         let brief = rule::brief(finding, form, language);
         out.push_str(&format!("  [{}] {brief}\n", label("rule-by-rounding", language)));
@@ -45,10 +45,11 @@ fn text(form: &FormSet, checked: &Checked, said: &[Said], look: &Look) -> String
 }
 
 /// What can't be judged. What many formulas lack, such as a table, is said once, with the rules that lack it.
-fn not_judged(form: &FormSet, checked: &Checked, language: Language) -> String {
+fn not_judged(form: &FormSet, checked: &Checked, language: Language, wanted: fn(&Cause) -> bool) -> String {
     let mut lacks: Vec<(String, Vec<&RuleFinding>)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
-    for finding in checked.findings.iter().filter(|finding| finding.verdict == Verdict::NotEvaluable) {
+    let not_evaluable = checked.findings.iter().filter(|finding| finding.verdict == Verdict::NotEvaluable);
+    for finding in not_evaluable.filter(|finding| finding.cause.as_ref().is_some_and(wanted)) {
         let why = rule::cause(finding, form, language);
         let at = *places.entry(why.clone()).or_insert(lacks.len());
         match lacks.get_mut(at) {
@@ -163,7 +164,7 @@ fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
         "left_cells": finding.left_cells,
         "cause": finding.cause.as_ref().map(|cause| cause.as_str()),
         "after": finding.after.as_ref().map(|rule| rule.as_str()),
-        "fingerprint": finding.failed().then(|| finding.fingerprint(formula).to_string()),
+        "fingerprint": finding.failed().then(|| form.rules.fingerprint(finding).to_string()),
         "sentence_zh": rule::sentence(finding, form, Language::Chinese),
         "sentence_en": rule::sentence(finding, form, Language::English),
     })
@@ -177,6 +178,8 @@ pub(super) struct Judged {
     pub(super) coverage: Option<Coverage>,
     /// What the unit said about each finding, where that is known.
     pub(super) said: Vec<Said>,
+    /// Of those that are to be explained, how many are.
+    pub(super) justified: usize,
 }
 
 /// What a unit said about a finding.
@@ -197,6 +200,8 @@ impl Judged {
             return String::new();
         }
         let mut out = format!("  {}\n", counts(self.checked.counts, language));
+        // A table that was forgotten is no matter for later.
+        out.push_str(&not_judged(&self.form, &self.checked, language, |why| matches!(why, Cause::TableMissing(_))));
         out.push_str(&failed(&[Strength::Balance], &self.form, &self.checked, &self.said, look));
         for strength in [Strength::Logic, Strength::Verify] {
             for known in self.form.rules.rules.iter().filter(|known| known.strength == strength) {
@@ -216,7 +221,8 @@ impl Judged {
 
     /// What the unit has to explain.
     fn to_explain(&self, language: Language) -> String {
-        match self.checked.findings.iter().filter(|finding| finding.must_be_explained()).count() {
+        let all = self.checked.findings.iter().filter(|finding| finding.must_be_explained()).count();
+        match all.saturating_sub(self.justified) {
             0 => String::new(),
             count => format!("  {}\n", say(language, "rule-to-explain", &[("n", &count.to_string())])),
         }

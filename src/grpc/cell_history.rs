@@ -21,7 +21,7 @@ use crate::proto::api;
 
 /// A value that a cell got.
 fn value(envelope: &Envelope, column: &Column, from: Option<&Figure>, to: Option<&Figure>) -> api::CellValue {
-    let api::DiffEvent { position, time_ms, actor, kind, unit, version, step } = diff_event(envelope);
+    let api::DiffEvent { position, time_ms, actor, kind, unit, version, step, reason } = diff_event(envelope);
     api::CellValue {
         position,
         time_ms,
@@ -33,6 +33,7 @@ fn value(envelope: &Envelope, column: &Column, from: Option<&Figure>, to: Option
         to: to.map(|figure| shown(column, figure)),
         difference: difference(column, from, to),
         step,
+        reason,
     }
 }
 

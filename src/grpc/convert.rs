@@ -161,6 +161,7 @@ pub(super) fn verdict(attempt: &Attempt, refused: bool) -> api::Verdict {
         rule_counts: Some(rule_finding::counts(attempt.verdicts.counts)),
         rule_findings: Vec::new(),
         rule_findings_left_out: 0,
+        justified: 0,
     }
 }
 

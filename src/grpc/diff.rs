@@ -226,11 +226,16 @@ fn tables_out(
 
 /// What an event says of itself where it is told as the cause of a change.
 pub(super) fn diff_event(envelope: &Envelope) -> api::DiffEvent {
-    let (unit, version, step) = match &envelope.event {
-        Event::Submitted(submitted) => (Some(&submitted.attempt.slot.unit), submitted.version, 0),
-        Event::Refused(refused) => (Some(&refused.attempt.slot.unit), 0, 0),
-        Event::VersionMoved(moved) => (Some(&moved.slot.unit), moved.version, step_out(moved.step)),
-        _ => (None, 0, 0),
+    let (unit, version, step, reason) = match &envelope.event {
+        Event::Submitted(submitted) => {
+            let cause = submitted.adjustment.as_ref().map_or("", |adjustment| &adjustment.cause);
+            (Some(&submitted.attempt.slot.unit), submitted.version, 0, cause)
+        }
+        Event::Refused(refused) => (Some(&refused.attempt.slot.unit), 0, 0, ""),
+        Event::VersionMoved(moved) => {
+            (Some(&moved.slot.unit), moved.version, step_out(moved.step), moved.reason.as_str())
+        }
+        _ => (None, 0, 0, ""),
     };
     api::DiffEvent {
         position: envelope.position,
@@ -240,6 +245,7 @@ pub(super) fn diff_event(envelope: &Envelope) -> api::DiffEvent {
         unit: unit.map_or_else(String::new, ToString::to_string),
         version,
         step,
+        reason: reason.to_owned(),
     }
 }
 

@@ -18,13 +18,14 @@ use crate::budget::form_set::FormSet;
 use crate::budget::intake::{Intake, Placed, Reading, TableHeader};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::rule::Checked;
+use crate::budget::rule::{Checked, RuleFinding};
 use crate::budget::submission::Slot;
 use crate::consolidator::{Consolidator, Done, Snapshot};
-use crate::ledger::Contents;
 use crate::ledger::actor::{Actor, Operation};
 use crate::ledger::decide::{AdjustmentOrder, Filing, admit, judge};
 use crate::ledger::event::{Attempt, Event, IdempotencyKey};
+use crate::ledger::state::Filings;
+use crate::ledger::{Contents, Position};
 use crate::proto::{self, RowChunk, api};
 
 pub(super) struct Submissions(pub(super) Consolidator);
@@ -302,6 +303,15 @@ fn verdict(
     api::Verdict { rule_findings, rule_findings_left_out, ..convert::verdict(attempt, refused) }
 }
 
+/// How many of the failed logic rules were justified by a position.
+fn justified(filings: Option<&Filings>, as_of: Position, form: &FormSet, checked: &Checked) -> u32 {
+    // Of most filings nothing was ever said, and names are dear.
+    let Some(filings) = filings.filter(|filings| !filings.justified.is_empty()) else { return 0 };
+    let failed = checked.findings.iter().filter(|finding| finding.must_be_explained());
+    let said = |finding: &&RuleFinding| filings.justified_at(&form.rules.fingerprint(finding), as_of).is_some();
+    u32::try_from(failed.filter(said).count()).unwrap_or(u32::MAX)
+}
+
 /// The answer that an event gives: the same whenever it is asked for.
 fn answer(done: &Done, snapshot: &Snapshot, sentences: i32, bounds: &Bounds) -> Result<api::SubmitResponse, Remark> {
     let damaged =
@@ -313,12 +323,14 @@ fn answer(done: &Done, snapshot: &Snapshot, sentences: i32, bounds: &Bounds) -> 
     };
     let form = snapshot.state.form_set_version(&attempt.form_set.digest).ok_or_else(|| damaged("form set"))?;
     let wording = Wording::new(form, sentences);
+    let filings = snapshot.state.filings(&attempt.slot);
+    let judged = |checked: &Checked| api::Verdict {
+        justified: justified(filings, done.envelope.position, form, checked),
+        ..verdict(attempt, version == 0, checked, (&wording, bounds))
+    };
     let verdict = match &done.checked {
-        Some(checked) => verdict(attempt, version == 0, checked, (&wording, bounds)),
-        None => {
-            let again = snapshot.judged(done.envelope.position)?.ok_or_else(|| damaged("key"))?;
-            verdict(attempt, version == 0, &again.checked, (&wording, bounds))
-        }
+        Some(checked) => judged(checked),
+        None => judged(&snapshot.judged(done.envelope.position)?.ok_or_else(|| damaged("key"))?.checked),
     };
     Ok(api::SubmitResponse {
         verdict: Some(verdict),
@@ -390,11 +402,12 @@ impl api::submission_service_server::SubmissionService for Submissions {
         let judged = judge(&snapshot.state, &actor, &filing, self.0.now(), &snapshot).map_err(status)?;
         let (refused, version, checked) = (judged.is_refused(), judged.version, judged.checked.clone());
         let attempt = judged.attempt(&filing.reading);
-        Ok(Response::new(api::DryRunResponse {
-            verdict: Some(verdict(&attempt, refused, &checked, (&Wording::new(&form, sentences), &bounds))),
-            version,
-            position: snapshot.state.position,
-        }))
+        let filings = snapshot.state.filings(&attempt.slot);
+        let verdict = api::Verdict {
+            justified: justified(filings, snapshot.state.position, &form, &checked),
+            ..verdict(&attempt, refused, &checked, (&Wording::new(&form, sentences), &bounds))
+        };
+        Ok(Response::new(api::DryRunResponse { verdict: Some(verdict), version, position: snapshot.state.position }))
     }
 
     async fn justify(&self, request: Request<api::JustifyRequest>) -> Result<Response<api::JustifyResponse>, Status> {

@@ -260,11 +260,13 @@ async fn words_stay_with_their_figures_and_go_when_one_of_them_changes() {
     let server = TestServer::fenyang().await;
     let form = form("shanxi-2024");
     let client = server.client(&unit("407002")).await;
-    client.submit(&example(SEED), &form).await.unwrap();
+    let first = client.submit(&example(SEED), &form).await.unwrap();
+    assert_eq!(first.verdict.unwrap().justified, 0);
     justify_the_seed(&server).await;
     // A figure that no explained finding rests on.
     let other = changed(SEED, "ASSET", "-", "floor_area", "5");
-    client.submit(&other, &form).await.unwrap();
+    let again = client.submit(&other, &form).await.unwrap().verdict.unwrap();
+    assert_eq!((again.justified, client.dry_run(&other, &form).await.unwrap().verdict.unwrap().justified), (56, 56));
     let unjustified = |judged: &JudgedSubmission| -> Vec<String> {
         let (logic, fail) = (i32::from(api::Strength::Logic), i32::from(api::RuleVerdict::Fail));
         let found = found(&judged.rule_findings);
@@ -274,7 +276,8 @@ async fn words_stay_with_their_figures_and_go_when_one_of_them_changes() {
     let of_other = judged(&server, "407002").await;
     assert_eq!((unjustified(&of_other), of_other.version), (Vec::new(), 2));
     // The year of one: exactly that has to be explained again, and that the notes now say another.
-    client.submit(&changed(SEED, "ASSET", "-", "equipment_year", "2014"), &form).await.unwrap();
+    let of_year = client.submit(&changed(SEED, "ASSET", "-", "equipment_year", "2014"), &form).await.unwrap();
+    assert_eq!(of_year.verdict.unwrap().justified, 55);
     let of_year = judged(&server, "407002").await;
     assert_eq!((unjustified(&of_year), of_year.unjustified), (vec!["N-11 ASSET/-/equipment_year".to_owned(); 2], 2));
     // The old figures bring the old words back.

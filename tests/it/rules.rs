@@ -1056,6 +1056,18 @@ fn a_finding_loses_its_name_when_a_name_in_its_formula_means_something_else() {
     assert_eq!(named("1元", "甲表: 合计 = 7元"), named("2元", "甲表: 合计 = 7元"));
 }
 
+/// Findings are asked for by a rule's id, in small letters or capitals, and by the code of a reason.
+#[test]
+fn an_id_is_had_once() {
+    let twice = rule("甲表: 合计 = 部分") + &rule("甲表: 合计 = 另一").replace("[R]", "[r]");
+    let code = rule("甲表: 合计 = 部分").replace("[R]", "[over_ceiling]");
+    let elsewhere = rule("甲表: 合计 = 部分") + "[elsewhere]\nr = { says = '一', says_en = 'one', see = [] }\n";
+    for rules in [twice, code, elsewhere] {
+        let Err(faults) = loaded(&rules) else { panic!("{rules}") };
+        assert_eq!(faults[0].remark.fact("expected"), Some("an id of its own"), "{rules}");
+    }
+}
+
 /// A table that should be blank and isn't: each cell in it is part of what was found.
 #[test]
 fn all_that_is_filled_in_is_noted_where_nothing_should_be() {

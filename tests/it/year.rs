@@ -599,6 +599,15 @@ async fn adjusted(year: &Year) {
     assert_eq!(refusal(year.approve(&year.department, one(2), None).await), "NOT_YOUR_STEP");
     year.approve(&year.bureau, one(2), None).await.unwrap();
     assert_eq!(year.total("T03", "合计", "project").await, before, "it adds up to zero");
+    // Why a cell is another now is said with it.
+    let asked =
+        api::GetCellHistoryRequest { node: "407004".into(), cell: "T12/2024-002/total".into(), ..Default::default() };
+    let history = year.auditor.audit().get_cell_history(asked).await.unwrap().into_inner();
+    let why: Vec<(&str, &str)> =
+        history.values.iter().map(|value| (value.kind.as_str(), value.reason.as_str())).collect();
+    let last = ["办案经费结余，调剂用于设备", "再看"];
+    let known = |reason: &str| why.iter().any(|(_, said)| *said == reason);
+    assert!(why[0] == ("submitted", "") && last.into_iter().all(known), "{why:?}");
 
     // 追加: the ceilings rise in the event that uses them.
     let raised = vec![ceiling("407004", PROJECT, "43.60")];

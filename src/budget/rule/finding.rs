@@ -261,7 +261,7 @@ impl RuleFinding {
 
     /// The name of this finding with these figures. A re-filing in which they are unchanged finds the same name again;
     /// one changed figure, or a rule that says something else, makes it another.
-    pub fn fingerprint(&self, formula: &str) -> Fingerprint {
+    pub(super) fn fingerprint(&self, formula: &str) -> Fingerprint {
         // One text, hashed at once: every filing has dozens of findings.
         let mut said = Vec::with_capacity(64 + formula.len() + 96 * self.cells.len());
         let place = [&self.rule, &self.place.table, &self.place.row, &self.place.column];

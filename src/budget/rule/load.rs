@@ -40,7 +40,7 @@ const FAULTS_MAX: usize = 200;
 /// All faults found, each with line and column.
 pub(crate) fn load(form: &FormSet) -> Result<RuleSet, Vec<FormFault>> {
     let Some(bytes) = form.files.get(RULES_FILE) else { return Ok(RuleSet::default()) };
-    let mut loader = Loader { text: "", faults: Vec::new(), of: String::new() };
+    let mut loader = Loader { text: "", faults: Vec::new(), of: String::new(), ids: BTreeSet::new() };
     let rules = match std::str::from_utf8(bytes) {
         Ok(text) => {
             loader.text = text;
@@ -61,6 +61,8 @@ struct Loader<'t> {
     faults: Vec<FormFault>,
     /// The rule at hand, or the name of `[let]`: each message says which.
     of: String,
+    /// Ids so far, in capital letters.
+    ids: BTreeSet<String>,
 }
 
 type Value<'t> = Spanned<DeValue<'t>>;
@@ -168,6 +170,9 @@ impl<'t> Loader<'t> {
         let mut all = Vec::new();
         for (key, value) in checks {
             self.of = format!("[elsewhere] {}", key.get_ref());
+            if !self.ids.insert(key.get_ref().to_ascii_uppercase()) {
+                self.wrong(key.span(), Reason::FormWrongValue, key.get_ref(), "an id of its own");
+            }
             let DeValue::Table(entries) = value.get_ref() else {
                 self.wrong(
                     value.span(),
@@ -238,6 +243,10 @@ impl<'t> Loader<'t> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !id.chars().all(plain) || id.len() > 32 {
             self.wrong(key.span(), Reason::FormWrongValue, id, "a rule's id");
+        }
+        // Findings are asked for by it, whichever way it is written.
+        if !self.ids.insert(id.to_ascii_uppercase()) || Reason::from_code(&id.to_ascii_uppercase()).is_some() {
+            self.wrong(key.span(), Reason::FormWrongValue, id, "an id of its own");
         }
         let mut say = |name: &str| self.required_text(entries, name, key);
         let texts_of_rule = ["title", "title_en", "reason", "reason_en", "todo", "todo_en"].map(&mut say);

@@ -35,7 +35,7 @@ impl Show for Left {
         let mut out = format!("{}\n", strong(&say(language, "control-headroom-title", &facts)));
         out.push_str(&format!("  {}\n", say(language, "as-of", &facts)));
         if self.0.lines.is_empty() {
-            return out + &format!("  {}\n", word("control-nothing"));
+            return out + &format!("  {}\n", word("control-headroom-nothing"));
         }
         let mut grid = Grid::new()
             .text(word("head-cell"))
