@@ -220,6 +220,7 @@ def main(arguments):
         print(f"NOT PROVED: {error}")
         return 1
     print(f"PROVED: the event stands at position {receipt['position']} in the journal of {origin}, signed at size {size}")
+    print("What it says in readable form (says) is not held against the event here: `consolidator audit verify` does that.")
     return 0
 
 

@@ -5,7 +5,7 @@
 //!
 //! | module | what it is | what it does not know |
 //! |---|---|---|
-//! | [`cli`] | one file per verb; a gRPC client, except `serve`, `demo`, `check`, `restore`, `fsck` | how anything is stored |
+//! | [`cli`] | one file per verb; a gRPC client, but for the verbs that need no server | how anything is stored |
 //! | [`grpc`] | the server side of tonic, one file per service; wire types stop here | `store` |
 //! | [`submission_file`] | filings as JSON, and the JSON Schema of a form set | the wire, the server |
 //! | [`wording`] | every reason as a sentence, in Chinese and English | where a reason comes from |

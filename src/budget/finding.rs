@@ -7,7 +7,7 @@ use super::cell::{CellAddress, RowKey};
 use super::reason::{Reason, Remark};
 use compact_str::CompactString;
 
-/// What follows from a finding (DOMAIN: 基本平衡, 逻辑性, 核实性).
+/// What follows from a finding (基本平衡, 逻辑性, 核实性).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strength {
     /// Must hold: the submission is refused.
@@ -34,7 +34,7 @@ impl Strength {
 pub struct Place {
     /// Table id, as the submission gave it.
     pub table: CompactString,
-    /// The how-manieth row of that table as filed, from 1; 0 if no row is meant.
+    /// Which row of that table as filed, from 1; 0 if no row is meant.
     pub line: u32,
     /// Row key, as the submission gave it.
     pub row: RowKey,

@@ -54,7 +54,7 @@ pub struct Placed {
 /// A table whose rows are sorted by key, each key once.
 #[derive(Debug)]
 struct PlacedTable {
-    /// The how-manieth of those stated.
+    /// Which of those stated, from 0.
     at: usize,
     /// Which of the form set.
     table: usize,
@@ -119,7 +119,7 @@ pub struct Intake<'f> {
 /// What is wrong with the shape of a filing.
 #[derive(Debug, Default)]
 struct Notes {
-    /// With the how-manieth table it is in, and the line.
+    /// With the table it is in, as they were stated, and the line.
     findings: Vec<(usize, u32, Finding)>,
     /// How many there are: those that don't refuse, and those that do.
     noted: [usize; 2],

@@ -302,7 +302,7 @@ impl Scale {
 
     /// Half of the last printed digit, in 元; nothing if the scale reaches the 分.
     ///
-    /// A printed amount stands for everything within this of it (DOMAIN: rounding).
+    /// A printed amount stands for everything within this of it.
     pub fn half_quantum(self) -> Money {
         Money::from_fen(self.half_quantum_fen())
     }

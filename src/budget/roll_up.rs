@@ -1,7 +1,7 @@
 //! The roll-up: sums per cell over many submissions, kept by difference.
 //!
 //! A [`Totals`] is what a node of the unit tree adds up. Posting a submission and taking it off again leaves exactly
-//! what was there before, so by-difference always equals a full recompute (invariant 2).
+//! what was there before, so by-difference always equals a full recompute.
 //! It knows nothing of the tree: which node a submission is posted to is the ledger's business.
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use super::money::Denomination;
 /// The code of a node in the unit tree, such as `407` or `407002`. Text: leading zeros count.
 pub type UnitCode = CompactString;
 
-/// The round of a budget year (DOMAIN: 两上两下).
+/// The round of a budget year (两上两下).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Round {
     /// 一上, the proposal.

@@ -54,7 +54,7 @@ pub enum Verdict {
     Fail,
     /// 因四舍五入通过.
     Rounding,
-    /// 无法判断.
+    /// 无法审核.
     NotEvaluable,
     /// All of these.
     All,

@@ -1,5 +1,4 @@
-//! The command line: one file per verb, all of them clients of a server but `serve`, `demo`, `check`, `ca`,
-//! `restore` and `fsck`.
+//! The command line: one file per verb, all of them clients of a server but those that `Verb::asks_a_server` names.
 //!
 //! Knows nothing of how anything is stored. What a verb shows goes through `output.rs`, words through `words.rs`,
 //! the way to the server through `way.rs` and `client.rs`. All texts, the help included, stand in the catalogue of

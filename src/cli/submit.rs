@@ -144,7 +144,7 @@ pub(super) fn read(path: &Path, settings: &Settings) -> Result<(Vec<u8>, Submiss
     Ok((bytes, file))
 }
 
-/// A filing of which nothing but its file is known yet.
+/// The name of a file without its folder.
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

@@ -1,4 +1,5 @@
-//! Events ⇄ bytes: what is on disk. The only place that knows both the ledger's events and the storage protos.
+//! Events ⇄ bytes: what is on disk. With `review_record.rs`, for what review adds, the only place that knows both the
+//! ledger's events and the storage protos.
 //!
 //! The bytes of an event never change once written; a later program reads every older format.
 //! Format 1: a `budget.storage.v1.Envelope`, the cells of a submission inside it as zstd (RFC 8878) of a `Content`.

@@ -1,4 +1,5 @@
-//! All limits of the API in one place. Beyond one of them a request is refused, never cut. Each is stated in the comments
+//! All limits of the API in one place. Beyond one of them a request is refused, never cut; what an answer leaves out it
+//! counts. Each is stated in the comments
 //! of `proto/` and tried at its edge over a socket (`tests/it/limits.rs`, which also sees that none is left out).
 
 use std::time::Duration;
@@ -111,9 +112,20 @@ pub const PAGE_DEFAULT: usize = 100;
 pub const PAGE_MAX: usize = 1_000;
 
 /// Bytes of a page, about: it ends early, with a token for the next.
-pub const PAGE_BYTES_MAX: usize = ANSWER_BYTES_MAX / 4;
+pub const PAGE_BYTES_MAX: usize = page_bytes(ANSWER_BYTES_MAX);
 /// Bytes of the rule findings of one answer: more are counted, those that refuse come first.
-pub const FINDING_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;
+pub const FINDING_BYTES_MAX: usize = finding_bytes(ANSWER_BYTES_MAX);
+
+/// Bytes of a page where answers have at most so many.
+pub(crate) const fn page_bytes(answer_bytes: usize) -> usize {
+    answer_bytes / 4
+}
+
+/// Bytes of the rule findings of an answer of at most so many.
+pub(crate) const fn finding_bytes(answer_bytes: usize) -> usize {
+    answer_bytes / 2
+}
+
 /// Bytes of memory of the commands that wait for the writer, of all identities together; beyond it the last of whoever
 /// has the most waiting is refused.
 pub const WAITING_BYTES_MAX: usize = 512 * 1024 * 1024;

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::codegen::http::Extensions;
 
-use super::limits::{Bounds, IDENTITIES_REMEMBERED_MAX};
+use super::limits::{self, Bounds, IDENTITIES_REMEMBERED_MAX};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::actor::Actor;
 
@@ -158,9 +158,9 @@ pub(super) fn bounds(extensions: &Extensions) -> Bounds {
     extensions.get::<Arc<Pass>>().map_or_else(Bounds::default, |pass| *pass.bounds())
 }
 
-/// Where a page ends early: `limits::PAGE_BYTES_MAX`, within the bounds that the request came in under.
+/// Where a page ends early, within the bounds that the request came in under.
 pub(super) fn page_bytes(extensions: &Extensions) -> usize {
-    bounds(extensions).answer_bytes / 4
+    limits::page_bytes(bounds(extensions).answer_bytes)
 }
 
 #[cfg(test)]

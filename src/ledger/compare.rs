@@ -281,7 +281,7 @@ fn compare_lists(
     Ok(())
 }
 
-/// What a node shows in a cell, now and after each event.
+/// A cell that is watched through events: its address, whichever form set has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watched {
     /// Table id.

@@ -44,7 +44,7 @@ pub struct Posted {
 }
 
 impl Posted {
-    /// Reported plus adjusted minus eliminated (invariant 4).
+    /// Reported plus adjusted minus eliminated.
     pub fn consolidated(&self) -> Sum {
         Sum {
             value: self.reported.value + self.adjusted.value - self.eliminated.value,

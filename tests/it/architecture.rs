@@ -230,7 +230,6 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 // ── what is in src/ ──────────────────────────────────────────────────────────────────────
 
-/// A file of `src/` as tokens, without comments and test modules.
 /// One place each: the sentence for a file that can't be read, and what takes a byte order mark off. Form sets stand below
 /// the module that has it for everybody else.
 #[test]
@@ -245,6 +244,7 @@ fn what_is_done_with_every_file_that_is_read_is_done_in_one_place() {
     assert_eq!(holding(&["feff", "xef"]), ["budget/form_set/load.rs", "submission_file/mod.rs"]);
 }
 
+/// A file of `src/` as tokens, without comments and test modules.
 struct Source {
     /// Below `src/`, with slashes.
     path: String,

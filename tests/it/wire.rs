@@ -77,7 +77,7 @@ async fn internal_transfers_are_eliminated_in_pairs_and_exceptions_are_shown() {
     let view = department.view("407", &[], false).await.unwrap();
     assert_eq!(view.transfers.len(), 1, "{:?}", view.transfers);
     assert_eq!(view.transfers[0].standing, i32::from(api::TransferStanding::Eliminated));
-    // Income and expenditure shrink alike, so what is carried over does not change (invariant 4).
+    // Income and expenditure shrink alike, so what is carried over does not change.
     for (table, row, column) in [
         ("T01A", "total", "amount"),
         ("T01B", "total", "total"),

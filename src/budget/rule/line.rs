@@ -1,6 +1,6 @@
 //! A formula, compiled: every name, join and column is resolved, and nothing is left that could fail to be found.
 //!
-//! Made by `resolve.rs`, run by `evaluate.rs`. Tables are numbered as in the form set, its relations behind them.
+//! Made by `resolve/`, run by `evaluate.rs`. Tables are numbered as in the form set, its relations behind them.
 
 use super::bound::Listed;
 use super::interval::{Interval, Relation};
@@ -42,7 +42,7 @@ impl Measure {
 /// One line for one column.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// The how-manieth formula of its rule.
+    /// Which formula of its rule, from 0.
     pub(super) check: usize,
     pub(super) scope: Scope,
     pub(super) when: Option<Expr>,

@@ -1,6 +1,6 @@
 //! Reads `rules.toml`: rules, their formulas and the names of `[let]`; everything wrong with them, each at its place.
 //!
-//! What a formula means is worked out in `resolve.rs`; here its faults get file, line and column.
+//! What a formula means is worked out in `resolve/`; here its faults get file, line and column.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

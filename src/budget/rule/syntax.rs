@@ -1,6 +1,6 @@
 //! From the text of a formula to its tree: words, grammar, and where each part stands.
 //!
-//! Knows no form set: whether a name is a table, a row or a column is for `resolve.rs` to say.
+//! Knows no form set: whether a name is a table, a row or a column is for `resolve/` to say.
 //! The grammar stands in `forms/README.md`. Length and depth are bounded, so that no text can cost much.
 
 use super::interval::Relation;
