@@ -186,7 +186,10 @@ impl View {
                 .children
                 .iter()
                 .map(|child| Side {
-                    title: node_title(&child.code, &child.name),
+                    title: match child.code == self.answer.node {
+                        true => say(language, "side-own", &[("node", &child.code)]),
+                        false => node_title(&child.code, &child.name),
+                    },
                     filed: child.filings > 0,
                     table: child.tables.iter().find(|other| other.id == table.id),
                 })

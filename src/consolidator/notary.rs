@@ -147,10 +147,16 @@ impl Notary {
     /// # Errors
     /// `STORE_BEHIND_CHECKPOINT`, `STORE_NOT_AS_SIGNED`.
     pub(super) fn compare(&self) -> Result<Option<String>, Remark> {
+        let tree = self.tree();
+        if tree.size() > 0 && self.signing.as_ref().is_some_and(|signing| signing.last.is_none()) {
+            tracing::warn!(
+                head = tree.size(),
+                "no last checkpoint beside the signing key: nothing says how far it had signed"
+            );
+        }
         let Some(Signing { last: Some((last, note)), give_up_after, directory, .. }) = &self.signing else {
             return Ok(None);
         };
-        let tree = self.tree();
         if tree.root(last.size) == Some(last.root) {
             return Ok(None);
         }

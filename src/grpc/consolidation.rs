@@ -188,16 +188,20 @@ fn view_out(
     let view = view::view(state, scope, snapshot)?;
     let tables = wanted(&view.form, &request.tables)?;
     let mut children = Vec::new();
-    if request.children {
-        for code in tree.children(&scope.node) {
+    let below = tree.children(&scope.node);
+    if request.children && !below.is_empty() {
+        let shown = |code: &str, child: &NodeView| api::ChildView {
+            code: code.to_owned(),
+            name: node_name(tree, code),
+            filings: child.reported.filings,
+            tables: tables.iter().map(|index| shown_table(child, *index)).collect(),
+        };
+        // What the node has filed itself is in its sums too.
+        let own = view::own_beside(state, scope, &view.form, snapshot)?;
+        children.extend(own.map(|own| shown(&scope.node, &own)));
+        for code in below {
             let below = Scope { node: code.clone(), ..scope.clone() };
-            let child = view::view_beside(state, &below, &view.form, snapshot)?;
-            children.push(api::ChildView {
-                code: code.to_string(),
-                name: node_name(tree, code),
-                filings: child.reported.filings,
-                tables: tables.iter().map(|index| shown_table(&child, *index)).collect(),
-            });
+            children.push(shown(code, &view::view_beside(state, &below, &view.form, snapshot)?));
         }
     }
     let checked = view.check(scope);

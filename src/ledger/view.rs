@@ -240,19 +240,33 @@ pub fn view_beside(
 ) -> Result<NodeView, Remark> {
     let tree = tree(state, scope)?;
     if tree.children(&scope.node).is_empty() {
-        if let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? {
-            let filed_on = form_of(state, &version)?;
-            if filed_on.layout == form.layout {
-                return Ok(NodeView::of_filing(filed_on, tree.version, version, submission));
-            }
-        }
-        return Ok(NodeView::of_nothing(form.clone(), tree.version));
+        let own = own_beside(state, scope, form, contents)?;
+        return Ok(own.unwrap_or_else(|| NodeView::of_nothing(form.clone(), tree.version)));
     }
     let key = BookKey { year: scope.year, round: scope.round, layout: form.layout };
     Ok(match state.books.get(&key) {
         Some(book) => NodeView::of_book(state, book, tree.version, &scope.node),
         None => NodeView::of_nothing(form.clone(), tree.version),
     })
+}
+
+/// What a node has filed itself, to stand beside what those below it have; none if nothing of it counts under that layout.
+///
+/// # Errors
+/// `UNKNOWN_YEAR`, `UNKNOWN_UNIT`, or a fault of the journal.
+pub fn own_beside(
+    state: &State,
+    scope: &Scope,
+    form: &Arc<FormSet>,
+    contents: &dyn Contents,
+) -> Result<Option<NodeView>, Remark> {
+    let tree_version = tree(state, scope)?.version;
+    let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? else {
+        return Ok(None);
+    };
+    let filed_on = form_of(state, &version)?;
+    let alike = filed_on.layout == form.layout;
+    Ok(alike.then(|| NodeView::of_filing(filed_on, tree_version, version, submission)))
 }
 
 /// The books with sums of a node, on the scope's form set if it names one.

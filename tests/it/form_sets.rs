@@ -176,6 +176,19 @@ async fn the_second_form_set_works_without_a_line_of_code_for_it() {
         assert!(cells > 100, "{cells}");
     }
     compare_sums(&server, "508002", &layout, &files[1..]).await;
+    // Side by side stands all that is in the sum: what the node has filed itself, and what the unit below it has.
+    let sides = server.client(AUDITOR).await.view("508002", &["B2"], true).await.unwrap();
+    let total = |tables: &[api::ShownTable]| {
+        let at = tables[0].columns.iter().position(|column| column.id == "total").unwrap();
+        let row = tables[0].rows.iter().find(|row| row.key == "总计").unwrap();
+        row.cells[at].exact.parse::<rust_decimal::Decimal>().unwrap()
+    };
+    let codes: Vec<&str> = sides.children.iter().map(|child| child.code.as_str()).collect();
+    assert_eq!(codes, ["508002", "508002001"]);
+    assert_eq!(
+        sides.children.iter().map(|child| total(&child.tables)).sum::<rust_decimal::Decimal>(),
+        total(&sides.tables)
+    );
 
     // The department's own printed budget is kept, and enters no sum.
     files.push(file("508"));
