@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::convert::{self, bad, moment, page_token};
+use super::convert::{self, moment, page_token};
 use super::diff::{diff_event, difference, figure_at, is_other, shown};
 use super::{limits, look};
 use crate::budget::cell::CellAddress;
@@ -51,7 +51,7 @@ pub(super) async fn of_cell(
         as_of: token.map(|(position, _)| moment(position)).or(request.as_of),
     };
     let (snapshot, scope) = look(consolidator, actor, &asked).await?;
-    let address = CellAddress::parse(&request.cell).ok_or_else(|| bad("cell", &request.cell))?;
+    let address = CellAddress::parse(&request.cell).ok_or_else(|| convert::bad_cell(&request.cell))?;
     let tree = view::tree(&snapshot.state, &scope)?;
     let name = super::consolidation::node_name(tree, &scope.node);
     // A unit's own figures are its filing's. A node that has none, and no units below it any more, may have had some.

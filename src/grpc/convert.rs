@@ -214,19 +214,22 @@ pub(super) fn adjustment_out(adjustment: &Adjustment) -> api::Adjustment {
 pub(super) fn figure(line: u32, figure: api::ControlFigure) -> Result<FigureOrder, Remark> {
     // In a list of thousands, the field alone would not say which figure is meant.
     let bad = |field, found: &str| bad(field, found).with("unit", &figure.unit).with("cell", &figure.cell);
-    let cell = CellAddress::parse(&figure.cell).ok_or_else(|| bad("cell", &figure.cell))?;
+    let cell = CellAddress::parse(&figure.cell).ok_or_else(|| bad_cell(&figure.cell).with("unit", &figure.unit))?;
     let (strength, ceiling) = match figure.strength.as_str() {
         LIFTED if figure.ceiling.is_empty() => (None, None),
         LIFTED => return Err(bad("ceiling", &figure.ceiling)),
         text => {
-            let denomination =
-                Denomination::parse(&figure.amount_unit).ok_or_else(|| bad("amount_unit", &figure.amount_unit))?;
+            let denomination = Denomination::parse(&figure.amount_unit)
+                .ok_or_else(|| bad("amount_unit", &figure.amount_unit).with("expected", "元, 万元"))?;
             let strength = match text {
                 "" => None,
-                text => Some(CeilingStrength::parse(text).ok_or_else(|| bad("strength", text))?),
+                text => Some(
+                    CeilingStrength::parse(text)
+                        .ok_or_else(|| bad("strength", text).with("expected", "hard, advisory, none"))?,
+                ),
             };
             let amount = Amount::parse(&figure.ceiling, denomination, Decimals::Fixed(2));
-            let amount = amount.map_err(|_| bad("ceiling", &figure.ceiling))?.value;
+            let amount = amount.map_err(|_| bad("ceiling", &figure.ceiling).with("expected", "1234.56"))?.value;
             (strength, Some((amount, ControlFigure::scale_of(denomination))))
         }
     };
@@ -297,6 +300,11 @@ pub(super) fn roll_up_name(roll_up: RollUp) -> String {
         RollUp::None => "none",
     }
     .to_owned()
+}
+
+/// What is no address of a cell.
+pub(super) fn bad_cell(found: &str) -> Remark {
+    bad("cell", found).with("expected", "T03/合计/total")
 }
 
 /// The moment behind a position.

@@ -75,14 +75,14 @@ fn opinion(opinion: i32) -> Result<OpinionView, Remark> {
 
 /// A reviewed figure, read in the unit of its column.
 fn figure(figure: api::ReviewedFigure, form: &FormSet) -> Result<FigureSet, Remark> {
-    let cell = CellAddress::parse(&figure.cell).ok_or_else(|| bad("cell", &figure.cell))?;
+    let cell = CellAddress::parse(&figure.cell).ok_or_else(|| convert::bad_cell(&figure.cell))?;
     let column = form.cell(&cell).and_then(|(table, at)| table.columns.get(at));
     let scale = column.and_then(|column| column.kind.print_scale());
     let read = |text: String| {
         let (denomination, decimals) =
             scale.map_or((Denomination::Yuan, 2), |scale| (scale.denomination, scale.decimals));
         let amount = Amount::parse(&text, denomination, Decimals::Fixed(decimals));
-        amount.map_err(|_| bad("amount", &text).with("cell", &figure.cell))
+        amount.map_err(|_| bad("amount", &text).with("cell", &figure.cell).with("expected", "1234.56"))
     };
     Ok(FigureSet { amount: figure.amount.map(read).transpose()?, cell, reason: figure.reason })
 }

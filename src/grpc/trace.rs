@@ -55,7 +55,7 @@ fn trace(
     after: Option<&After>,
 ) -> Result<api::TraceResponse, Remark> {
     let state = &snapshot.state;
-    let address = CellAddress::parse(&request.cell).ok_or_else(|| bad("cell", &request.cell))?;
+    let address = CellAddress::parse(&request.cell).ok_or_else(|| convert::bad_cell(&request.cell))?;
     let tree = view::tree(state, scope)?;
     let traced = Traced::find(state, scope, address, snapshot)?;
     let form = &traced.view.form;
