@@ -304,7 +304,7 @@ pub(super) fn roll_up_name(roll_up: RollUp) -> String {
 
 /// What is no address of a cell.
 pub(super) fn bad_cell(found: &str) -> Remark {
-    bad("cell", found).with("expected", "T03/合计/total")
+    bad("cell", found).with("expected", "TABLE/ROW/COLUMN")
 }
 
 /// The moment behind a position.

@@ -112,19 +112,9 @@ pub const PAGE_DEFAULT: usize = 100;
 pub const PAGE_MAX: usize = 1_000;
 
 /// Bytes of a page, about: it ends early, with a token for the next.
-pub const PAGE_BYTES_MAX: usize = page_bytes(ANSWER_BYTES_MAX);
+pub const PAGE_BYTES_MAX: usize = Bounds::page_bytes_of(ANSWER_BYTES_MAX);
 /// Bytes of the rule findings of one answer: more are counted, those that refuse come first.
-pub const FINDING_BYTES_MAX: usize = finding_bytes(ANSWER_BYTES_MAX);
-
-/// Bytes of a page where answers have at most so many.
-pub(crate) const fn page_bytes(answer_bytes: usize) -> usize {
-    answer_bytes / 4
-}
-
-/// Bytes of the rule findings of an answer of at most so many.
-pub(crate) const fn finding_bytes(answer_bytes: usize) -> usize {
-    answer_bytes / 2
-}
+pub const FINDING_BYTES_MAX: usize = Bounds::finding_bytes_of(ANSWER_BYTES_MAX);
 
 /// Bytes of memory of the commands that wait for the writer, of all identities together; beyond it the last of whoever
 /// has the most waiting is refused.
@@ -178,6 +168,26 @@ pub struct Bounds {
     /// How many costly things are done for one identity at once: half of what the machine can do, the other half is for
     /// all others. A filing that is alone is one of them, and takes the other half too while nobody else has any.
     pub turns: usize,
+}
+
+impl Bounds {
+    const fn page_bytes_of(answer_bytes: usize) -> usize {
+        answer_bytes / 4
+    }
+
+    const fn finding_bytes_of(answer_bytes: usize) -> usize {
+        answer_bytes / 2
+    }
+
+    /// Bytes of a page, about.
+    pub(super) fn page_bytes(&self) -> usize {
+        Bounds::page_bytes_of(self.answer_bytes)
+    }
+
+    /// Bytes of the rule findings of an answer.
+    pub(super) fn finding_bytes(&self) -> usize {
+        Bounds::finding_bytes_of(self.answer_bytes)
+    }
 }
 
 impl Default for Bounds {

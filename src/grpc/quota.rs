@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::codegen::http::Extensions;
 
-use super::limits::{self, Bounds, IDENTITIES_REMEMBERED_MAX};
+use super::limits::{Bounds, IDENTITIES_REMEMBERED_MAX};
 use crate::budget::reason::{Reason, Remark};
 use crate::ledger::actor::Actor;
 
@@ -160,7 +160,7 @@ pub(super) fn bounds(extensions: &Extensions) -> Bounds {
 
 /// Where a page ends early, within the bounds that the request came in under.
 pub(super) fn page_bytes(extensions: &Extensions) -> usize {
-    limits::page_bytes(bounds(extensions).answer_bytes)
+    bounds(extensions).page_bytes()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::limits::{self, Bounds};
+use super::limits::Bounds;
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::finding::Strength;
 use crate::budget::form_set::FormSet;
@@ -50,7 +50,7 @@ impl Wording {
         places: impl IntoIterator<Item = usize>,
         bounds: &Bounds,
     ) -> Vec<(usize, Vec<u8>)> {
-        let (mut cells, mut bytes) = (bounds.finding_cells, limits::finding_bytes(bounds.answer_bytes));
+        let (mut cells, mut bytes) = (bounds.finding_cells, bounds.finding_bytes());
         let mut told = Vec::with_capacity(findings.len().min(cells));
         for at in places {
             let finding = &findings[at];
