@@ -3,6 +3,7 @@
 
 use super::output::Failure;
 use crate::budget::cell::{Cell, CellAddress};
+use crate::budget::digest::Digest;
 use crate::budget::finding::Strength;
 use crate::budget::money::{Amount, Decimals, Denomination};
 use crate::budget::number::Number;
@@ -44,6 +45,7 @@ fn finding(wire: &api::RuleFinding) -> RuleFinding {
         },
         cells: wire.cells.iter().filter_map(cell).collect(),
         left_cells: number(wire.left_cells),
+        looked: Digest::from_bytes(&wire.looked),
         left: wire.left.as_ref().map(quantity),
         relation: RELATIONS.into_iter().find(|known| *known == wire.relation).unwrap_or_default(),
         right: wire.right.as_ref().map(quantity),

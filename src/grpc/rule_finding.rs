@@ -108,6 +108,7 @@ impl Wording {
         if let Some(said) = justification {
             write::message(22, out, |out| out.extend(said.encode_to_vec()));
         }
+        write::bytes(23, finding.looked.as_ref().map_or(&[], |looked| &looked.0), out);
         written
     }
 }

@@ -247,6 +247,7 @@ fn bare(verdict: &RuleVerdict, form: &FormSet) -> RuleFinding {
         verdict: verdict.verdict,
         cells: Vec::new(),
         left_cells: 0,
+        looked: None,
         left: None,
         relation: "",
         right: None,

@@ -1056,6 +1056,26 @@ fn a_finding_loses_its_name_when_a_name_in_its_formula_means_something_else() {
     assert_eq!(named("1元", "甲表: 合计 = 7元"), named("2元", "甲表: 合计 = 7元"));
 }
 
+/// Rows that were looked through and are not meant are not told, and yet it matters what they say.
+#[test]
+fn a_finding_loses_its_name_when_a_row_that_was_looked_through_says_something_else() {
+    let form = with_rules(&rule("甲表[合计]: exists 乙表[合计 = 9元]")).unwrap();
+    let named = |looked: &str, other: &str| {
+        let file = json!({
+            "form_set": "small", "unit": "1", "year": 2024, "round": "second", "kind": "unit",
+            "tables": {
+                "A": { "rows": [{ "row": "合计", "total": "5.00", "part": other }] },
+                "B": { "rows": [{ "row": "x", "total": looked }] },
+            },
+        });
+        let found = fingerprints(&file, &form);
+        assert_eq!(found.len(), 1);
+        found
+    };
+    assert_ne!(named("1.00", "1.00"), named("2.00", "1.00"));
+    assert_eq!(named("1.00", "1.00"), named("1.00", "2.00"));
+}
+
 /// Findings are asked for by a rule's id, in small letters or capitals, and by the code of a reason.
 #[test]
 fn an_id_is_had_once() {

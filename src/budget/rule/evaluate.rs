@@ -228,7 +228,7 @@ impl<'a> Run<'_, 'a> {
             Scope::AnyOf(all) => self.keys_of_any(line, all),
         };
         if let Err(cause) = done {
-            self.exact.eye.seen.clear();
+            self.exact.eye.clear();
             self.not_evaluable(line, 0, cause);
         }
     }
@@ -285,7 +285,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     fn whether(&mut self, condition: &'a Expr) -> Result<Meeting> {
-        self.exact.eye.seen.clear();
+        self.exact.eye.clear();
         self.exact.truth(condition)
     }
 
@@ -336,7 +336,7 @@ impl<'a> Run<'_, 'a> {
     fn total_lost(&mut self, line: &'a Line, table: usize) {
         let total = self.world.form.tables.get(table).and_then(|table| table.total_row());
         if let Some(total) = total.filter(|_| self.world.slack.is_none()) {
-            self.exact.eye.seen.clear();
+            self.exact.eye.clear();
             self.not_evaluable(line, 0, Cause::RowMissing(self.world.id(table), total.into()));
         }
     }
@@ -353,7 +353,7 @@ impl<'a> Run<'_, 'a> {
         for (row, definition) in filed.iter().zip(fixed) {
             if *row == NONE && required && !definition.parts.is_empty() {
                 let cause = Cause::RowMissing(self.world.id(rows.table), definition.key.clone());
-                self.exact.eye.seen.clear();
+                self.exact.eye.clear();
                 self.not_evaluable(line, 0, cause);
             } else if let Some(open) = open.iter().find(|open| open.row == *row)
                 && let Err(cause) = self.candidate(line, rows, book, open)
@@ -424,7 +424,7 @@ impl<'a> Run<'_, 'a> {
                 Err(cause) => return self.not_evaluable(line, 0, cause),
             }
         }
-        self.exact.eye.seen.clear();
+        self.exact.eye.clear();
         self.exact.eye.sides = None;
         match &line.claim {
             Claim::Condition(expr) => match self.exact.truth(expr) {
@@ -493,14 +493,14 @@ impl<'a> Run<'_, 'a> {
         if of_line {
             (finding.place.row, finding.place.column) = Default::default();
             finding.row_title = Default::default();
-            (finding.cells, finding.left_cells) = (Vec::new(), 0);
+            (finding.cells, finding.left_cells, finding.looked) = (Vec::new(), 0, None);
         }
         self.checked.findings.push(finding);
     }
 
     fn report(&self, line: &'a Line, link: usize, verdict: Verdict, cause: Option<Cause>) -> RuleFinding {
-        let Exact { seen, sides } = &self.exact.eye;
-        let reporter = Reporter { world: self.world, seen, sides: sides.as_ref() };
+        let Exact { seen, looked, sides } = &self.exact.eye;
+        let reporter = Reporter { world: self.world, seen, looked, sides: sides.as_ref() };
         reporter.finding(self.at.0, line, self.exact.frames.first(), link, (verdict, cause))
     }
 }

@@ -229,6 +229,9 @@ pub struct RuleFinding {
     pub cells: Vec<CellSeen>,
     /// How many of them are the left side's.
     pub left_cells: usize,
+    /// Names the cells of rows that were looked through to see whether they are meant: too many to tell, but a failure
+    /// rests on them too. None if there were none.
+    pub looked: Option<Digest>,
     /// The left side.
     pub left: Option<Quantity>,
     /// How the two should lie: `=`, `≤` and so on.
@@ -269,19 +272,10 @@ impl RuleFinding {
         place.into_iter().for_each(|part| put(&mut said, part));
         put(&mut said, formula);
         said.extend([self.check, self.link].map(|number| number as u64).map(u64::to_be_bytes).concat());
-        for cell in &self.cells {
-            match &cell.source {
-                Source::This => put(&mut said, "this"),
-                Source::Last => put(&mut said, "last"),
-                Source::Round => put(&mut said, "round"),
-                Source::Unit(code) => {
-                    put(&mut said, "unit");
-                    put(&mut said, code);
-                }
-            }
-            let address = [&cell.address.table, &cell.address.row, &cell.address.column];
-            address.into_iter().for_each(|part| put(&mut said, part));
-            put_cell(&mut said, cell.value.as_ref());
+        self.cells.iter().for_each(|cell| cell.put(&mut said));
+        if let Some(looked) = &self.looked {
+            put(&mut said, "looked");
+            said.extend(looked.0);
         }
         // What was counted stands in no cell.
         for counted in [&self.left, &self.right].into_iter().flatten() {
@@ -295,6 +289,24 @@ impl RuleFinding {
     /// Whether a filing with it is refused.
     pub fn refuses(&self) -> bool {
         self.failed() && self.strength == Strength::Balance
+    }
+}
+
+impl CellSeen {
+    /// Where it is and what stands there, as a name is made of it.
+    pub(super) fn put(&self, said: &mut Vec<u8>) {
+        match &self.source {
+            Source::This => put(said, "this"),
+            Source::Last => put(said, "last"),
+            Source::Round => put(said, "round"),
+            Source::Unit(code) => {
+                put(said, "unit");
+                put(said, code);
+            }
+        }
+        let address = [&self.address.table, &self.address.row, &self.address.column];
+        address.into_iter().for_each(|part| put(said, part));
+        put_cell(said, self.value.as_ref());
     }
 }
 

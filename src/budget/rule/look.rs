@@ -119,8 +119,18 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
 pub(super) struct Exact<'a> {
     /// The cells that were read.
     pub(super) seen: Vec<Seen>,
+    /// Those of rows that were only looked through: not named, and yet a finding rests on them.
+    pub(super) looked: Vec<Seen>,
     /// The sides that met, not plainly.
     pub(super) sides: Option<Sides<'a>>,
+}
+
+impl Exact<'_> {
+    /// Another instance begins: nothing was read yet.
+    pub(super) fn clear(&mut self) {
+        self.seen.clear();
+        self.looked.clear();
+    }
 }
 
 impl<'a> Eye<'a> for Exact<'a> {
@@ -168,13 +178,14 @@ impl<'a> Eye<'a> for Exact<'a> {
     }
 
     fn turn_back(&mut self, (from, sides): (usize, Option<Sides<'a>>), row: &Frame) {
-        // Cells of the rows that are looked through are not what the line rests on; those that they are held
-        // against are.
+        // Cells of the rows that are looked through are not what is told; those that they are held against are.
         let mut kept = from;
         for at in from..self.seen.len() {
             let seen = self.seen[at];
             let own = seen.book == row.book && seen.table == row.table && seen.row == row.row;
-            if !own && !self.seen[..kept].contains(&seen) {
+            if own {
+                self.looked.push(seen);
+            } else if !self.seen[..kept].contains(&seen) {
                 self.seen[kept] = seen;
                 kept += 1;
             }

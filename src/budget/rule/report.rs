@@ -11,6 +11,7 @@ use super::line::{Line, Measure};
 use super::names::Names;
 use super::world::{Frame, Seen, Sides, Value, World};
 use crate::budget::cell::{Cell, CellAddress, RECORD_ROW};
+use crate::budget::digest::Digest;
 use crate::budget::form_set::{ColumnKind, Rows};
 use crate::budget::money::{Amount, Denomination, Money, Scale};
 use crate::budget::number::Number;
@@ -19,6 +20,8 @@ use crate::budget::number::Number;
 pub(super) struct Reporter<'r, 'a> {
     pub(super) world: &'r World<'a>,
     pub(super) seen: &'r [Seen],
+    /// Cells of rows that were only looked through.
+    pub(super) looked: &'r [Seen],
     pub(super) sides: Option<&'r Sides<'a>>,
 }
 
@@ -50,6 +53,7 @@ impl Reporter<'_, '_> {
             verdict,
             cells,
             left_cells,
+            looked: self.looked(verdict),
             left,
             relation: self.sides.map_or("", |sides| sign(sides.relation)),
             right,
@@ -58,6 +62,16 @@ impl Reporter<'_, '_> {
             cause,
             after: None,
         }
+    }
+
+    /// Names the cells that were looked through; only failures go by a name.
+    fn looked(&self, verdict: Verdict) -> Option<Digest> {
+        if verdict != Verdict::Fail || self.looked.is_empty() {
+            return None;
+        }
+        let mut said = Vec::with_capacity(64 * self.looked.len());
+        self.looked.iter().for_each(|seen| self.cell(seen).put(&mut said));
+        Some(Digest::of(&said))
     }
 
     fn place(&self, line: &Line, frame: Option<&Frame>, cells: &[CellSeen]) -> CellAddress {
