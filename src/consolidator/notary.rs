@@ -148,13 +148,14 @@ impl Notary {
     /// `STORE_BEHIND_CHECKPOINT`, `STORE_NOT_AS_SIGNED`.
     pub(super) fn compare(&self) -> Result<Option<String>, Remark> {
         let tree = self.tree();
-        if tree.size() > 0 && self.signing.as_ref().is_some_and(|signing| signing.last.is_none()) {
-            tracing::warn!(
-                head = tree.size(),
-                "no last checkpoint beside the signing key: nothing says how far it had signed"
-            );
-        }
-        let Some(Signing { last: Some((last, note)), give_up_after, directory, .. }) = &self.signing else {
+        let Some(Signing { last, give_up_after, directory, .. }) = &self.signing else { return Ok(None) };
+        let Some((last, note)) = last else {
+            if tree.size() > 0 {
+                tracing::warn!(
+                    head = tree.size(),
+                    "no last checkpoint beside the signing key: nothing says how far it had signed"
+                );
+            }
             return Ok(None);
         };
         if tree.root(last.size) == Some(last.root) {

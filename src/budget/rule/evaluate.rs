@@ -493,7 +493,7 @@ impl<'a> Run<'_, 'a> {
         if of_line {
             (finding.place.row, finding.place.column) = Default::default();
             finding.row_title = Default::default();
-            (finding.cells, finding.left_cells, finding.looked) = (Vec::new(), 0, None);
+            (finding.cells, finding.left_cells) = (Vec::new(), 0);
         }
         self.checked.findings.push(finding);
     }
