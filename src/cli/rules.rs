@@ -215,16 +215,16 @@ impl Judged {
                 }
             }
         }
-        out.push_str(&self.to_explain(language));
+        out.push_str(&self.to_justify(language));
         out
     }
 
     /// What the unit has to explain.
-    fn to_explain(&self, language: Language) -> String {
-        let all = self.checked.findings.iter().filter(|finding| finding.must_be_explained()).count();
+    fn to_justify(&self, language: Language) -> String {
+        let all = self.checked.findings.iter().filter(|finding| finding.must_be_justified()).count();
         match all.saturating_sub(self.justified) {
             0 => String::new(),
-            count => format!("  {}\n", say(language, "rule-to-explain", &[("n", &count.to_string())])),
+            count => format!("  {}\n", say(language, "rule-to-justify", &[("n", &count.to_string())])),
         }
     }
 
@@ -236,7 +236,7 @@ impl Judged {
         }
         let mut out = text(&self.form, &self.checked, &self.said, look);
         if self.said.is_empty() {
-            out.push_str(&self.to_explain(language));
+            out.push_str(&self.to_justify(language));
         }
         if let Some(coverage) = &self.coverage {
             let touched = (coverage.amounts - coverage.untouched.len()).to_string();

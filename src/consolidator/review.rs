@@ -59,7 +59,7 @@ impl Consolidator {
 
 /// The failed rules that must be justified before a version is accepted.
 fn to_justify(judged: &JudgedFiling) -> impl Iterator<Item = &RuleFinding> {
-    judged.checked.findings.iter().filter(|finding| finding.must_be_explained())
+    judged.checked.findings.iter().filter(|finding| finding.must_be_justified())
 }
 
 /// Whether a returned line means this place: a line that names no row or no column means any of them.

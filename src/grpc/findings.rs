@@ -183,7 +183,7 @@ impl Justifications<'_> {
             let fingerprint = finding.failed().then(|| filing.form.rules.fingerprint(finding));
             let said =
                 fingerprint.and_then(|fingerprint| Some((filings.justified_at(&fingerprint, as_of)?, fingerprint)));
-            if finding.must_be_explained() && said.is_none() {
+            if finding.must_be_justified() && said.is_none() {
                 judged.unjustified += 1;
             }
             if wanted.rule(finding) {

@@ -307,7 +307,7 @@ fn verdict(
 fn justified(filings: Option<&Filings>, as_of: Position, form: &FormSet, checked: &Checked) -> u32 {
     // Of most filings nothing was ever said, and names are dear.
     let Some(filings) = filings.filter(|filings| !filings.justified.is_empty()) else { return 0 };
-    let failed = checked.findings.iter().filter(|finding| finding.must_be_explained());
+    let failed = checked.findings.iter().filter(|finding| finding.must_be_justified());
     let said = |finding: &&RuleFinding| filings.justified_at(&form.rules.fingerprint(finding), as_of).is_some();
     u32::try_from(failed.filter(said).count()).unwrap_or(u32::MAX)
 }

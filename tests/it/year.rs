@@ -93,7 +93,7 @@ fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
 }
 
 /// Rules that failed and must be explained: "rule table/row/column".
-fn unexplained(verdict: &api::Verdict) -> Vec<String> {
+fn unjustified(verdict: &api::Verdict) -> Vec<String> {
     let (logic, fail) = (i32::from(api::Strength::Logic), i32::from(api::RuleVerdict::Fail));
     let found = found(&verdict.rule_findings);
     let failed = found.iter().filter(|found| (found.strength, found.verdict) == (logic, fail));
@@ -405,7 +405,7 @@ async fn second_round(year: &Year) {
 /// A return names lines, a rule among them; the next version says what became of each.
 async fn returned_and_corrected(year: &Year) {
     let shares = year.submit("407005-shares").await.unwrap();
-    let found = unexplained(shares.verdict.as_ref().unwrap());
+    let found = unjustified(shares.verdict.as_ref().unwrap());
     let [first, second] = found.as_slice() else { panic!("{found:?}") };
     let rule = first.split(' ').next().unwrap().to_owned();
     assert!(first.ends_with("NOTE/-/basic_share") && second.ends_with("NOTE/-/project_share"), "{found:?}");
@@ -621,7 +621,7 @@ async fn adjusted(year: &Year) {
     let tried = year.bureau.dry_run_as(&filing("407004-over"), &year.form, Some(adjustment)).await.unwrap();
     assert_eq!((tried.version, judged(tried.verdict.as_ref().unwrap(), PROJECT).headroom.as_str()), (3, "0.00"));
     assert_eq!(refusal(year.bureau.dry_run(&filing("407004-over"), &year.form).await), "NOT_PERMITTED");
-    // It is approved at once, so nothing of it may be left unexplained.
+    // It is approved at once, so nothing of it may be left unjustified.
     let more = vec![ceiling("407005", "T03/合计/total", "87.00")];
     let open = year.adjust(&year.bureau, "407005-shares", "追加", more).await.unwrap();
     assert_eq!((open.version, open.state()), (0, VersionState::Unspecified));

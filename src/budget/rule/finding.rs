@@ -258,7 +258,7 @@ impl RuleFinding {
     }
 
     /// Whether its unit has to explain it before it can be accepted: a logic rule that failed.
-    pub fn must_be_explained(&self) -> bool {
+    pub fn must_be_justified(&self) -> bool {
         self.failed() && self.strength == Strength::Logic
     }
 

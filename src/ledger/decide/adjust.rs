@@ -161,7 +161,7 @@ impl<'s> Figures<'s> {
 }
 
 /// An addition is approved as it is made, so what is to be explained must be explained before.
-pub(super) fn unexplained(
+pub(super) fn unjustified(
     state: &State,
     slot: &Slot,
     version: u32,
@@ -172,8 +172,8 @@ pub(super) fn unexplained(
         let fingerprint = form.rules.fingerprint(finding);
         state.filings(slot).is_some_and(|filings| filings.justified_at(&fingerprint, Position::MAX).is_some())
     };
-    let to_explain = checked.findings.iter().filter(|finding| finding.must_be_explained());
-    let open: Vec<&RuleFinding> = to_explain.filter(|finding| !said(finding)).collect();
+    let to_justify = checked.findings.iter().filter(|finding| finding.must_be_justified());
+    let open: Vec<&RuleFinding> = to_justify.filter(|finding| !said(finding)).collect();
     let first = open.first()?;
     let remark = Remark::new(Reason::FindingsUnjustified).with("slot", slot).with("version", version);
     let remark = remark.with("found", open.len());

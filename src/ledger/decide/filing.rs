@@ -207,7 +207,7 @@ pub fn judge(
     }
     let (grounds, checked) = checks::check(state, form, &reading.submission, filing.ahead.as_ref(), contents)?;
     if adjustment.as_ref().is_some_and(|adjustment| adjustment.raised.is_some()) {
-        findings.extend(adjust::unexplained(state, slot, version, form, &checked));
+        findings.extend(adjust::unjustified(state, slot, version, form, &checked));
     }
     let control_version = control.map_or(0, |book| book.version);
     Ok(Judged { findings, checked, grounds, judgements, control_version, version, adjustment })
