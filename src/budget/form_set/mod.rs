@@ -364,6 +364,13 @@ impl FormSet {
         }
     }
 
+    /// The complete catalogue that lacks the code of a row of a coded table.
+    pub fn lacks_code(&self, table: &Table, row: &str) -> Option<&Catalogue> {
+        let catalogue = self.axes[self.code_axis(table)?].catalogue.as_ref()?;
+        let is_code = table.total_row().is_none_or(|total| total != row);
+        Some(catalogue).filter(|catalogue| is_code && catalogue.complete && catalogue.name(row).is_none())
+    }
+
     /// The code above `key` in a coded table, if it has one.
     pub fn parent_code<'k>(&self, table: &Table, key: &'k str) -> Option<&'k str> {
         let axis = self.code_axis(table)?;

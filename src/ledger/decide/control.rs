@@ -255,8 +255,12 @@ fn change(
     if !node.budgeted && is_leaf {
         return Err(Remark::new(Reason::UnitNotBudgeted).with("unit", unit));
     }
-    if form.cell(cell).is_none() {
+    let Some((table, _)) = form.cell(cell) else {
         return Err(Remark::new(Reason::UnknownCell).with("cell", cell).with("form_set", &form.id));
+    };
+    // Nobody could ever file there.
+    if let Some(catalogue) = form.lacks_code(table, &cell.row).filter(|_| order.ceiling.is_some()) {
+        return Err(Remark::new(Reason::UnknownCode).with("code", &cell.row).with("catalogue", &catalogue.file));
     }
     let default = ControlFigure::default_strength(form, cell)
         .ok_or_else(|| Remark::new(Reason::NotControllable).with("cell", cell))?;

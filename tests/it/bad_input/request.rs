@@ -213,12 +213,36 @@ async fn one_wrong_control_figure_refuses_the_whole_list_and_is_named() {
     scene.stop().await;
 }
 
+#[tokio::test]
+async fn a_ceiling_on_a_code_that_a_complete_catalogue_lacks_is_refused() {
+    let server = TestServer::start().await;
+    let scene = Scene::furnish(server, "linjiang-2024", "linjiang-2024", "508", "508001", &[]).await;
+    let bureau = scene.server.client(BUREAU).await;
+    let on = |code: &str| vec![figure("508001", &format!("B2/{code}/total"), "99999999.00", "元", "")];
+    let unknown = scene.nothing_changes("unknown", issue_on(&bureau, "linjiang-2024", on("2080599"))).await;
+    let said = ["2080599", "subjects.csv", "1"];
+    assert_refused("unknown", unknown, Code::InvalidArgument, "UNKNOWN_CODE", &said);
+    // A catalogue that is not complete can't say so.
+    let scene_of_another = Scene::fenyang().await;
+    let other = scene_of_another.server.client(BUREAU).await;
+    issue(&other, vec![figure("407004", "T03/2080599/total", "1.00", "万元", "")]).await.unwrap();
+    for known in ["2080505", "2080506"] {
+        issue_on(&bureau, "linjiang-2024", on(known)).await.unwrap();
+    }
+    scene.stop().await;
+    scene_of_another.stop().await;
+}
+
 async fn issue(bureau: &Client, figures: Vec<api::ControlFigure>) -> Result<(), Status> {
+    issue_on(bureau, "shanxi-2024", figures).await
+}
+
+async fn issue_on(bureau: &Client, form_set: &str, figures: Vec<api::ControlFigure>) -> Result<(), Status> {
     let request = api::IssueControlFiguresRequest {
         idempotency_key: new_key(),
         year: 2024,
         round: api::Round::Second.into(),
-        form_set: "shanxi-2024".into(),
+        form_set: form_set.into(),
         figures,
         ..Default::default()
     };
