@@ -93,10 +93,17 @@ impl Screen {
             let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
             out.push_str(&format!("{}\n", alarm(&say(language, "review-over", &facts))));
         }
-        let steps: Vec<&str> = self.answer.legal.iter().map(|step| word("step", step, language)).collect();
-        let steps =
-            if steps.is_empty() { label("review-nothing-legal", language).to_owned() } else { steps.join("  ") };
-        out.push_str(&format!("{}\n", say(language, "review-legal", &[("steps", &steps)])));
+        let words = |steps: &mut dyn Iterator<Item = &String>| {
+            steps.map(|step| word("step", step, language)).collect::<Vec<_>>().join("  ")
+        };
+        let api::GetReviewResponse { legal, yours, .. } = &self.answer;
+        let mine = words(&mut yours.iter());
+        let mine = if mine.is_empty() { label("review-nothing-legal", language) } else { &mine };
+        out.push_str(&format!("{}\n", say(language, "review-legal", &[("steps", mine)])));
+        let others = words(&mut legal.iter().filter(|step| !yours.contains(step)));
+        if !others.is_empty() {
+            out.push_str(&format!("{}\n", say(language, "review-legal-others", &[("steps", &others)])));
+        }
         // Filing is what leads on, and nobody can.
         let files = self.answer.legal.iter().any(|step| step == "submit");
         if files && !self.answer.round.as_ref().is_some_and(|round| round.takes_filings) {
@@ -307,6 +314,7 @@ impl Show for Screen {
             "kind": kind_code(slot.kind),
             "versions": answer.versions.iter().map(version).collect::<Vec<_>>(),
             "legal": answer.legal,
+            "yours": answer.yours,
             "sealed_by": answer.sealed_by,
             "opinions": answer.opinions.iter().map(opinion).collect::<Vec<_>>(),
             "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),

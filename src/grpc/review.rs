@@ -364,7 +364,7 @@ impl api::review_service_server::ReviewService for Review {
         let kind = convert::kind(kind).map_err(status)?;
         let slot = Slot { unit: within.node, year: within.year, round: within.round, kind };
         let now = self.now(&snapshot, asked.as_of.as_ref()).map_err(status)?;
-        let answer = review_out::review(&snapshot, &slot, now).map_err(status)?;
+        let answer = review_out::review(&snapshot, &actor, &slot, now).map_err(status)?;
         Ok(Response::new(answer))
     }
 }

@@ -7,8 +7,9 @@ use crate::budget::money::{Amount, Scale};
 use crate::budget::reason::Remark;
 use crate::budget::submission::{Kind, Round, Slot};
 use crate::consolidator::Snapshot;
+use crate::ledger::actor::{Actor, Operation};
 use crate::ledger::answers::{Fate, LineAnswer};
-use crate::ledger::decide::{legal, seal_over};
+use crate::ledger::decide::{legal, legal_for, seal_over};
 use crate::ledger::event::{
     AggregateMoved, Envelope, Event, FiguresReviewed, Forwarded, OpinionGiven, RoundClosed, RoundOpened, Timestamp,
     VersionMoved,
@@ -171,16 +172,23 @@ pub(super) fn answers(
 }
 
 /// Where a slot, and the aggregates of its node, stand in review.
-pub(super) fn review(snapshot: &Snapshot, slot: &Slot, now: Timestamp) -> Result<api::GetReviewResponse, Remark> {
+pub(super) fn review(
+    snapshot: &Snapshot,
+    actor: &Actor,
+    slot: &Slot,
+    now: Timestamp,
+) -> Result<api::GetReviewResponse, Remark> {
     let state = &snapshot.state;
     let filings = state.filings(slot);
     let latest = filings.and_then(|filings| filings.latest());
     let seal = seal_over(state, slot, latest);
+    let verbs = |legal: Vec<Operation>| legal.into_iter().map(|operation| operation.verb().to_owned()).collect();
     let mut answer = api::GetReviewResponse {
         position: state.position,
         time_ms: now.0,
         slot: Some(slot_out(slot)),
-        legal: legal(state, slot, latest).into_iter().map(str::to_owned).collect(),
+        legal: verbs(legal(state, slot, latest)),
+        yours: verbs(legal_for(state, actor, slot, latest)),
         round: Some(round(state, slot.year, slot.round, now)),
         sealed_by: seal.map(|(department, _)| department.to_string()).unwrap_or_default(),
         ..api::GetReviewResponse::default()

@@ -139,6 +139,32 @@ impl Operation {
         Operation::Adjust,
     ];
 
+    /// The verb of the command line that does it.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Operation::Submit => "submit",
+            Operation::IssueControl => "control issue",
+            Operation::ImportUnits => "unit import",
+            Operation::PublishFormSet => "form publish",
+            Operation::Read => "view",
+            Operation::Export => "backup",
+            Operation::Justify => "justify",
+            Operation::SplitControl => "control split",
+            Operation::GiveUpTail => "serve",
+            Operation::OpenRound => "round open",
+            Operation::CloseRound => "round close",
+            Operation::Withdraw => "withdraw",
+            Operation::Return => "return",
+            Operation::GiveOpinion => "opinion",
+            Operation::ReviewFigures => "review",
+            Operation::Accept => "accept",
+            Operation::Forward => "forward",
+            Operation::Approve => "approve",
+            Operation::Reopen => "reopen",
+            Operation::Adjust => "adjust",
+        }
+    }
+
     /// The operation that a step of review is.
     pub fn of_move(step: Move) -> Operation {
         match step {

@@ -111,6 +111,12 @@ impl Version {
         self.remarks.figure(cell).map_or(filed, |amount| filed.max(amount.value))
     }
 
+    /// What an approval of it is of, in a cell: what a reviewer set, or else what was filed.
+    pub fn approvable(&self, submission: &Submission, form: &FormSet, cell: &CellAddress) -> Money {
+        let filed = || ControlFigure::filed(submission, form, cell);
+        self.remarks.figure(cell).map_or_else(filed, |amount| amount.value)
+    }
+
     /// Where its last return stands, if it is returned.
     pub fn returned(&self) -> Option<Position> {
         self.steps.last().filter(|step| step.state == VersionState::Returned).map(|step| step.position)

@@ -523,6 +523,9 @@ async fn what_is_accepted_is_sealed_approved_and_opened_again_step_by_step() {
     assert_eq!(refusal(scene.forward().await), "DEPARTMENT_NOT_READY");
     let stands = |standing, next: &str| (standing, next.to_owned());
     assert_eq!(scene.on_board().await, stands(api::Standing::Submitted, "407"));
+    let seen = scene.review().await;
+    assert_eq!(seen.legal, ["submit", "withdraw", "return", "justify", "opinion", "review", "accept"]);
+    assert_eq!(seen.yours, ["return", "opinion", "review", "accept"], "of those what the department may do");
     scene.accept(&scene.department, 1).await.unwrap();
     assert_eq!(scene.on_board().await, stands(api::Standing::Accepted, "407"));
     assert_eq!(refusal(scene.approve(&scene.department, unit()).await), "AGGREGATE_NOT_IN_STATE");
@@ -556,6 +559,65 @@ async fn what_is_accepted_is_sealed_approved_and_opened_again_step_by_step() {
     assert_eq!(back.aggregate_state(), AggregateState::Recalled);
     assert_eq!(scene.reopen(&scene.department, of_unit()).await.unwrap().state(), VersionState::Submitted);
     assert_eq!(scene.counted().await.0, 1);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_a_cut_has_left_above_its_ceiling_is_not_approved() {
+    use api::approve_request::Target;
+    let scene = Scene::open().await;
+    let filed = scene.file(None).await.unwrap();
+    assert_eq!(filed.version, 1);
+    scene.justify().await;
+    scene.accept(&scene.department, 1).await.unwrap();
+    scene.forward().await.unwrap();
+    let (whole, unit) = (|| Target::Aggregate(aggregate(1)), || Target::Submission(target(1)));
+    let cut = async |ceiling: &str| {
+        let figure = api::ControlFigure {
+            unit: UNIT.into(),
+            cell: "T03/合计/project".into(),
+            ceiling: ceiling.into(),
+            amount_unit: "万元".into(),
+            strength: "hard".into(),
+        };
+        let request = api::IssueControlFiguresRequest {
+            idempotency_key: new_key(),
+            year: 2024,
+            round: api::Round::Second.into(),
+            form_set: "shanxi-2024".into(),
+            figures: vec![figure],
+            reason: "压减".into(),
+            on_over_ceiling: api::OnOverCeiling::Mark.into(),
+        };
+        scene.bureau.control().issue_control_figures(request).await.unwrap();
+    };
+    let review_down = async |amount: &str| {
+        let figure =
+            api::ReviewedFigure {
+                cell: "T03/合计/project".into(), amount: Some(amount.into()), reason: "核减".into()
+            };
+        let request =
+            api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures: vec![figure] };
+        review(&scene.bureau).review_figures(request).await.unwrap();
+    };
+
+    cut("30.00").await;
+    let above = scene.approve(&scene.bureau, whole()).await.unwrap_err();
+    assert_eq!(reason(&above), "DEPARTMENT_NOT_READY");
+    let facts = above.get_error_details().error_info().unwrap().metadata.clone();
+    assert_eq!((facts["problem"].as_str(), facts["found"].as_str()), ("above", UNIT));
+    review_down("30.01").await;
+    assert_eq!(refusal(scene.approve(&scene.bureau, whole()).await), "DEPARTMENT_NOT_READY");
+    review_down("30.00").await;
+    scene.approve(&scene.bureau, whole()).await.unwrap();
+
+    // A later cut keeps the department from passing it on.
+    cut("29.99").await;
+    let above = scene.approve(&scene.department, unit()).await.unwrap_err();
+    assert_eq!(reason(&above), "OVER_CEILING");
+    assert!(above.message().contains("29.99") && above.message().contains("0.01"), "{}", above.message());
+    cut("30.00").await;
+    scene.approve(&scene.department, unit()).await.unwrap();
     scene.end().await;
 }
 

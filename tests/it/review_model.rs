@@ -335,7 +335,7 @@ impl Model {
         found
     }
 
-    fn unexplained(&self, slot: &Slot) -> bool {
+    fn unjustified(&self, slot: &Slot) -> bool {
         slot.latest().is_some_and(|last| last.figures[1] % 2 == 1 && !slot.explained.contains(&last.figures[1]))
     }
 
@@ -395,9 +395,11 @@ impl Model {
         }
         insert(
             &mut found,
-            matches!(step, Do::Accept | Do::Approve) && self.unexplained(&slot),
+            matches!(step, Do::Accept | Do::Approve) && self.unjustified(&slot),
             Reason::FindingsUnjustified,
         );
+        let approvable = self.fits(unit, round, version.total(), self.ceiling);
+        insert(&mut found, step == Do::Approve && !approvable, Reason::OverCeiling);
         if let Some(to) = to {
             let mut after = slot.clone();
             let at = after.versions.len() - 1;
@@ -515,6 +517,12 @@ impl Model {
         insert(&mut found, self.aggregate_leads(round, step).is_none(), Reason::AggregateNotInState);
         let recalls = step == Do::Reopen && last.at == Sealed::Forwarded;
         insert(&mut found, recalls != department, Reason::NotYourStep);
+        let above = |(unit, at): (&&'static str, &usize)| {
+            let slot = self.slot(unit, round);
+            slot.counting() == Some(*at) && !self.fits(unit, round, slot.versions[*at].total(), self.ceiling)
+        };
+        let is_above = last.members.iter().filter(|(unit, _)| is_budget(unit)).any(above);
+        insert(&mut found, step == Do::Approve && is_above, Reason::DepartmentNotReady);
         if step == Do::Reopen && last.at == Sealed::Approved {
             let passed_on = last.passed_on.iter().any(|unit| !self.is_next(unit));
             insert(&mut found, passed_on, Reason::DepartmentNotReady);

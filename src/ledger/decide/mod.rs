@@ -33,7 +33,7 @@ pub use filing::{AdjustmentOrder, Filing, Judged, admit, judge};
 pub use justify::{JUSTIFICATION_CHARS_MAX, JUSTIFICATIONS_MAX};
 pub use review::{
     AggregateStep, FigureSet, REVIEW_CHARS_MAX, REVIEW_LINES_MAX, Target, VersionStep, aggregate_digest,
-    aggregate_leads_to, figures_follow, find_line, leads_to, legal, seal_over, seals_what_counts,
+    aggregate_leads_to, figures_follow, find_line, leads_to, legal, legal_for, seal_over, seals_what_counts,
 };
 
 /// Bytes of an idempotency key.
@@ -242,7 +242,7 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
             if !may_whole(actor, order.step, &order.department, tree) {
                 return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", &order.department));
             }
-            review::step_aggregate(state, actor, order)?
+            review::step_aggregate(state, actor, order, contents)?
         }
     };
     Ok(Decision::Record(Box::new(event), None))

@@ -19,7 +19,7 @@ use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Fingerprint;
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
-use crate::ledger::actor::{Actor, Reviewed, Role, is_theirs, is_theirs_whole};
+use crate::ledger::actor::{Actor, Operation, Reviewed, Role, is_theirs, is_theirs_whole, may};
 use crate::ledger::event::{
     AggregateMoved, Event, FiguresReviewed, Forwarded, OpinionGiven, ReviewedItem, Timestamp, VersionMoved,
 };
@@ -58,46 +58,75 @@ pub struct VersionStep {
     pub reviewed: Option<Position>,
 }
 
-/// What may be done with the last version of a slot: the words of the command line. By somebody; what only waits for
-/// headroom, an open round, an explanation or a reviewed figure that keeps the total is named too.
-pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<&'static str> {
+/// What may be done with the last version of a slot. By somebody; what only waits for headroom, an open round, an
+/// explanation or a reviewed figure that keeps the total is named too.
+pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<Operation> {
+    use Operation::{
+        Accept, Adjust, Approve, Forward, GiveOpinion, Justify, Reopen, Return, ReviewFigures, Submit, Withdraw,
+    };
     let sealed = seal_over(state, slot, version).map(|(_, aggregate)| aggregate.state());
-    let Some(version) = version else { return if sealed.is_some() { vec![] } else { vec!["submit"] } };
+    let Some(version) = version else { return if sealed.is_some() { vec![] } else { vec![Submit] } };
     let adjusts = version.adjusts.is_some();
     if let Some(sealed) = sealed.filter(|_| version.state() != VersionState::Approved) {
         let own = is_departments_own(state, slot);
         let sealed = if adjusts { AggregateState::Forwarded } else { sealed };
         return match (sealed, version.state()) {
             (AggregateState::Forwarded, VersionState::Submitted) if own => {
-                vec!["justify", "opinion", "review", "accept"]
+                vec![Justify, GiveOpinion, ReviewFigures, Accept]
             }
             (AggregateState::Forwarded, VersionState::Accepted) if own => {
-                vec!["opinion", "review", "approve", "reopen"]
+                vec![GiveOpinion, ReviewFigures, Approve, Reopen]
             }
             (AggregateState::Forwarded, VersionState::Accepted) if adjusts || is_next(state, slot) => {
-                vec!["opinion", "review", "approve"]
+                vec![GiveOpinion, ReviewFigures, Approve]
             }
-            (AggregateState::Forwarded, VersionState::Accepted) => vec!["opinion", "review"],
-            (_, VersionState::Submitted) if own => vec!["justify", "accept"],
-            (_, VersionState::Accepted) if own => vec!["approve", "reopen"],
-            (_, VersionState::Accepted) => vec!["approve"],
+            (AggregateState::Forwarded, VersionState::Accepted) => vec![GiveOpinion, ReviewFigures],
+            (_, VersionState::Submitted) if own => vec![Justify, Accept],
+            (_, VersionState::Accepted) if own => vec![Approve, Reopen],
+            (_, VersionState::Accepted) => vec![Approve],
             _ => vec![],
         };
     }
     match version.state() {
-        VersionState::Submitted if adjusts => vec!["withdraw", "return", "justify", "opinion", "review", "accept"],
-        VersionState::Submitted => vec!["submit", "withdraw", "return", "justify", "opinion", "review", "accept"],
-        VersionState::Returned if adjusts => vec!["adjust", "justify", "reopen"],
-        VersionState::Returned => vec!["submit", "justify", "reopen"],
-        VersionState::Withdrawn if adjusts => vec!["adjust"],
-        VersionState::Withdrawn => vec!["submit"],
+        VersionState::Submitted if adjusts => vec![Withdraw, Return, Justify, GiveOpinion, ReviewFigures, Accept],
+        VersionState::Submitted => vec![Submit, Withdraw, Return, Justify, GiveOpinion, ReviewFigures, Accept],
+        VersionState::Returned if adjusts => vec![Adjust, Justify, Reopen],
+        VersionState::Returned => vec![Submit, Justify, Reopen],
+        VersionState::Withdrawn if adjusts => vec![Adjust],
+        VersionState::Withdrawn => vec![Submit],
         // Adjustments, and what no department stands above, are approved one by one.
         VersionState::Accepted if adjusts || is_next(state, slot) => {
-            vec!["return", "opinion", "review", "approve", "reopen"]
+            vec![Return, GiveOpinion, ReviewFigures, Approve, Reopen]
         }
-        VersionState::Accepted => vec!["return", "opinion", "review", "forward", "reopen"],
-        VersionState::Approved if version.approved_at_once() => vec!["adjust"],
-        VersionState::Approved => vec!["adjust", "reopen"],
+        VersionState::Accepted => vec![Return, GiveOpinion, ReviewFigures, Forward, Reopen],
+        VersionState::Approved if version.approved_at_once() => vec![Adjust],
+        VersionState::Approved => vec![Adjust, Reopen],
+    }
+}
+
+/// Of that, what is theirs who ask.
+pub fn legal_for(state: &State, actor: &Actor, slot: &Slot, version: Option<&Version>) -> Vec<Operation> {
+    let tree = state.tree(slot.year).map(Arc::as_ref);
+    let of = reviewed(state, slot, version);
+    let is_sealed = seal_over(state, slot, version).is_some();
+    let theirs = |operation: &Operation| {
+        let step = Move::ALL.iter().find(|step| Operation::of_move(**step) == *operation);
+        let whole = (*operation == Operation::Forward).then(|| top(state, slot)).flatten();
+        may(actor, *operation, whole.as_ref().unwrap_or(&slot.unit), tree)
+            && step.is_none_or(|step| is_theirs(actor, *step, of))
+            // What a department has sealed is with the bureau, with the figures that it set.
+            && !(*operation == Operation::ReviewFigures && actor.role == Role::Department && is_sealed)
+    };
+    legal(state, slot, version).into_iter().filter(theirs).collect()
+}
+
+/// A submission as far as that says whose step it is.
+fn reviewed<'s>(state: &State, slot: &'s Slot, version: Option<&Version>) -> Reviewed<'s> {
+    Reviewed {
+        unit: &slot.unit,
+        next: is_next(state, slot),
+        adjusts: version.is_some_and(|version| version.adjusts.is_some()),
+        approved: version.is_some_and(|version| version.state() == VersionState::Approved),
     }
 }
 
@@ -137,7 +166,7 @@ pub(super) fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>
         .with("version", version.map_or(0, |version| version.version))
         .with("state", version.map_or("missing", |version| version.state().as_str()))
         .with("step", step)
-        .with("expected", legal(state, slot, version).join(", "))
+        .with("expected", legal(state, slot, version).into_iter().map(Operation::verb).collect::<Vec<_>>().join(", "))
 }
 
 /// Why a step can't be taken from where a version stands: it is sealed, and whoever wants it open must turn to those who
@@ -208,12 +237,7 @@ pub(super) fn step(
 ) -> Result<Event, Remark> {
     let slot = &order.target.slot;
     let last = state.filings(slot).and_then(Filings::latest);
-    let of = Reviewed {
-        unit: &slot.unit,
-        next: is_next(state, slot),
-        adjusts: last.is_some_and(|last| last.adjusts.is_some()),
-        approved: last.is_some_and(|last| last.state() == VersionState::Approved),
-    };
+    let of = reviewed(state, slot, last);
     if !is_theirs(actor, order.step, of) {
         let remark = Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", slot);
         return Err(remark.with("step", order.step));
@@ -251,6 +275,9 @@ pub(super) fn step(
     }
     if from.counts() != to.counts() {
         still_fits(state, slot, filings, (version, to), contents)?;
+    }
+    if order.step == Move::Approve {
+        approvable(state, slot, version, contents)?;
     }
     let lines = if order.step == Move::Return { lines_of(&order.lines)? } else { Vec::new() };
     Ok(Event::VersionMoved(Box::new(VersionMoved {
@@ -368,11 +395,25 @@ fn still_fits(
         base
     };
     let Some(counts_then) = counts_then else { return Ok(()) };
-    let damaged =
-        || Remark::new(Reason::JournalDamaged).with("position", counts_then.position).with("what", "form set");
-    let form = state.form_set_version(&counts_then.form_set).ok_or_else(damaged)?;
-    let submission = contents.submission(counts_then.position)?;
+    let (form, submission) = filed(state, counts_then, contents)?;
     fits(state, slot, |cell| counts_then.drawn(&submission, form, cell), |_| true)
+}
+
+/// What a cut has left above its ceiling goes on counting; to be approved it must be within, as it was reviewed.
+fn approvable(state: &State, slot: &Slot, version: &Version, contents: &dyn Contents) -> Result<(), Remark> {
+    let (form, submission) = filed(state, version, contents)?;
+    fits(state, slot, |cell| version.approvable(&submission, form, cell), |_| true)
+}
+
+/// What was filed as a version, and on which form set.
+fn filed<'s>(
+    state: &'s State,
+    version: &Version,
+    contents: &dyn Contents,
+) -> Result<(&'s FormSet, Arc<Submission>), Remark> {
+    let damaged = || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
+    let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
+    Ok((form, contents.submission(version.position)?))
 }
 
 fn lines_of(lines: &[ReturnedLine]) -> Result<Vec<ReturnedLine>, Remark> {
@@ -484,9 +525,7 @@ pub(super) fn review_figures(
     if figures.len() > REVIEW_LINES_MAX {
         return Err(bad("many").with("found", figures.len()).with("allowed", REVIEW_LINES_MAX));
     }
-    let damaged = || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
-    let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
-    let submission = contents.submission(version.position)?;
+    let (form, submission) = filed(state, version, contents)?;
     let mut seen = BTreeSet::new();
     let mut items = Vec::new();
     for figure in figures {
@@ -680,7 +719,12 @@ pub struct AggregateStep {
     pub reason: String,
 }
 
-pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep) -> Result<Event, Remark> {
+pub(super) fn step_aggregate(
+    state: &State,
+    actor: &Actor,
+    order: &AggregateStep,
+    contents: &dyn Contents,
+) -> Result<Event, Remark> {
     let AggregateStep { department, year, round, version, step, reason } = order;
     let last = state.aggregate(department, *year, *round).ok_or_else(|| {
         let remark = Remark::new(Reason::AggregateNotInState).with("department", department).with("version", version);
@@ -701,6 +745,13 @@ pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep
         let remark = Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", department);
         return Err(remark.with("step", step));
     }
+    if *step == Move::Approve {
+        let above = above_ceilings(state, last, (*year, *round), contents)?;
+        if !above.is_empty() {
+            let remark = Remark::new(Reason::DepartmentNotReady).with("department", department);
+            return Err(remark.with("problem", "above").with_list("found", above));
+        }
+    }
     if from == AggregateState::Approved {
         let approved = approved_since(state, last, (*year, *round));
         if !approved.is_empty() {
@@ -718,6 +769,28 @@ pub(super) fn step_aggregate(state: &State, actor: &Actor, order: &AggregateStep
         to,
         reason: text(reason, matches!(step, Move::Return | Move::Reopen))?,
     }))
+}
+
+/// The units of an aggregate that a cut has left above a hard ceiling, as they were reviewed.
+fn above_ceilings(
+    state: &State,
+    aggregate: &Aggregate,
+    (year, round): (u16, Round),
+    contents: &dyn Contents,
+) -> Result<Vec<String>, Remark> {
+    let (Some(book), Some(tree)) = (state.control(year, round), state.tree(year)) else { return Ok(Vec::new()) };
+    let mut above = Vec::new();
+    for (slot, filings) in
+        state.slots().filter(|(slot, _)| (slot.year, slot.round, slot.kind) == (year, round, Kind::Unit))
+    {
+        let held = filings.counting().filter(|version| aggregate.holds(version.position));
+        let Some(version) = held.filter(|_| book.is_over(tree, &slot.unit)) else { continue };
+        match approvable(state, slot, version, contents) {
+            Err(remark) if remark.reason == Reason::OverCeiling => above.push(slot.unit.to_string()),
+            other => other?,
+        }
+    }
+    Ok(above)
 }
 
 /// The units of an approved aggregate that its department has approved since.
