@@ -500,15 +500,38 @@ mod tests {
               (OVER_CEILING)
           审核规则：通过 0，四舍五入后通过 0，不通过 0，无法审核 0
           控制数执行情况（第 1 版控制数）
-          单位    表/行/栏         控制数  申报数   余额  计量  约束
-          -----------------------------------------------------------------
-          407004  A1/合计/project   39.60   43.60  -4.00  万元  硬性  超出
+          谁的控制数  表/行/栏         控制数  申报数   余额  计量  约束
+          ---------------------------------------------------------------------
+          407004      A1/合计/project   39.60   43.60  -4.00  万元  硬性  超出
         "#);
         assert_eq!(filings.code(), 1);
         let lost = Filing::failed("b.json".into(), None, Failure::Unreachable("x".into()));
         let filings = Filings { filings: vec![over(), lost], unsent: 2, sent: true };
         assert_eq!(filings.code(), 3);
         assert!(filings.text(&look).contains(label("run-again", Language::Chinese)));
+    }
+
+    #[test]
+    fn a_shared_ceiling_adds_up_with_what_others_have_of_it() {
+        let look = Look { language: Language::Chinese, width: None, colour: false };
+        let filing = over();
+        let own = filing.result.unwrap().judgements.remove(0);
+        let shared = api::Judgement {
+            unit: "407".into(),
+            ceiling: "1041650.00".into(),
+            taken: "39.60".into(),
+            filed: "1041220.06".into(),
+            headroom: "390.34".into(),
+            over: false,
+            ..own.clone()
+        };
+        let text = super::super::output::finish(&headroom(&[own, shared], None, &look), false);
+        insta::assert_snapshot!(text, @r#"
+        谁的控制数  表/行/栏               控制数  别的单位占用        申报数    余额  计量  约束
+        ------------------------------------------------------------------------------------------------
+        407004      A1/合计/project         39.60                       43.60   -4.00  万元  硬性  超出
+        407         A1/合计/project  1,041,650.00         39.60  1,041,220.06  390.34  万元  硬性
+        "#);
     }
 
     #[test]

@@ -175,13 +175,16 @@ pub(super) fn list(notes: &[Note], form: Option<&FormSet>, look: &Look) -> Strin
 /// What is left under each ceiling.
 pub(super) fn headroom(judgements: &[api::Judgement], form: Option<&FormSet>, look: &Look) -> String {
     let word = |key| label(key, look.language);
-    let mut grid = Grid::new().text(word("head-unit"));
+    let is_shared = judgements.iter().any(|judgement| taken(judgement).is_some());
+    let mut grid = Grid::new().text(word("head-holder"));
     if form.is_some() {
         grid = grid.text(word("head-figure"));
     }
+    grid = grid.text(word("head-cell")).figures(word("head-ceiling"));
+    if is_shared {
+        grid = grid.figures(word("head-taken"));
+    }
     grid = grid
-        .text(word("head-cell"))
-        .figures(word("head-ceiling"))
         .figures(word("head-filed"))
         .figures(word("head-headroom"))
         .text(word("head-amount-unit"))
@@ -190,9 +193,9 @@ pub(super) fn headroom(judgements: &[api::Judgement], form: Option<&FormSet>, lo
     for judgement in judgements {
         let mut cells = vec![judgement.unit.clone()];
         cells.extend(form.map(|form| cell_name(form, &judgement.cell)));
+        cells.extend([judgement.cell.clone(), grouped(&judgement.ceiling)]);
+        cells.extend(is_shared.then(|| taken(judgement).map(grouped).unwrap_or_default()));
         cells.extend([
-            judgement.cell.clone(),
-            grouped(&judgement.ceiling),
             grouped(&judgement.filed),
             grouped(&judgement.headroom),
             judgement.amount_unit.clone(),
@@ -202,6 +205,11 @@ pub(super) fn headroom(judgements: &[api::Judgement], form: Option<&FormSet>, lo
         grid.row(cells);
     }
     if grid.is_empty() { String::new() } else { grid.draw(look) }
+}
+
+/// What others have of a ceiling that several units share, if they have anything.
+fn taken(judgement: &api::Judgement) -> Option<&str> {
+    Some(judgement.taken.as_str()).filter(|taken| taken.bytes().any(|digit| matches!(digit, b'1'..=b'9')))
 }
 
 /// `甲表 · 甲类支出 · 基本支出`, for a cell's address.

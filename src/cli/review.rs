@@ -26,6 +26,7 @@ pub struct VersionArgs {
     kind: api::Kind,
     #[command(flatten)]
     times: Times,
+    #[arg(value_name = "REASON")]
     step_reason: Option<String>,
 }
 
@@ -72,7 +73,7 @@ pub struct ReviewArgs {
     times: Times,
     #[arg(long, value_name = "POSITION|TIME", value_parser = parse_moment, conflicts_with_all = ["figures", "reviewed"])]
     as_of: Option<api::AsOf>,
-    #[arg(requires = "figures")]
+    #[arg(value_name = "REASON", requires = "figures")]
     step_reason: Option<String>,
 }
 
@@ -83,6 +84,7 @@ pub struct ForwardArgs {
     node: String,
     #[command(flatten)]
     times: Times,
+    #[arg(value_name = "REASON")]
     step_reason: Option<String>,
 }
 

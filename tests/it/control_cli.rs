@@ -90,14 +90,14 @@ async fn the_example_is_issued_and_split_and_bad_files_change_nothing() {
         "\n",
         "407004,T03,合计,total,万元,-1.00,hard\n",
     ];
-    let said = desk.give("407/department", "split", &desk.file("bad.csv", &bad.concat()), &["--reason", "重分"]).await;
+    let said = desk.give("407/department", "split", &desk.file("bad.csv", &bad.concat()), &["重分"]).await;
     let lines: Vec<u64> =
         said.json()["faults"].as_array().unwrap().iter().map(|f| f["line"].as_u64().unwrap()).collect();
     assert_eq!((said.code, lines), (1, vec![3, 4, 6]), "{}", said.text);
     assert_eq!(list(&server).await, before);
     // Lines of another width are all named too, before anything is asked.
     let odd = [HEADER, "407004,T03,合计\n", "407004,T03,合计,project,万元,39.60,hard\n", "407004,,,,,,,,\n"].concat();
-    let said = desk.give("407/department", "split", &desk.file("odd.csv", &odd), &["--reason", "重分"]).await;
+    let said = desk.give("407/department", "split", &desk.file("odd.csv", &odd), &["重分"]).await;
     assert_eq!(said.code, 2, "{}", said.text);
     assert!(said.text.contains("第 2 行有 3 栏") && said.text.contains("第 4 行有 9 栏"), "{}", said.text);
     assert_eq!(list(&server).await, before);
@@ -109,7 +109,7 @@ async fn what_is_in_force_what_changed_it_and_what_is_left_are_shown_in_every_fo
     let server = TestServer::fenyang().await;
     let desk = Desk { address: server.address.clone(), folder: tempfile::tempdir().unwrap() };
     let raised = [HEADER, "407004,T03,合计,project,万元,40.00,hard\n"].concat();
-    let done = desk.give("0/bureau", "issue", &desk.file("raise.csv", &raised), &["--reason", "追加设备"]).await;
+    let done = desk.give("0/bureau", "issue", &desk.file("raise.csv", &raised), &["追加设备"]).await;
     assert_eq!((done.code, done.json()["changed"].as_u64()), (0, Some(1)), "{}", done.text);
     let ask = async |format: &str, arguments: &[&str]| {
         let said = desk.control("407/department", format, arguments).await;

@@ -36,7 +36,7 @@ pub struct GiveArgs {
     pub(super) csv: PathBuf,
     #[arg(long, value_name = "ID")]
     pub(super) form_set: String,
-    #[arg(long, id = "change_reason", value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(id = "change_reason", value_name = "REASON", default_value = "", hide_default_value = true)]
     pub(super) reason: String,
     #[arg(long)]
     pub(super) mark_over: bool,
