@@ -69,10 +69,7 @@ fn at_hand<'f>(
         let facts = [("found", id), ("known", &known.join(", "))];
         return Err(Failure::Usage(settings.say("check-form-set-unknown", &facts)));
     };
-    if form.year != year {
-        let remark = Remark::new(Reason::YearDiffers).with("year", year).with("form_set", id);
-        return Err(Failure::Refused(remark.with("expected", form.year)));
-    }
+    form.is_of(year).map_err(Failure::Refused)?;
     Ok(form)
 }
 

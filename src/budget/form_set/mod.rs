@@ -23,6 +23,7 @@ pub use rows::{FixedRow, FixedRows, Part};
 use super::cell::{CellAddress, RECORD_ROW};
 use super::digest::Digest;
 use super::money::{Decimals, Denomination, Scale};
+use super::reason::{Reason, Remark};
 use super::rule::RuleSet;
 use super::submission::Kind;
 use super::transfer::TransferRules;
@@ -362,6 +363,18 @@ impl FormSet {
             },
             Rows::Record | Rows::Fixed { .. } => None,
         }
+    }
+
+    /// Whether it is this year's.
+    ///
+    /// # Errors
+    /// `YEAR_DIFFERS`.
+    pub fn is_of(&self, year: u16) -> Result<(), Remark> {
+        if self.year == year {
+            return Ok(());
+        }
+        let remark = Remark::new(Reason::YearDiffers).with("year", year).with("form_set", &self.id);
+        Err(remark.with("expected", self.year))
     }
 
     /// The complete catalogue that lacks the code of a row of a coded table.

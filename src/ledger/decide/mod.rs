@@ -264,11 +264,6 @@ fn current_form<'s>(state: &'s State, id: &str, year: u16) -> Result<&'s Arc<For
         let known: Vec<&str> = state.form_sets().map(|form| form.id.as_str()).collect();
         Remark::new(Reason::UnknownFormSet).with("found", id).with_list("expected", known)
     })?;
-    if form.year != year {
-        return Err(Remark::new(Reason::YearDiffers)
-            .with("year", year)
-            .with("form_set", id)
-            .with("expected", form.year));
-    }
+    form.is_of(year)?;
     Ok(form)
 }
