@@ -97,6 +97,8 @@ reasons! {
     // Findings about a change of what is approved.
     /// A reallocation that moves a total.
     AdjustmentMoved = "ADJUSTMENT_MOVED",
+    /// What is to be approved is above a ceiling that was cut.
+    ApprovalOverCeiling = "APPROVAL_OVER_CEILING",
 
     // Faults of submission files, with line and column.
     /// A file that is not JSON, or not UTF-8.

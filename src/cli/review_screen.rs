@@ -96,13 +96,20 @@ impl Screen {
         let words = |steps: &mut dyn Iterator<Item = &String>| {
             steps.map(|step| word("step", step, language)).collect::<Vec<_>>().join("  ")
         };
-        let api::GetReviewResponse { legal, yours, .. } = &self.answer;
-        let mine = words(&mut yours.iter());
-        let mine = if mine.is_empty() { label("review-nothing-legal", language) } else { &mine };
-        out.push_str(&format!("{}\n", say(language, "review-legal", &[("steps", mine)])));
-        let others = words(&mut legal.iter().filter(|step| !yours.contains(step)));
-        if !others.is_empty() {
-            out.push_str(&format!("{}\n", say(language, "review-legal-others", &[("steps", &others)])));
+        let api::GetReviewResponse { legal, yours, aggregate_legal, aggregate_yours, .. } = &self.answer;
+        for (yours, legal, mine, others) in [
+            (yours, legal, "review-legal", "review-legal-others"),
+            (aggregate_yours, aggregate_legal, "review-legal-whole", "review-legal-whole-others"),
+        ] {
+            let their = words(&mut legal.iter().filter(|step| !yours.contains(step)));
+            for (key, steps) in [(mine, words(&mut yours.iter())), (others, their)] {
+                if !steps.is_empty() {
+                    out.push_str(&format!("{}\n", say(language, key, &[("steps", &steps)])));
+                }
+            }
+        }
+        if yours.is_empty() && aggregate_yours.is_empty() {
+            out.push_str(&format!("{}\n", label("review-nothing-legal", language)));
         }
         // Filing is what leads on, and nobody can.
         let files = self.answer.legal.iter().any(|step| step == "submit");
@@ -315,6 +322,8 @@ impl Show for Screen {
             "versions": answer.versions.iter().map(version).collect::<Vec<_>>(),
             "legal": answer.legal,
             "yours": answer.yours,
+            "aggregate_legal": answer.aggregate_legal,
+            "aggregate_yours": answer.aggregate_yours,
             "sealed_by": answer.sealed_by,
             "opinions": answer.opinions.iter().map(opinion).collect::<Vec<_>>(),
             "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),

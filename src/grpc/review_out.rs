@@ -1,5 +1,7 @@
 //! Rounds and review as messages: what a reader of them sees.
 
+use std::sync::Arc;
+
 use super::control_figure::over_out;
 use super::convert::{aggregate_state_out, kind_out, round_out, slot_out, state_out, version_out};
 use super::limits;
@@ -9,7 +11,7 @@ use crate::budget::submission::{Kind, Round, Slot};
 use crate::consolidator::Snapshot;
 use crate::ledger::actor::{Actor, Operation};
 use crate::ledger::answers::{Fate, LineAnswer};
-use crate::ledger::decide::{legal, legal_for, seal_over};
+use crate::ledger::decide::{legal, legal_for, legal_whole, legal_whole_for, seal_over};
 use crate::ledger::event::{
     AggregateMoved, Envelope, Event, FiguresReviewed, Forwarded, OpinionGiven, RoundClosed, RoundOpened, Timestamp,
     VersionMoved,
@@ -199,6 +201,11 @@ pub(super) fn review(
     }
     for found in state.aggregates(&slot.unit, slot.year, slot.round).into_iter().flatten() {
         answer.aggregates.extend(aggregate(snapshot, found)?);
+    }
+    if let Some(last) = state.aggregate(&slot.unit, slot.year, slot.round) {
+        let tree = state.tree(slot.year).map(Arc::as_ref);
+        answer.aggregate_legal = verbs(legal_whole(last));
+        answer.aggregate_yours = verbs(legal_whole_for(last, actor, &slot.unit, tree));
     }
     let Some(latest) = latest else { return Ok(answer) };
     if let (Kind::Unit, Some(version), Some(tree), Some(book)) =

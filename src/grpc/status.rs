@@ -70,6 +70,7 @@ fn code(reason: Reason) -> Code {
         | Reason::DepartmentNotReady
         | Reason::AdjustmentInvalid
         | Reason::AdjustmentMoved
+        | Reason::ApprovalOverCeiling
         | Reason::NotControllable
         | Reason::MixedFormSets
         | Reason::UnitHasSubmissions

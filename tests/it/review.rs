@@ -135,6 +135,31 @@ impl Scene {
         review(by).reopen(request).await.map(|answer| answer.into_inner())
     }
 
+    /// Project expenditure of a node is capped, in 万元, whoever is above then.
+    async fn cap(&self, unit: &str, ceiling: &str, strength: &str) {
+        let cell = "T03/合计/project".into();
+        let [unit, ceiling, amount_unit, strength] = [unit, ceiling, "万元", strength].map(ToOwned::to_owned);
+        let request = api::IssueControlFiguresRequest {
+            idempotency_key: new_key(),
+            year: 2024,
+            round: api::Round::Second.into(),
+            form_set: "shanxi-2024".into(),
+            figures: vec![api::ControlFigure { unit, cell, ceiling, amount_unit, strength }],
+            reason: "压减".into(),
+            on_over_ceiling: api::OnOverCeiling::Mark.into(),
+        };
+        self.bureau.control().issue_control_figures(request).await.unwrap();
+    }
+
+    /// The bureau sets it in the first version.
+    async fn review_down(&self, amount: &str) {
+        let cell = "T03/合计/project".into();
+        let figure = api::ReviewedFigure { cell, amount: Some(amount.into()), reason: "核减".into() };
+        let request =
+            api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures: vec![figure] };
+        review(&self.bureau).review_figures(request).await.unwrap();
+    }
+
     async fn withdraw(&self, version: u32) -> Result<(), Status> {
         let request =
             api::WithdrawRequest { idempotency_key: new_key(), target: Some(target(version)), ..Default::default() };
@@ -572,52 +597,52 @@ async fn what_a_cut_has_left_above_its_ceiling_is_not_approved() {
     scene.accept(&scene.department, 1).await.unwrap();
     scene.forward().await.unwrap();
     let (whole, unit) = (|| Target::Aggregate(aggregate(1)), || Target::Submission(target(1)));
-    let cut = async |ceiling: &str| {
-        let figure = api::ControlFigure {
-            unit: UNIT.into(),
-            cell: "T03/合计/project".into(),
-            ceiling: ceiling.into(),
-            amount_unit: "万元".into(),
-            strength: "hard".into(),
-        };
-        let request = api::IssueControlFiguresRequest {
-            idempotency_key: new_key(),
-            year: 2024,
-            round: api::Round::Second.into(),
-            form_set: "shanxi-2024".into(),
-            figures: vec![figure],
-            reason: "压减".into(),
-            on_over_ceiling: api::OnOverCeiling::Mark.into(),
-        };
-        scene.bureau.control().issue_control_figures(request).await.unwrap();
-    };
-    let review_down = async |amount: &str| {
-        let figure =
-            api::ReviewedFigure {
-                cell: "T03/合计/project".into(), amount: Some(amount.into()), reason: "核减".into()
-            };
-        let request =
-            api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures: vec![figure] };
-        review(&scene.bureau).review_figures(request).await.unwrap();
-    };
+    let cut = async |ceiling: &str| scene.cap(UNIT, ceiling, "hard").await;
 
     cut("30.00").await;
     let above = scene.approve(&scene.bureau, whole()).await.unwrap_err();
     assert_eq!(reason(&above), "DEPARTMENT_NOT_READY");
     let facts = above.get_error_details().error_info().unwrap().metadata.clone();
     assert_eq!((facts["problem"].as_str(), facts["found"].as_str()), ("above", UNIT));
-    review_down("30.01").await;
+    scene.review_down("30.01").await;
     assert_eq!(refusal(scene.approve(&scene.bureau, whole()).await), "DEPARTMENT_NOT_READY");
-    review_down("30.00").await;
+    scene.review_down("30.00").await;
     scene.approve(&scene.bureau, whole()).await.unwrap();
 
     // A later cut keeps the department from passing it on.
     cut("29.99").await;
     let above = scene.approve(&scene.department, unit()).await.unwrap_err();
-    assert_eq!(reason(&above), "OVER_CEILING");
+    assert_eq!(reason(&above), "APPROVAL_OVER_CEILING");
     assert!(above.message().contains("29.99") && above.message().contains("0.01"), "{}", above.message());
     cut("30.00").await;
     scene.approve(&scene.department, unit()).await.unwrap();
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn above_the_departments_ceiling_an_advisory_one_of_its_own_lets_nobody_through() {
+    use api::approve_request::Target;
+    let scene = Scene::open().await;
+    scene.cap("407", "41650.00", "hard").await;
+    scene.cap(UNIT, "30000.00", "advisory").await;
+    // 41,220.06 万元.
+    scene.file(None).await.unwrap();
+    scene.justify().await;
+    scene.accept(&scene.department, 1).await.unwrap();
+    scene.forward().await.unwrap();
+    let whole = || Target::Aggregate(aggregate(1));
+    scene.cap("407", "41000.00", "hard").await;
+    assert_eq!(refusal(scene.approve(&scene.bureau, whole()).await), "DEPARTMENT_NOT_READY");
+    let department = api::Slot { unit: "407".into(), kind: api::Kind::Difference.into(), ..slot() };
+    let request = api::GetReviewRequest { slot: Some(department), as_of: None };
+    let seen = review(&scene.bureau).get_review(request).await.unwrap().into_inner();
+    assert_eq!(
+        (seen.aggregate_legal.join(" "), seen.aggregate_yours.join(" ")),
+        ("return approve reopen".into(), "return approve".into())
+    );
+    scene.review_down("41000.00").await;
+    scene.approve(&scene.bureau, whole()).await.unwrap();
+    scene.approve(&scene.department, Target::Submission(target(1))).await.unwrap();
     scene.end().await;
 }
 

@@ -702,8 +702,8 @@ impl World {
     /// Whether they could do it now; what only stands in the way for now (headroom, something to explain, a reviewed
     /// figure that moves the total, another unit of the department) does not make it illegal.
     fn possible(&self, who: Who, action: &Action) -> bool {
-        use Reason::{AdjustmentMoved, DepartmentNotReady, FindingsUnjustified, OverCeiling};
-        let waits = [OverCeiling, FindingsUnjustified, AdjustmentMoved, DepartmentNotReady];
+        use Reason::{AdjustmentMoved, ApprovalOverCeiling, DepartmentNotReady, FindingsUnjustified, OverCeiling};
+        let waits = [OverCeiling, FindingsUnjustified, AdjustmentMoved, DepartmentNotReady, ApprovalOverCeiling];
         match decide(&self.state, &self.command(actor(who), copy(action)), &self.past) {
             Ok(_) => true,
             Err(remark) => waits.contains(&remark.reason),
@@ -885,7 +885,11 @@ impl World {
         WHO.into_iter().any(|who| match decide(&self.state, &self.command(actor(who), copy(action)), &self.past) {
             Ok(Decision::Record(event, _)) => matches!(*event, Event::Refused(_)),
             Ok(Decision::Repeat(_)) => false,
-            Err(remark) => matches!(remark.reason, Reason::OverCeiling | Reason::TreeBreaksCeilings),
+            Err(remark) => match remark.reason {
+                Reason::OverCeiling | Reason::ApprovalOverCeiling | Reason::TreeBreaksCeilings => true,
+                Reason::DepartmentNotReady => remark.to_string().contains("above"),
+                _ => false,
+            },
         })
     }
 

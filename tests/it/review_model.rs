@@ -230,6 +230,17 @@ impl Model {
         free || self.others(unit, round) + figure <= ceiling
     }
 
+    /// Whether what counts of a unit is within the ceiling, if everybody's had been filed as it was reviewed.
+    pub fn approvable(&self, unit: &'static str, round: usize) -> bool {
+        let Some(ceiling) = self.ceiling.filter(|_| round == 1 && self.in_department(unit)) else { return true };
+        let counts = |(of, slot): (&(&'static str, usize), &Slot)| {
+            (of.1 == round && self.in_department(of.0)).then(|| slot.counting().map(|at| slot.versions[at].total()))
+        };
+        let own = self.slot(unit, round);
+        let own = own.counting().map_or(0, |at| own.versions[at].total());
+        own == 0 || self.slots.iter().filter_map(counts).flatten().sum::<i64>() <= ceiling
+    }
+
     /// How far the department's units are above their ceiling.
     pub fn overshoot(&self, ceiling: Option<i64>) -> i64 {
         ceiling.map_or(0, |ceiling| (self.others("", 1) - ceiling).max(0))
@@ -398,13 +409,14 @@ impl Model {
             matches!(step, Do::Accept | Do::Approve) && self.unjustified(&slot),
             Reason::FindingsUnjustified,
         );
-        let approvable = self.fits(unit, round, version.total(), self.ceiling);
-        insert(&mut found, step == Do::Approve && !approvable, Reason::OverCeiling);
+        insert(&mut found, step == Do::Approve && !self.approvable(unit, round), Reason::ApprovalOverCeiling);
         if let Some(to) = to {
             let mut after = slot.clone();
             let at = after.versions.len() - 1;
             after.versions[at].way.push(to);
-            if let Some(counts) = after.counting().filter(|_| version.at().counts() != to.counts()) {
+            // What draws no more than what counted until then makes nothing worse.
+            let more = |at: &usize| !version.at().counts() || after.versions[*at].drawn() > version.drawn();
+            if let Some(counts) = after.counting().filter(|_| version.at().counts() != to.counts()).filter(more) {
                 let fits = self.fits(unit, round, after.versions[counts].drawn(), self.ceiling);
                 insert(&mut found, !fits, Reason::OverCeiling);
             }
@@ -519,7 +531,8 @@ impl Model {
         insert(&mut found, recalls != department, Reason::NotYourStep);
         let above = |(unit, at): (&&'static str, &usize)| {
             let slot = self.slot(unit, round);
-            slot.counting() == Some(*at) && !self.fits(unit, round, slot.versions[*at].total(), self.ceiling)
+            let waits = slot.counting() == Some(*at) && slot.versions[*at].at() != At::Approved;
+            waits && !self.approvable(unit, round)
         };
         let is_above = last.members.iter().filter(|(unit, _)| is_budget(unit)).any(above);
         insert(&mut found, step == Do::Approve && is_above, Reason::DepartmentNotReady);

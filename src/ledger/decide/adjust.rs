@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::control::{ControlOrders, issue};
-use super::review::{may_file, text};
+use super::review::{filed, may_file, text};
 use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::ControlFigure;
 use crate::budget::finding::{Finding, Place};
@@ -148,15 +148,12 @@ struct Figures<'s> {
 
 impl<'s> Figures<'s> {
     fn of(state: &'s State, version: &'s Version, contents: &dyn Contents) -> Result<Figures<'s>, Remark> {
-        let damaged =
-            || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
-        let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
-        Ok(Figures { version, form, submission: contents.submission(version.position)? })
+        let (form, submission) = filed(state, version, contents)?;
+        Ok(Figures { version, form, submission })
     }
 
     fn get(&self, cell: &CellAddress) -> Money {
-        let reviewed = self.version.remarks.figure(cell);
-        reviewed.map_or_else(|| ControlFigure::filed(&self.submission, self.form, cell), |amount| amount.value)
+        self.version.approvable(&self.submission, self.form, cell)
     }
 }
 

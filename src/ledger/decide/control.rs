@@ -94,6 +94,26 @@ pub struct ControlPlan {
 /// # Errors
 /// The refusal, if it can't be looked at line by line; or a fault of the journal.
 pub fn plan(state: &State, orders: &ControlOrders, contents: &dyn Contents) -> Result<ControlPlan, Remark> {
+    let mut plan = comes_to(state, orders, contents)?;
+    let form = current_form(state, &orders.form_set, orders.year)?;
+    let in_force = |order: &FigureOrder| {
+        let book = state.control(orders.year, orders.round);
+        book.is_some_and(|book| book.ceiling(&order.unit, &order.cell).is_some())
+    };
+    // Nobody could file there. One that is in force has been filed under, by a catalogue that had it.
+    for order in orders.figures.iter().filter(|order| order.ceiling.is_some() && !in_force(order)) {
+        let lacks = form.cell(&order.cell).and_then(|(table, _)| form.lacks_code(table, &order.cell.row));
+        if let Some(catalogue) = lacks.filter(|_| plan.faults.iter().all(|fault| fault.line != order.line)) {
+            let remark = Remark::new(Reason::UnknownCode).with("code", &order.cell.row);
+            plan.faults.push(LineFault { line: order.line, remark: remark.with("catalogue", &catalogue.file) });
+        }
+    }
+    plan.faults.sort_by_key(|fault| fault.line);
+    Ok(plan)
+}
+
+/// The same of a list that was in order when it came: its codes are not asked about again.
+fn comes_to(state: &State, orders: &ControlOrders, contents: &dyn Contents) -> Result<ControlPlan, Remark> {
     let tree = state.tree(orders.year).ok_or_else(|| Remark::new(Reason::UnknownYear).with("year", orders.year))?;
     let form = current_form(state, &orders.form_set, orders.year)?;
     if orders.figures.is_empty() {
@@ -143,7 +163,10 @@ pub fn plan(state: &State, orders: &ControlOrders, contents: &dyn Contents) -> R
 }
 
 pub(super) fn issue(state: &State, orders: &ControlOrders, contents: &dyn Contents) -> Result<Event, Remark> {
-    let plan = plan(state, orders, contents)?;
+    carry_out(state, orders, plan(state, orders, contents)?)
+}
+
+fn carry_out(state: &State, orders: &ControlOrders, plan: ControlPlan) -> Result<Event, Remark> {
     if let Some(LineFault { line, remark }) = plan.faults.first() {
         return Err(remark.clone().with("line", line).with("faults", plan.faults.len()));
     }
@@ -189,7 +212,8 @@ pub fn follows(state: &State, issued: &ControlIssued, contents: &dyn Contents) -
     // An issue doesn't keep the form set on whose cells it was ordered.
     state.form_sets().filter(|form| form.year == *year).any(|form| {
         orders.form_set = form.id.to_string();
-        matches!(issue(state, &orders, contents), Ok(Event::ControlIssued(again)) if again == *issued)
+        let again = comes_to(state, &orders, contents).and_then(|plan| carry_out(state, &orders, plan));
+        matches!(again, Ok(Event::ControlIssued(again)) if again == *issued)
     })
 }
 
@@ -255,12 +279,8 @@ fn change(
     if !node.budgeted && is_leaf {
         return Err(Remark::new(Reason::UnitNotBudgeted).with("unit", unit));
     }
-    let Some((table, _)) = form.cell(cell) else {
+    if form.cell(cell).is_none() {
         return Err(Remark::new(Reason::UnknownCell).with("cell", cell).with("form_set", &form.id));
-    };
-    // Nobody could ever file there.
-    if let Some(catalogue) = form.lacks_code(table, &cell.row).filter(|_| order.ceiling.is_some()) {
-        return Err(Remark::new(Reason::UnknownCode).with("code", &cell.row).with("catalogue", &catalogue.file));
     }
     let default = ControlFigure::default_strength(form, cell)
         .ok_or_else(|| Remark::new(Reason::NotControllable).with("cell", cell))?;

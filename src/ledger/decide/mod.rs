@@ -33,7 +33,8 @@ pub use filing::{AdjustmentOrder, Filing, Judged, admit, judge};
 pub use justify::{JUSTIFICATION_CHARS_MAX, JUSTIFICATIONS_MAX};
 pub use review::{
     AggregateStep, FigureSet, REVIEW_CHARS_MAX, REVIEW_LINES_MAX, Target, VersionStep, aggregate_digest,
-    aggregate_leads_to, figures_follow, find_line, leads_to, legal, legal_for, seal_over, seals_what_counts,
+    aggregate_leads_to, figures_follow, find_line, leads_to, legal, legal_for, legal_whole, legal_whole_for, seal_over,
+    seals_what_counts,
 };
 
 /// Bytes of an idempotency key.

@@ -12,6 +12,7 @@ use compact_str::CompactString;
 use super::adjust;
 use super::control::fits;
 use crate::budget::cell::CellAddress;
+use crate::budget::control_figure::CeilingStrength;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
 use crate::budget::money::Amount;
@@ -19,7 +20,8 @@ use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::Fingerprint;
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
-use crate::ledger::actor::{Actor, Operation, Reviewed, Role, is_theirs, is_theirs_whole, may};
+use crate::ledger::actor::{Actor, Operation, Reviewed, Role, is_theirs, is_theirs_whole, may, may_whole};
+use crate::ledger::control::ControlBook;
 use crate::ledger::event::{
     AggregateMoved, Event, FiguresReviewed, Forwarded, OpinionGiven, ReviewedItem, Timestamp, VersionMoved,
 };
@@ -114,10 +116,43 @@ pub fn legal_for(state: &State, actor: &Actor, slot: &Slot, version: Option<&Ver
         let whole = (*operation == Operation::Forward).then(|| top(state, slot)).flatten();
         may(actor, *operation, whole.as_ref().unwrap_or(&slot.unit), tree)
             && step.is_none_or(|step| is_theirs(actor, *step, of))
-            // What a department has sealed is with the bureau, with the figures that it set.
-            && !(*operation == Operation::ReviewFigures && actor.role == Role::Department && is_sealed)
+            && match operation {
+                // What a department has sealed is with the bureau, with the figures that it set.
+                Operation::ReviewFigures => !(actor.role == Role::Department && is_sealed),
+                Operation::GiveOpinion => version.is_some_and(|version| has_office(state, version, actor.role)),
+                _ => true,
+            }
     };
     legal(state, slot, version).into_iter().filter(theirs).collect()
+}
+
+/// Whether any office that gives opinions on a version is that role's.
+fn has_office(state: &State, version: &Version, role: Role) -> bool {
+    form_of(state, version).is_ok_and(|form| form.offices.iter().any(|office| office.role == role.as_str()))
+}
+
+/// What may be done with the last aggregate of a department, by somebody.
+pub fn legal_whole(aggregate: &Aggregate) -> Vec<Operation> {
+    let steps = [Move::Return, Move::Approve, Move::Reopen];
+    let steps = steps.into_iter().filter(|step| aggregate_leads_to(*step, aggregate.state()).is_some());
+    let forward = (!aggregate.state().seals()).then_some(Operation::Forward);
+    forward.into_iter().chain(steps.map(Operation::of_move)).collect()
+}
+
+/// Of that, what is theirs who ask.
+pub fn legal_whole_for(
+    aggregate: &Aggregate,
+    actor: &Actor,
+    department: &str,
+    tree: Option<&UnitTree>,
+) -> Vec<Operation> {
+    let theirs = |operation: &Operation| match Move::ALL.iter().find(|step| Operation::of_move(**step) == *operation) {
+        Some(step) => {
+            may_whole(actor, *step, department, tree) && is_theirs_whole(actor, *step, department, aggregate.state())
+        }
+        None => may(actor, *operation, department, tree),
+    };
+    legal_whole(aggregate).into_iter().filter(theirs).collect()
 }
 
 /// A submission as far as that says whose step it is.
@@ -277,7 +312,7 @@ pub(super) fn step(
         still_fits(state, slot, filings, (version, to), contents)?;
     }
     if order.step == Move::Approve {
-        approvable(state, slot, version, contents)?;
+        approvable(state, slot, contents)?;
     }
     let lines = if order.step == Move::Return { lines_of(&order.lines)? } else { Vec::new() };
     Ok(Event::VersionMoved(Box::new(VersionMoved {
@@ -396,24 +431,67 @@ fn still_fits(
     };
     let Some(counts_then) = counts_then else { return Ok(()) };
     let (form, submission) = filed(state, counts_then, contents)?;
-    fits(state, slot, |cell| counts_then.drawn(&submission, form, cell), |_| true)
+    let now = if version.state().counts() { Some(filed(state, version, contents)?) } else { None };
+    let drawn = |cell: &CellAddress| counts_then.drawn(&submission, form, cell);
+    // What draws no more than what counts now makes nothing worse: else a cut would keep it from being given back.
+    let more = |cell: &CellAddress| {
+        now.as_ref().is_none_or(|(form, submission)| drawn(cell) > version.drawn(submission, form, cell))
+    };
+    fits(state, slot, drawn, more)
 }
 
 /// What a cut has left above its ceiling goes on counting; to be approved it must be within, as it was reviewed.
-fn approvable(state: &State, slot: &Slot, version: &Version, contents: &dyn Contents) -> Result<(), Remark> {
-    let (form, submission) = filed(state, version, contents)?;
-    fits(state, slot, |cell| version.approvable(&submission, form, cell), |_| true)
+fn approvable(state: &State, slot: &Slot, contents: &dyn Contents) -> Result<(), Remark> {
+    let (Some(book), Some(tree), Kind::Unit) = (state.control(slot.year, slot.round), state.tree(slot.year), slot.kind)
+    else {
+        return Ok(());
+    };
+    if !book.is_over(tree, &slot.unit) {
+        return Ok(());
+    }
+    let above = as_reviewed(state, (slot.year, slot.round), (book, tree), contents)?.over_of(tree, &slot.unit);
+    let Some(over) = above.into_iter().find(|over| over.figure.strength == CeilingStrength::Hard) else {
+        return Ok(());
+    };
+    let figure = over.figure;
+    let remark = Remark::new(Reason::ApprovalOverCeiling).with("unit", &slot.unit).with("cell", &figure.cell);
+    let remark = remark.with("reviewed", over.filed.print(figure.scale)).with("holder", &figure.unit);
+    let remark = remark.with("ceiling", figure.ceiling.print(figure.scale));
+    Err(remark.with("over", over.over.print(figure.scale)).with("amount_unit", figure.scale.denomination.as_str()))
+}
+
+/// How ceilings would be drawn on if what counts had been filed as it was reviewed.
+fn as_reviewed(
+    state: &State,
+    (year, round): (u16, Round),
+    (book, tree): (&ControlBook, &UnitTree),
+    contents: &dyn Contents,
+) -> Result<ControlBook, Remark> {
+    let mut book = book.clone();
+    for (slot, filings) in state.slots() {
+        let is_unit = (slot.year, slot.round, slot.kind) == (year, round, Kind::Unit);
+        let reviewed = filings.counting().filter(|version| is_unit && version.remarks.figures_position() > 0);
+        if let Some(version) = reviewed {
+            let (form, submission) = filed(state, version, contents)?;
+            book.file(tree, &slot.unit, |cell| version.approvable(&submission, form, cell));
+        }
+    }
+    Ok(book)
 }
 
 /// What was filed as a version, and on which form set.
-fn filed<'s>(
+pub(super) fn filed<'s>(
     state: &'s State,
     version: &Version,
     contents: &dyn Contents,
 ) -> Result<(&'s FormSet, Arc<Submission>), Remark> {
+    Ok((form_of(state, version)?, contents.submission(version.position)?))
+}
+
+/// The form set that a version was filed on.
+fn form_of<'s>(state: &'s State, version: &Version) -> Result<&'s FormSet, Remark> {
     let damaged = || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
-    let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
-    Ok((form, contents.submission(version.position)?))
+    state.form_set_version(&version.form_set).map(Arc::as_ref).ok_or_else(damaged)
 }
 
 fn lines_of(lines: &[ReturnedLine]) -> Result<Vec<ReturnedLine>, Remark> {
@@ -458,8 +536,7 @@ pub(super) fn give_opinion(
     let (_, version) = looked_at(state, target)?;
     let slot = &target.slot;
     reviewable(state, slot, version, "opinion")?;
-    let damaged = || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set");
-    let form = state.form_set_version(&version.form_set).ok_or_else(damaged)?;
+    let form = form_of(state, version)?;
     let role = actor.role.as_str();
     let mine = || form.offices.iter().filter(|office| office.role == role).map(|office| office.id.as_str());
     if !mine().any(|mine| mine == office) {
@@ -754,9 +831,12 @@ pub(super) fn step_aggregate(
     }
     if from == AggregateState::Approved {
         let approved = approved_since(state, last, (*year, *round));
-        if !approved.is_empty() {
+        let adjusted: Vec<String> =
+            approved.iter().filter(|unit| is_adjusted(state, unit, (*year, *round))).cloned().collect();
+        let (problem, found) = if adjusted.is_empty() { ("approved", approved) } else { ("adjusted", adjusted) };
+        if !found.is_empty() {
             let remark = Remark::new(Reason::DepartmentNotReady).with("department", department);
-            return Err(remark.with("problem", "approved").with_list("found", approved));
+            return Err(remark.with("problem", problem).with_list("found", found));
         }
     }
     Ok(Event::AggregateMoved(AggregateMoved {
@@ -771,26 +851,30 @@ pub(super) fn step_aggregate(
     }))
 }
 
-/// The units of an aggregate that a cut has left above a hard ceiling, as they were reviewed.
+/// The units of an aggregate that a cut has left above a hard ceiling, as they were reviewed. What is approved already is
+/// not approved by this.
 fn above_ceilings(
     state: &State,
     aggregate: &Aggregate,
     (year, round): (u16, Round),
     contents: &dyn Contents,
 ) -> Result<Vec<String>, Remark> {
-    let (Some(book), Some(tree)) = (state.control(year, round), state.tree(year)) else { return Ok(Vec::new()) };
     let mut above = Vec::new();
-    for (slot, filings) in
-        state.slots().filter(|(slot, _)| (slot.year, slot.round, slot.kind) == (year, round, Kind::Unit))
-    {
-        let held = filings.counting().filter(|version| aggregate.holds(version.position));
-        let Some(version) = held.filter(|_| book.is_over(tree, &slot.unit)) else { continue };
-        match approvable(state, slot, version, contents) {
-            Err(remark) if remark.reason == Reason::OverCeiling => above.push(slot.unit.to_string()),
+    for (slot, filings) in state.slots().filter(|(slot, _)| (slot.year, slot.round) == (year, round)) {
+        let waits = |version: &&Version| version.state() != VersionState::Approved && aggregate.holds(version.position);
+        let refused = filings.counting().filter(waits).map_or(Ok(()), |_| approvable(state, slot, contents));
+        match refused {
+            Err(remark) if remark.reason == Reason::ApprovalOverCeiling => above.push(slot.unit.to_string()),
             other => other?,
         }
     }
     Ok(above)
+}
+
+/// Whether anything of a unit was filed to change what is approved: nothing leads back behind that.
+fn is_adjusted(state: &State, unit: &str, (year, round): (u16, Round)) -> bool {
+    let of_unit = state.slots().filter(|(slot, _)| slot.unit == unit && (slot.year, slot.round) == (year, round));
+    of_unit.filter_map(|(_, filings)| filings.latest()).any(|latest| latest.adjusts.is_some())
 }
 
 /// The units of an approved aggregate that its department has approved since.
