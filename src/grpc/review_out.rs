@@ -204,8 +204,8 @@ pub(super) fn review(
     }
     if let Some(last) = state.aggregate(&slot.unit, slot.year, slot.round) {
         let tree = state.tree(slot.year).map(Arc::as_ref);
-        answer.aggregate_legal = verbs(legal_whole(last));
-        answer.aggregate_yours = verbs(legal_whole_for(last, actor, &slot.unit, tree));
+        answer.aggregate_legal = verbs(legal_whole(last.state()));
+        answer.aggregate_yours = verbs(legal_whole_for(last.state(), actor, &slot.unit, tree));
     }
     let Some(latest) = latest else { return Ok(answer) };
     if let (Kind::Unit, Some(version), Some(tree), Some(book)) =

@@ -165,6 +165,11 @@ impl Operation {
         }
     }
 
+    /// The step of review that it is, if it is one.
+    pub fn step(self) -> Option<Move> {
+        Move::ALL.iter().copied().find(|step| Operation::of_move(*step) == self)
+    }
+
     /// The operation that a step of review is.
     pub fn of_move(step: Move) -> Operation {
         match step {

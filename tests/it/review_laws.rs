@@ -26,7 +26,7 @@ use budget_consolidator::ledger::board::{Standing, Turn, board};
 use budget_consolidator::ledger::control::Line;
 use budget_consolidator::ledger::decide::{
     Action, AdjustmentOrder, AggregateStep, Command, ControlOrders, Decision, FigureOrder, FigureSet, Filing, Target,
-    VersionStep, decide, legal, legal_for,
+    VersionStep, decide, legal, legal_for, legal_whole_for,
 };
 use budget_consolidator::ledger::event::{Envelope, Event, Justification, Timestamp};
 use budget_consolidator::ledger::review::{AggregateState, Move, OpinionView, VersionState};
@@ -724,6 +724,7 @@ impl World {
     /// What `legal` names is what somebody can do, word by word.
     fn legal_is_what_is_possible(&self) {
         for (round, name) in ROUNDS.into_iter().enumerate() {
+            self.legal_is_what_is_possible_with_the_whole(round);
             for unit in FILERS {
                 let slot = slot(unit, round);
                 let meant = self.count(unit, round);
@@ -773,6 +774,28 @@ impl World {
                     assert_eq!(said.collect::<BTreeSet<_>>(), can, "{who:?} {unit} {round} {state:?} {seal:?}");
                 }
             }
+        }
+    }
+
+    /// The same of the department's last aggregate.
+    fn legal_is_what_is_possible_with_the_whole(&self, round: usize) {
+        let Some(last) = self.state.aggregate("900", YEAR, ROUNDS[round]).map(|aggregate| aggregate.state()) else {
+            return;
+        };
+        let count = i64::try_from(self.model.aggregates[round].len()).unwrap();
+        let tree = self.state.tree(YEAR).map(Arc::as_ref);
+        for who in WHO {
+            let mut can = BTreeSet::new();
+            for (word, step) in [("return", Do::Return), ("approve", Do::Approve), ("reopen", Do::Reopen)] {
+                if self.possible(who, &self.aggregate_step(round, count, step, true)) {
+                    can.insert(word);
+                }
+            }
+            if self.possible(who, &self.forward(round)) {
+                can.insert("forward");
+            }
+            let said = legal_whole_for(last, &actor(who), "900", tree).into_iter().map(Operation::verb);
+            assert_eq!(said.collect::<BTreeSet<_>>(), can, "{who:?} {round} {last:?}");
         }
     }
 

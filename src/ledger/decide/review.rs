@@ -67,7 +67,11 @@ pub fn legal(state: &State, slot: &Slot, version: Option<&Version>) -> Vec<Opera
         Accept, Adjust, Approve, Forward, GiveOpinion, Justify, Reopen, Return, ReviewFigures, Submit, Withdraw,
     };
     let sealed = seal_over(state, slot, version).map(|(_, aggregate)| aggregate.state());
-    let Some(version) = version else { return if sealed.is_some() { vec![] } else { vec![Submit] } };
+    let Some(version) = version else {
+        let node = state.tree(slot.year).and_then(|tree| tree.node(&slot.unit));
+        let files = node.is_some_and(|node| node.budgeted || slot.kind != Kind::Unit);
+        return if files && sealed.is_none() { vec![Submit] } else { vec![] };
+    };
     let adjusts = version.adjusts.is_some();
     if let Some(sealed) = sealed.filter(|_| version.state() != VersionState::Approved) {
         let own = is_departments_own(state, slot);
@@ -112,10 +116,9 @@ pub fn legal_for(state: &State, actor: &Actor, slot: &Slot, version: Option<&Ver
     let of = reviewed(state, slot, version);
     let is_sealed = seal_over(state, slot, version).is_some();
     let theirs = |operation: &Operation| {
-        let step = Move::ALL.iter().find(|step| Operation::of_move(**step) == *operation);
         let whole = (*operation == Operation::Forward).then(|| top(state, slot)).flatten();
         may(actor, *operation, whole.as_ref().unwrap_or(&slot.unit), tree)
-            && step.is_none_or(|step| is_theirs(actor, *step, of))
+            && operation.step().is_none_or(|step| is_theirs(actor, step, of))
             && match operation {
                 // What a department has sealed is with the bureau, with the figures that it set.
                 Operation::ReviewFigures => !(actor.role == Role::Department && is_sealed),
@@ -131,28 +134,30 @@ fn has_office(state: &State, version: &Version, role: Role) -> bool {
     form_of(state, version).is_ok_and(|form| form.offices.iter().any(|office| office.role == role.as_str()))
 }
 
-/// What may be done with the last aggregate of a department, by somebody.
-pub fn legal_whole(aggregate: &Aggregate) -> Vec<Operation> {
+/// What may be done with the last aggregate of a department in such a state, by somebody.
+pub fn legal_whole(standing: AggregateState) -> Vec<Operation> {
     let steps = [Move::Return, Move::Approve, Move::Reopen];
-    let steps = steps.into_iter().filter(|step| aggregate_leads_to(*step, aggregate.state()).is_some());
-    let forward = (!aggregate.state().seals()).then_some(Operation::Forward);
+    let steps = steps.into_iter().filter(|step| aggregate_leads_to(*step, standing).is_some());
+    let forward = (!standing.seals()).then_some(Operation::Forward);
     forward.into_iter().chain(steps.map(Operation::of_move)).collect()
 }
 
 /// Of that, what is theirs who ask.
 pub fn legal_whole_for(
-    aggregate: &Aggregate,
+    standing: AggregateState,
     actor: &Actor,
     department: &str,
     tree: Option<&UnitTree>,
 ) -> Vec<Operation> {
-    let theirs = |operation: &Operation| match Move::ALL.iter().find(|step| Operation::of_move(**step) == *operation) {
-        Some(step) => {
-            may_whole(actor, *step, department, tree) && is_theirs_whole(actor, *step, department, aggregate.state())
-        }
+    let theirs = |operation: &Operation| match operation.step() {
+        Some(step) => may_whole(actor, step, department, tree) && is_theirs_whole(actor, step, department, standing),
         None => may(actor, *operation, department, tree),
     };
-    legal_whole(aggregate).into_iter().filter(theirs).collect()
+    legal_whole(standing).into_iter().filter(theirs).collect()
+}
+
+fn verbs(legal: Vec<Operation>) -> String {
+    legal.into_iter().map(Operation::verb).collect::<Vec<_>>().join(", ")
 }
 
 /// A submission as far as that says whose step it is.
@@ -201,7 +206,7 @@ pub(super) fn not_in_state(state: &State, slot: &Slot, version: Option<&Version>
         .with("version", version.map_or(0, |version| version.version))
         .with("state", version.map_or("missing", |version| version.state().as_str()))
         .with("step", step)
-        .with("expected", legal(state, slot, version).into_iter().map(Operation::verb).collect::<Vec<_>>().join(", "))
+        .with("expected", verbs(legal(state, slot, version)))
 }
 
 /// Why a step can't be taken from where a version stands: it is sealed, and whoever wants it open must turn to those who
@@ -766,17 +771,12 @@ pub fn aggregate_digest(forwarded: &Forwarded) -> Digest {
 }
 
 fn aggregate_not_in_state(department: &str, version: u32, standing: AggregateState, step: &str) -> Remark {
-    let expected = match standing {
-        AggregateState::Forwarded => "return, approve, reopen",
-        AggregateState::Returned | AggregateState::Recalled => "forward",
-        AggregateState::Approved => "reopen",
-    };
     Remark::new(Reason::AggregateNotInState)
         .with("department", department)
         .with("version", version)
         .with("state", standing)
         .with("step", step)
-        .with("expected", expected)
+        .with("expected", verbs(legal_whole(standing)))
 }
 
 /// A step of review on an aggregate.
