@@ -21,7 +21,7 @@ use crate::budget::rule::Fingerprint;
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::ledger::actor::{Actor, Operation, Reviewed, Role, is_theirs, is_theirs_whole, may, may_whole};
-use crate::ledger::control::ControlBook;
+use crate::ledger::control::{ControlBook, OverCeiling};
 use crate::ledger::event::{
     AggregateMoved, Event, FiguresReviewed, Forwarded, OpinionGiven, ReviewedItem, Timestamp, VersionMoved,
 };
@@ -454,15 +454,18 @@ fn approvable(state: &State, slot: &Slot, contents: &dyn Contents) -> Result<(),
     if !book.is_over(tree, &slot.unit) {
         return Ok(());
     }
-    let above = as_reviewed(state, (slot.year, slot.round), (book, tree), contents)?.over_of(tree, &slot.unit);
-    let Some(over) = above.into_iter().find(|over| over.figure.strength == CeilingStrength::Hard) else {
-        return Ok(());
-    };
+    let book = as_reviewed(state, (slot.year, slot.round), (book, tree), contents)?;
+    let Some(over) = above_hard(&book, tree, &slot.unit) else { return Ok(()) };
     let figure = over.figure;
     let remark = Remark::new(Reason::ApprovalOverCeiling).with("unit", &slot.unit).with("cell", &figure.cell);
     let remark = remark.with("reviewed", over.filed.print(figure.scale)).with("holder", &figure.unit);
     let remark = remark.with("ceiling", figure.ceiling.print(figure.scale));
     Err(remark.with("over", over.over.print(figure.scale)).with("amount_unit", figure.scale.denomination.as_str()))
+}
+
+/// The first hard ceiling that a unit is above.
+fn above_hard(book: &ControlBook, tree: &UnitTree, unit: &str) -> Option<OverCeiling> {
+    book.over_of(tree, unit).into_iter().find(|over| over.figure.strength == CeilingStrength::Hard)
 }
 
 /// How ceilings would be drawn on if what counts had been filed as it was reviewed.
@@ -859,16 +862,21 @@ fn above_ceilings(
     (year, round): (u16, Round),
     contents: &dyn Contents,
 ) -> Result<Vec<String>, Remark> {
-    let mut above = Vec::new();
-    for (slot, filings) in state.slots().filter(|(slot, _)| (slot.year, slot.round) == (year, round)) {
-        let waits = |version: &&Version| version.state() != VersionState::Approved && aggregate.holds(version.position);
-        let refused = filings.counting().filter(waits).map_or(Ok(()), |_| approvable(state, slot, contents));
-        match refused {
-            Err(remark) if remark.reason == Reason::ApprovalOverCeiling => above.push(slot.unit.to_string()),
-            other => other?,
-        }
+    let (Some(book), Some(tree)) = (state.control(year, round), state.tree(year)) else { return Ok(Vec::new()) };
+    let waits = |filings: &Filings| {
+        let held = filings.counting().filter(|version| aggregate.holds(version.position));
+        held.is_some_and(|version| version.state() != VersionState::Approved)
+    };
+    let is_over =
+        |slot: &Slot| (slot.year, slot.round, slot.kind) == (year, round, Kind::Unit) && book.is_over(tree, &slot.unit);
+    let mut above: Vec<&Slot> =
+        state.slots().filter(|(slot, filings)| is_over(slot) && waits(filings)).map(|(slot, _)| slot).collect();
+    if !above.is_empty() {
+        // What was reviewed is read once for all of them.
+        let book = as_reviewed(state, (year, round), (book, tree), contents)?;
+        above.retain(|slot| above_hard(&book, tree, &slot.unit).is_some());
     }
-    Ok(above)
+    Ok(above.into_iter().map(|slot| slot.unit.to_string()).collect())
 }
 
 /// Whether anything of a unit was filed to change what is approved: nothing leads back behind that.
