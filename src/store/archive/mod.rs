@@ -25,8 +25,8 @@
 //! | 2 | a mark: all before it was written as one, and is complete | that of the event before it | none |
 //! | 3 | a signed checkpoint of the journal, at this size or an earlier one | that of the event before it | the signed note, as in `ledger/checkpoint.rs` |
 //!
-//! A mark stands once behind what it completes. Checkpoints go up in size, and none is there twice; only one that hands
-//! the key over may be of the size before it.
+//! A mark stands once behind what it completes, and checkpoints stand behind a mark, before the next event. They go up in
+//! size, and none is there twice; only one that hands the key over may be of the size before it.
 //!
 //! Other kinds are kept for later. A reader
 //! that meets one whose two checksums fit, and does not know it, must stop: the

@@ -257,13 +257,12 @@ impl<R: Read + Seek> Reader<R> {
             return Ok(Entry::Mark { through: position });
         }
         if kind == CHECKPOINT {
-            if self.position != Some(position) {
+            // Only behind a mark: neither may have changed places with the other.
+            if self.position != Some(position) || self.marked_end != self.offset {
                 return Err(format!("a checkpoint behind {position}"));
             }
-            // Behind a mark it takes nothing from what the mark says.
-            if self.marked_end == self.offset {
-                self.marked_end = end;
-            }
+            // It takes nothing from what the mark says.
+            self.marked_end = end;
             self.offset = end;
             return Ok(Entry::Checkpoint { position, note: bytes });
         }
@@ -503,11 +502,13 @@ mod tests {
         super::super::add_checkpoint(&mut file, 7, b"a note");
         let (_, reader) = read(&file);
         assert!(!reader.is_complete() && reader.flaw().unwrap().what.contains("checkpoint"), "{:?}", reader.flaw());
-        // Behind events that no mark completes it completes nothing.
+        // Behind events that no mark completes there is no place for one, whatever follows.
         let mut torn = line().into_bytes();
         add_event(&mut torn, 1, b"an event");
         super::super::add_checkpoint(&mut torn, 1, b"a note");
-        assert!(!read(&torn).1.is_complete());
+        add_mark(&mut torn, 1);
+        let (_, reader) = read(&torn);
+        assert!(!reader.is_complete() && reader.flaw().unwrap().what.contains("checkpoint"), "{:?}", reader.flaw());
     }
 
     #[test]
