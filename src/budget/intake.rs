@@ -166,7 +166,7 @@ struct StatedScale {
 }
 
 /// Reads a submission once more that was read before: findings about its shape, digest and totals follow from its cells.
-/// What found no place then is not among them.
+/// What found no place then is not among them; [`Unkept`] says of which findings that is so.
 pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
     let Submission { header, tables, .. } = Arc::unwrap_or_clone(submission);
     let mut intake = Intake::new(form, header, &[]);
@@ -183,21 +183,69 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
             Content::Rows(rows) => rows,
             Content::Empty => FiledRows::default(),
         };
+        intake.row_count += rows.len() as u64;
+        let Some(open) = intake.tables.get_mut(at) else { continue };
+        let scale = (open.scale, intake.header.kind);
         for (row, line) in rows.iter().zip(1..) {
+            let mut note = |column: usize, wrong: &dyn Fn(&Column) -> Option<Remark>| {
+                let Some(column) = table.columns.get(column) else { return };
+                let place = || Place::cell(&table.id, line, row.key, &column.id);
+                let finding = wrong(column).map(|remark| Finding::refusing(place(), remark));
+                finding.into_iter().for_each(|finding| intake.notes.add(at, line, finding));
+            };
+            for (column, cell) in row.cells.iter().enumerate() {
+                if let Cell::Unreadable(text) = cell {
+                    note(column, &|column| read_cell(column, text, scale, &mut CellTexts::default()).err());
+                }
+            }
             for column in table.required_columns.iter().filter(|column| row.cells[**column].is_blank()) {
-                let column = &table.columns[*column];
-                let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
-                let place = Place::cell(&table.id, line, row.key, &column.id);
-                intake.notes.add(at, line, Finding::refusing(place, remark));
+                note(*column, &|column| Some(Remark::new(Reason::RequiredBlank).with("column", &column.label)));
             }
         }
-        intake.row_count += rows.len() as u64;
-        if let Some(open) = intake.tables.get_mut(at) {
-            open.lines = (1..).take(rows.len()).collect();
-            open.rows = rows;
-        }
+        open.lines = (1..).take(rows.len()).collect();
+        open.rows = rows;
     }
     intake.finish()
+}
+
+/// What a filing said that found no place, going by the findings about it: it is not among the cells, and what was found in
+/// it can't be found again.
+pub struct Unkept<'f> {
+    /// Whether tables of it were passed over.
+    tables: bool,
+    /// Tables whose rows were, or the scale that they were read at.
+    within: Vec<&'f CompactString>,
+    /// Rows that came a second time.
+    again: Vec<(&'f CompactString, &'f CompactString)>,
+}
+
+impl<'f> Unkept<'f> {
+    /// Going by these findings.
+    pub fn of(findings: &'f [Finding]) -> Unkept<'f> {
+        let mut unkept = Unkept { tables: false, within: Vec::new(), again: Vec::new() };
+        for Finding { place, remark, .. } in findings {
+            match remark.reason {
+                Reason::UnknownTable | Reason::DuplicateTable => unkept.tables = true,
+                Reason::EmptyTableHasRows | Reason::BadAmountUnit => unkept.within.push(&place.table),
+                Reason::DuplicateRow => unkept.again.push((&place.table, &place.row)),
+                _ => {}
+            }
+        }
+        unkept
+    }
+
+    /// Whether a finding is about what was not kept, or may be.
+    pub fn has(&self, Finding { place, remark, .. }: &Finding) -> bool {
+        match remark.reason {
+            Reason::UnknownTable | Reason::DuplicateTable | Reason::EmptyTableHasRows | Reason::BadAmountUnit => true,
+            Reason::UnknownColumn | Reason::DuplicateColumn | Reason::TooManyValues | Reason::DuplicateRow => true,
+            // For this, earlier programs refused what a rule asks about now.
+            Reason::BadTime => true,
+            // Of several tables none may have found a place.
+            Reason::NothingFiled => self.tables,
+            _ => self.within.contains(&&place.table) || self.again.contains(&(&place.table, &place.row)),
+        }
+    }
 }
 
 impl<'f> Intake<'f> {

@@ -14,7 +14,7 @@ use super::{JudgedFiling, store_fault, stored};
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
-use crate::budget::intake::{FINDINGS_MAX, Reading, read_again};
+use crate::budget::intake::{FINDINGS_MAX, Reading, Unkept, read_again};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::rule::{Checked, RuleFinding};
@@ -406,26 +406,27 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     if taken.is_some() && judged.adjustment.as_ref() != adjustment(&envelope.event) {
         add(Wrong::Figures, "adjustment");
     }
-    // A refused filing may have had rows that found no place, and amounts that could not be read.
-    let shapeless = attempt.findings.iter().any(|finding| finding.refuses() && !judged.findings.contains(finding));
-    // Those rows are counted, and what the others add up to is not their doing.
-    let rows = if shapeless { attempt.row_count >= again.row_count } else { attempt.row_count == again.row_count };
+    // A refused filing may have had rows that found no place. Those were counted, and what was found in them stands as recorded.
+    let unkept = Unkept::of(&attempt.findings);
+    let untold = attempt.findings.iter().any(|finding| unkept.has(finding));
+    let rows = if untold { attempt.row_count >= again.row_count } else { attempt.row_count == again.row_count };
     if again.control_total != attempt.control_total || !rows {
         add(Wrong::Figures, "control total");
     }
-    if shapeless {
-        if !judged.findings.iter().all(|finding| attempt.findings.contains(finding)) {
-            add(Wrong::Findings, "findings");
-        }
-        return (wrong, true);
-    }
-    let meant: Vec<&Finding> = again.findings.iter().chain(&judged.findings).collect();
-    if meant.len() < FINDINGS_MAX && !same(&meant, &attempt.findings) {
+    let told = |finding: &&Finding| !unkept.has(finding);
+    let meant: Vec<&Finding> = again.findings.iter().chain(&judged.findings).filter(told).collect();
+    let found: Vec<&Finding> = attempt.findings.iter().filter(told).collect();
+    // Beyond so many none was noted.
+    if meant.len().max(found.len()) < FINDINGS_MAX && !same(&meant, &found) {
         add(Wrong::Findings, "findings");
     }
-    let refused = meant.iter().any(|finding| finding.refuses()) || checked.refuses();
+    let refused = untold || meant.iter().any(|finding| finding.refuses()) || checked.refuses();
     if refused == taken.is_some() {
         add(Wrong::Verdicts, "outcome");
+    }
+    if untold || again.is_refused() {
+        // What its sender sealed is not kept, and for what can't be read it is a part of what the request said.
+        return (wrong, untold);
     }
     // What the request said; whether its sender gave it the digest of its content is not kept.
     let order = adjustment(&envelope.event).map(AdjustmentOrder::of);
@@ -437,8 +438,8 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
 }
 
 /// Whether the same was found; rows may have stood in another order when they were filed.
-fn same(meant: &[&Finding], found: &[Finding]) -> bool {
-    let key = |finding: &Finding| {
+fn same(meant: &[&Finding], found: &[&Finding]) -> bool {
+    let key = |finding: &&Finding| {
         let place = &finding.place;
         let cell = (place.table.clone(), place.row.clone(), place.column.clone());
         (cell, finding.strength, finding.remark.to_string())
@@ -447,5 +448,5 @@ fn same(meant: &[&Finding], found: &[Finding]) -> bool {
         keys.sort();
         keys
     };
-    sorted(meant.iter().map(|finding| key(finding)).collect()) == sorted(found.iter().map(key).collect())
+    sorted(meant.iter().map(key).collect()) == sorted(found.iter().map(key).collect())
 }

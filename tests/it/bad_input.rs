@@ -13,9 +13,14 @@ mod store;
 mod stream;
 
 use std::future::Future;
+use std::io::Cursor;
+use std::path::Path;
 
 use budget_consolidator::budget::form_set::FormSet;
-use budget_consolidator::proto::api;
+use budget_consolidator::consolidator::verify::verify;
+use budget_consolidator::proto::storage::{self, envelope::Event as Stored};
+use budget_consolidator::proto::{Message, api};
+use budget_consolidator::store::{Journal, MemoryJournal, archive};
 use budget_consolidator::submission_file::SubmissionFile;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -165,10 +170,68 @@ impl Scene {
         verdict
     }
 
+    /// What was refused so far verifies; and wherever the cells bear out what was found in them, not with another reason, and
+    /// not with nothing found.
+    fn refusals_are_borne_out(&self) {
+        let pieces = self.server.consolidator.snapshot().export(1).unwrap();
+        let archive: Vec<u8> = pieces.flat_map(|piece| piece.unwrap().bytes).collect();
+        let mut reader = archive::Reader::new(Cursor::new(archive), Path::new("an export")).unwrap();
+        let entries = std::iter::from_fn(|| reader.next().unwrap());
+        let events = entries
+            .filter_map(|entry| if let archive::Entry::Event { bytes, .. } = entry { Some(bytes) } else { None });
+        let records: Vec<Vec<u8>> = events.collect();
+        let (mut told, mut untold) = (0, 0);
+        let [mut other, mut none] = [records.clone(), records.clone()];
+        for at in 0..records.len() {
+            let envelope = storage::Envelope::decode(records[at].as_slice()).unwrap();
+            let Some(Stored::Refused(refused)) = &envelope.event else { continue };
+            let findings = &refused.attempt.as_ref().unwrap().findings;
+            if findings.iter().any(|finding| UNKEPT.contains(&finding.reason.as_str())) {
+                untold += 1;
+                continue;
+            }
+            told += 1;
+            for (spoilt, with) in [(&mut other, Some("AMOUNT_EXPONENT")), (&mut none, None)] {
+                let mut envelope = envelope.clone();
+                let Some(Stored::Refused(refused)) = &mut envelope.event else { unreachable!() };
+                let findings = &mut refused.attempt.as_mut().unwrap().findings;
+                match with {
+                    Some(reason) if findings[0].reason != reason => reason.clone_into(&mut findings[0].reason),
+                    Some(_) => "AMOUNT_SEPARATOR".clone_into(&mut findings[0].reason),
+                    None => drop(findings.remove(0)),
+                }
+                spoilt[at] = envelope.encode_to_vec();
+            }
+        }
+        let verified = |records: &[Vec<u8>]| {
+            let journal = MemoryJournal::new();
+            journal.append(0, records).unwrap();
+            verify(&journal, &|_| {}).unwrap()
+        };
+        let whole = verified(&records);
+        assert_eq!((whole.first_bad(), whole.shape_untold), (None, untold), "{whole:?}");
+        for spoilt in [&other, &none] {
+            let found = verified(spoilt);
+            assert_eq!((found.findings.count, found.shape_untold), (told, untold), "{found:?}");
+        }
+    }
+
     pub(crate) async fn stop(self) {
         self.server.stop().await;
     }
 }
+
+/// What these are about found no place, and is not among the cells.
+const UNKEPT: [&str; 8] = [
+    "UNKNOWN_TABLE",
+    "DUPLICATE_TABLE",
+    "UNKNOWN_COLUMN",
+    "DUPLICATE_COLUMN",
+    "TOO_MANY_VALUES",
+    "DUPLICATE_ROW",
+    "EMPTY_TABLE_HAS_ROWS",
+    "BAD_AMOUNT_UNIT",
+];
 
 /// The position of the journal's last event.
 pub(crate) async fn head(client: &Client) -> u64 {
