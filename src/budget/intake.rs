@@ -573,11 +573,8 @@ fn read_cell(
             Ok(_) => Err(unreadable(AmountError::Malformed, column, value)),
             Err(error) => Err(unreadable(error, column, value)),
         },
-        ColumnKind::Time if is_time(value) => Ok(Cell::Text(value.into())),
-        ColumnKind::Time => {
-            Err(Remark::new(Reason::BadTime).with("column", &column.label).with("found", start_of(value)))
-        }
-        ColumnKind::Text | ColumnKind::Calculation | ColumnKind::Name => {
+        // Whether a time is one is for a rule to ask.
+        ColumnKind::Text | ColumnKind::Calculation | ColumnKind::Name | ColumnKind::Time => {
             if value.len() > TEXT_BYTES_MAX {
                 let remark = Remark::new(Reason::TextTooLong).with("column", &column.label);
                 return Err(remark.with("bytes", value.len()).with("allowed", TEXT_BYTES_MAX));
@@ -650,24 +647,6 @@ fn start_of(value: &str) -> String {
     value.chars().take(80).collect()
 }
 
-/// 14 digits that are a real date and time.
-fn is_time(text: &str) -> bool {
-    if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return false;
-    }
-    let part =
-        |from: usize, to: usize| text.get(from..to).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(u32::MAX);
-    let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + u32::from(leap),
-        1..=12 => 31,
-        _ => 0,
-    };
-    (1..=days).contains(&day) && part(8, 10) < 24 && part(10, 12) < 60 && part(12, 14) < 60
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -685,15 +664,6 @@ mod tests {
                 let text = [&text[..at], &control.to_string(), &text[at..]].concat();
                 assert!(has_control(&text), "{text:?}");
             }
-        }
-    }
-
-    #[test]
-    fn times_must_be_real() {
-        assert!(is_time("20240117171504"));
-        assert!(is_time("20240229000000"));
-        for text in ["20230229000000", "20241301000000", "20240117251504", "2024011717150", "２0240117171504"] {
-            assert!(!is_time(text), "{text}");
         }
     }
 }

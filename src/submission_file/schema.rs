@@ -178,9 +178,7 @@ fn column_schema(column: &Column, signed: bool) -> Value {
         }
         ColumnKind::Count => ("整数 / whole number".to_owned(), Some(number_pattern(0, signed))),
         ColumnKind::Year => ("年份，4 位 / year".to_owned(), Some("^([1-9][0-9]{3})?$".to_owned())),
-        ColumnKind::Time => {
-            ("时间，14 位：年月日时分秒 / YYYYMMDDhhmmss".to_owned(), Some("^([0-9]{14})?$".to_owned()))
-        }
+        ColumnKind::Time => ("时间，14 位：年月日时分秒 / YYYYMMDDhhmmss".to_owned(), None),
         ColumnKind::Text => ("文字 / text".to_owned(), None),
         ColumnKind::Calculation => ("算式 / a written sum".to_owned(), None),
         ColumnKind::Name => ("与编码对应的名称 / the name of the row's code".to_owned(), None),

@@ -184,7 +184,10 @@ impl Voice<'_> {
             }
             Is::CountedIn(part, unit) => {
                 let (part, [zh, en]) = (self.expression(part), unit_words(*unit));
-                [format!("{part}是以{zh}计的数"), format!("{part} is a number of {en}")]
+                match unit {
+                    Unit::Time => [format!("{part}是 14 位数字的时间"), format!("{part} is a time in 14 digits")],
+                    _ => [format!("{part}是以{zh}计的数"), format!("{part} is a number of {en}")],
+                }
             }
             Is::Present(part) => {
                 let part = self.subject(part);

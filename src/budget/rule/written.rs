@@ -126,9 +126,22 @@ pub(super) fn may_be(text: &str, unit: Unit) -> bool {
     is_of_unit || last.is_whitespace()
 }
 
-/// Whether a text is 14 digits.
+/// 14 digits that are a real date and time.
 pub(super) fn is_time(text: &str) -> bool {
-    text.len() == 14 && text.bytes().all(|byte| byte.is_ascii_digit())
+    if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return false;
+    }
+    let part =
+        |from: usize, to: usize| text.get(from..to).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(u32::MAX);
+    let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u32::from(leap),
+        1..=12 => 31,
+        _ => 0,
+    };
+    (1..=days).contains(&day) && part(8, 10) < 24 && part(10, 12) < 60 && part(12, 14) < 60
 }
 
 /// All amounts of money that a text mentions; not rates such as `70元/人`, nor what may be part of a figure.
@@ -556,5 +569,14 @@ mod tests {
         assert_eq!(sum("58人×70元=约四千元"), Err(Unsummed::Unreadable));
         assert_eq!(sum("10元÷3=3.33元").map(|_| ()), Ok(()));
         assert_eq!(sum("10元÷3=3.34元").map(|_| ()), Err(Unsummed::Otherwise));
+    }
+
+    #[test]
+    fn times_must_be_real() {
+        assert!(is_time("20240117171504"));
+        assert!(is_time("20240229000000"));
+        for text in ["20230229000000", "20241301000000", "20240117251504", "2024011717150", "２0240117171504"] {
+            assert!(!is_time(text), "{text}");
+        }
     }
 }
