@@ -277,6 +277,17 @@ impl Submission {
         let column = table.column(&address.column)?;
         self.table(index)?.row(&address.row).and_then(|row| row.cells.get(column))
     }
+
+    /// Puts something else into a cell; `None` if it is missing.
+    pub fn put(&mut self, form: &FormSet, address: &CellAddress, cell: Cell) -> Option<()> {
+        let (index, table) = form.table(&address.table)?;
+        let column = table.column(&address.column)?;
+        let filed = self.tables.iter_mut().find(|filed| filed.table == index)?;
+        let Content::Rows(rows) = &mut filed.content else { return None };
+        let row = rows.keys().binary_search(&address.row).ok()?;
+        *rows.column_mut(column).nth(row)? = cell;
+        Some(())
+    }
 }
 
 impl FiledTable {

@@ -328,7 +328,10 @@ pub async fn review(args: ReviewArgs, settings: &Settings) -> Result<Answer, Fai
         figures: figures.clone(),
     };
     let send = async |request| desk.client.review().review_figures(request).await;
-    desk.take("review-figures", &subject, request, send).await
+    let answer = once(&desk.client, settings, request, send).await?;
+    let done = desk.done("review-figures", &subject, &answer);
+    let slot = subject.version(args.kind).slot.unwrap_or_default();
+    Ok(review_screen::show_reviewed(&desk.client, slot, done, settings).await)
 }
 
 /// Runs `return`.

@@ -17,11 +17,13 @@ use super::settings::Settings;
 use super::words::{
     as_of, grouped, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs, who,
 };
+use super::{Done, rule_finding, rules};
 use crate::budget::cell::CellAddress;
 use crate::budget::finding::Place;
 use crate::budget::form_set::FormSet;
+use crate::budget::rule::RuleFinding;
 use crate::proto::api::{self, GetReviewResponse};
-use crate::wording::{Language, label, place, word};
+use crate::wording::{Language, label, place, rule, word};
 
 /// Asks and shows.
 pub(super) async fn show(
@@ -30,19 +32,59 @@ pub(super) async fn show(
     as_of: Option<api::AsOf>,
     settings: &Settings,
 ) -> Result<Answer, Failure> {
+    Ok(settings.answer(&ask(client, slot, as_of).await?))
+}
+
+/// Says that reviewed figures are recorded, and shows them beside what was filed, and what no longer adds up with them.
+pub(super) async fn show_reviewed(client: &Client, slot: api::Slot, done: Done, settings: &Settings) -> Answer {
+    match ask(client, slot, None).await {
+        Ok(screen) => settings.answer(&Reviewed { done, screen }),
+        // They are recorded, whatever can be seen of them now.
+        Err(_) => settings.answer(&done),
+    }
+}
+
+async fn ask(client: &Client, slot: api::Slot, as_of: Option<api::AsOf>) -> Result<Screen, Failure> {
     let answer = client.review().get_review(api::GetReviewRequest { slot: Some(slot), as_of }).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     let form = match answer.versions.last().and_then(|version| version.version.as_ref()) {
         Some(last) => client.form_set_in_force(&last.form_set_digest).await?,
         None => None,
     };
-    Ok(settings.answer(&Screen { answer, form, past: as_of.is_some() }))
+    let unbalanced = rule_finding::checked(None, &rule_finding::read(&answer.unbalanced)?).findings;
+    Ok(Screen { answer, form, unbalanced, past: as_of.is_some() })
+}
+
+/// What was just reviewed.
+#[derive(Debug)]
+struct Reviewed {
+    done: Done,
+    screen: Screen,
+}
+
+impl Show for Reviewed {
+    fn text(&self, look: &Look) -> String {
+        [self.done.text(look), self.screen.figures(look), self.screen.unbalanced(look.language)].concat()
+    }
+
+    fn json(&self) -> Value {
+        let mut json = self.done.json();
+        json["figures"] = json!(self.screen.answer.figures.iter().map(figure_json).collect::<Vec<_>>());
+        json["unbalanced"] = self.screen.unbalanced_json();
+        json
+    }
+
+    fn sheet(&self) -> Sheet {
+        self.done.sheet()
+    }
 }
 
 #[derive(Debug)]
 struct Screen {
     answer: GetReviewResponse,
     form: Option<Arc<FormSet>>,
+    /// What no longer adds up with the reviewed figures.
+    unbalanced: Vec<RuleFinding>,
     /// Whether a moment was asked for.
     past: bool,
 }
@@ -204,6 +246,27 @@ impl Screen {
         format!("\n{}\n{}", strong(label("review-figures-title", language)), grid.draw(look))
     }
 
+    fn unbalanced(&self, language: Language) -> String {
+        let n = self.unbalanced.len() + usize::try_from(self.answer.unbalanced_left_out).unwrap_or(0);
+        if n == 0 {
+            return String::new();
+        }
+        let mut out = format!("\n{}\n", alarm(&say(language, "review-unbalanced", &[("n", &n.to_string())])));
+        for finding in &self.unbalanced {
+            let said = match &self.form {
+                Some(form) => rule::brief(finding, form, language),
+                None => format!("{} {}", finding.rule, finding.place),
+            };
+            out.push_str(&format!("  {said}\n"));
+        }
+        out
+    }
+
+    fn unbalanced_json(&self) -> Value {
+        let Some(form) = &self.form else { return Value::Null };
+        json!(self.unbalanced.iter().map(|finding| rules::finding_json(form, finding)).collect::<Vec<_>>())
+    }
+
     fn unjustified(&self, language: Language) -> String {
         if self.answer.unjustified.is_empty() {
             return String::new();
@@ -255,6 +318,7 @@ impl Show for Screen {
             self.versions(look),
             self.opinions(look),
             self.figures(look),
+            self.unbalanced(language),
             self.unjustified(language),
             self.aggregates(look),
         ]
@@ -302,17 +366,6 @@ impl Show for Screen {
                 "position": said.position,
             })
         };
-        let figure = |pair: &api::FigurePair| {
-            json!({
-                "cell": pair.cell,
-                "filed": pair.filed,
-                "reviewed": pair.reviewed,
-                "amount_unit": pair.amount_unit,
-                "actor": pair.actor,
-                "reason": pair.reason,
-                "position": pair.position,
-            })
-        };
         json!({
             "position": answer.position,
             "unit": slot.unit,
@@ -326,8 +379,9 @@ impl Show for Screen {
             "aggregate_yours": answer.aggregate_yours,
             "sealed_by": answer.sealed_by,
             "opinions": answer.opinions.iter().map(opinion).collect::<Vec<_>>(),
-            "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),
+            "figures": answer.figures.iter().map(figure_json).collect::<Vec<_>>(),
             "reviewed_position": answer.reviewed_position,
+            "unbalanced": self.unbalanced_json(),
             "over": answer.over.iter().map(over_json).collect::<Vec<_>>(),
             "unjustified": answer.unjustified,
             "aggregates": answer.aggregates.iter().map(aggregate_json).collect::<Vec<_>>(),
@@ -365,4 +419,16 @@ impl Show for Screen {
         }
         Sheet { columns, rows }
     }
+}
+
+fn figure_json(pair: &api::FigurePair) -> Value {
+    json!({
+        "cell": pair.cell,
+        "filed": pair.filed,
+        "reviewed": pair.reviewed,
+        "amount_unit": pair.amount_unit,
+        "actor": pair.actor,
+        "reason": pair.reason,
+        "position": pair.position,
+    })
 }

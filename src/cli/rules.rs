@@ -132,7 +132,7 @@ pub fn answer(form: &FormSet, checked: &Checked) -> Value {
     })
 }
 
-fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
+pub(super) fn finding_json(form: &FormSet, finding: &RuleFinding) -> Value {
     let known = form.rules.rule(&finding.rule).map(|(_, rule)| rule);
     let check = known.and_then(|rule| rule.checks.get(finding.check));
     let formula = check.map_or("", |check| check.formula.as_str());

@@ -10,7 +10,7 @@ use crate::budget::digest::Digest;
 use crate::budget::finding::{Finding, Place};
 use crate::budget::form_set::FormSet;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::rule::RuleFinding;
+use crate::budget::rule::{Books, Needs, RuleFinding, evaluate};
 use crate::budget::submission::{Slot, Submission};
 use crate::ledger::actor::{Actor, Operation, may};
 use crate::ledger::answers::{LineAnswer, answer};
@@ -57,6 +57,12 @@ impl Consolidator {
     }
 }
 
+/// The balance rules that a filing fails if it is taken as it was reviewed.
+fn unbalanced(form: &FormSet, reviewed: &Submission) -> Vec<RuleFinding> {
+    let checked = evaluate(form, &Books::of(reviewed), Needs::filing_only);
+    checked.findings.into_iter().filter(RuleFinding::refuses).collect()
+}
+
 /// The failed rules that must be justified before a version is accepted.
 fn to_justify(judged: &JudgedFiling) -> impl Iterator<Item = &RuleFinding> {
     judged.checked.findings.iter().filter(|finding| finding.must_be_justified())
@@ -68,6 +74,17 @@ fn is_at(line: &ReturnedLine, [table, row, column]: [&str; 3]) -> bool {
 }
 
 impl Snapshot {
+    /// What no longer adds up in a version if its reviewed figures stand in place of those that were filed.
+    ///
+    /// # Errors
+    /// A fault.
+    pub fn unbalanced(&self, version: &Version) -> Result<Vec<RuleFinding>, Remark> {
+        let form = self.state.form_set_version(&version.form_set).filter(|_| version.remarks.figures_position() > 0);
+        let Some(form) = form else { return Ok(Vec::new()) };
+        let filed = Arc::unwrap_or_clone(self.submission(version.position)?);
+        Ok(unbalanced(form, &version.as_reviewed(filed, form)))
+    }
+
     fn version(&self, version: &Version) -> Result<JudgedFiling, Remark> {
         let damaged =
             || Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "submission");

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, bad};
 use super::status::status;
-use super::{identity, look, review_out};
+use super::{identity, look, quota, review_out};
 use crate::budget::cell::CellAddress;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
@@ -356,6 +356,7 @@ impl api::review_service_server::ReviewService for Review {
         request: Request<api::GetReviewRequest>,
     ) -> Result<Response<api::GetReviewResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let bounds = quota::bounds(request.extensions());
         let api::GetReviewRequest { slot, as_of } = request.into_inner();
         let api::Slot { unit: node, year, round, kind } = slot.unwrap_or_default();
         let asked = api::Scope { node, year, round, as_of, ..api::Scope::default() };
@@ -364,7 +365,7 @@ impl api::review_service_server::ReviewService for Review {
         let kind = convert::kind(kind).map_err(status)?;
         let slot = Slot { unit: within.node, year: within.year, round: within.round, kind };
         let now = self.now(&snapshot, asked.as_of.as_ref()).map_err(status)?;
-        let answer = review_out::review(&snapshot, &actor, &slot, now).map_err(status)?;
+        let answer = review_out::review(&snapshot, &actor, &slot, now, &bounds).map_err(status)?;
         Ok(Response::new(answer))
     }
 }

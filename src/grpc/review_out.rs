@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::control_figure::over_out;
 use super::convert::{aggregate_state_out, kind_out, round_out, slot_out, state_out, version_out};
-use super::limits;
+use super::limits::{self, Bounds};
+use super::rule_finding::Wording;
 use crate::budget::money::{Amount, Scale};
 use crate::budget::reason::Remark;
 use crate::budget::submission::{Kind, Round, Slot};
@@ -179,6 +180,7 @@ pub(super) fn review(
     actor: &Actor,
     slot: &Slot,
     now: Timestamp,
+    bounds: &Bounds,
 ) -> Result<api::GetReviewResponse, Remark> {
     let state = &snapshot.state;
     let filings = state.filings(slot);
@@ -217,6 +219,11 @@ pub(super) fn review(
     answer.opinions = opinions(snapshot, latest)?;
     answer.figures = figures(snapshot, latest)?;
     answer.reviewed_position = latest.remarks.figures_position();
+    if let Some(form) = state.form_set_version(&latest.form_set) {
+        let unbalanced = snapshot.unbalanced(latest)?;
+        (answer.unbalanced, answer.unbalanced_left_out) =
+            Wording::without_sentences(form).findings(&unbalanced, bounds);
+    }
     Ok(answer)
 }
 

@@ -17,7 +17,7 @@ use super::event::{
 use super::review::{Aggregate, AggregateState, Remarks, Step, VersionState};
 use super::round::RoundState;
 use super::{Contents, Position, view};
-use crate::budget::cell::CellAddress;
+use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::control_figure::ControlFigure;
 use crate::budget::digest::Digest;
 use crate::budget::form_set::FormSet;
@@ -115,6 +115,15 @@ impl Version {
     pub fn approvable(&self, submission: &Submission, form: &FormSet, cell: &CellAddress) -> Money {
         let filed = || ControlFigure::filed(submission, form, cell);
         self.remarks.figure(cell).map_or_else(filed, |amount| amount.value)
+    }
+
+    /// What an approval of it is of, in all cells.
+    pub fn as_reviewed(&self, mut submission: Submission, form: &FormSet) -> Submission {
+        for (cell, amount) in self.remarks.figures.iter().filter_map(|(cell, set)| Some((cell, set.amount?))) {
+            // Only cells that are there can be reviewed.
+            let _ = submission.put(form, cell, Cell::Amount(amount));
+        }
+        submission
     }
 
     /// Where its last return stands, if it is returned.

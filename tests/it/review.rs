@@ -14,6 +14,7 @@ use budget_consolidator::submission_file::SubmissionFile;
 use tonic::{Response, Status};
 use tonic_types::StatusExt;
 
+use crate::bad_input::set;
 use crate::support::*;
 
 type Review = api::review_service_client::ReviewServiceClient<Connection>;
@@ -535,6 +536,41 @@ async fn a_board_says_what_is_to_be_done() {
     scene.forward().await.unwrap();
     assert_eq!(told(scene.department.status_board("407").await), None);
     drop(watch);
+    scene.end().await;
+}
+
+/// They are those that a filing with the same figures is refused for, and the version can be approved all the same.
+#[tokio::test]
+async fn sums_that_reviewed_figures_break_are_told() {
+    let scene = Scene::open().await;
+    scene.file(None).await.unwrap();
+    assert!(scene.review().await.unbalanced.is_empty());
+    scene.review_down("30.00").await;
+    let seen = scene.review().await;
+    let told = |findings: &[Vec<u8>]| -> Vec<(String, String, Option<api::Quantity>, Option<api::Quantity>)> {
+        let refuses = |found: &api::RuleFinding| {
+            (found.strength, found.verdict) == (api::Strength::Balance.into(), api::RuleVerdict::Fail.into())
+        };
+        let said = |found: api::RuleFinding| {
+            (found.rule, [found.table, found.row, found.column].join("/"), found.left, found.right)
+        };
+        found(findings).into_iter().filter(refuses).map(said).collect()
+    };
+    let mut filed = filing(None);
+    set(&mut filed, "T03/合计/project", "30.00");
+    let verdict = scene.unit.dry_run(&filed, &scene.form).await.unwrap().verdict.unwrap();
+    assert_eq!(told(&seen.unbalanced), told(&verdict.rule_findings));
+    let rules: Vec<String> = told(&seen.unbalanced).into_iter().map(|(rule, ..)| rule).collect();
+    assert_eq!(
+        (rules.as_slice(), seen.unbalanced_left_out),
+        (["V-01", "V-02", "H-01", "T-03", "T-06"].map(str::to_owned).as_slice(), 0)
+    );
+    // Of what a reviewer has taken back nothing is left.
+    let figure = api::ReviewedFigure { cell: "T03/合计/project".into(), amount: None, reason: "恢复".into() };
+    let request =
+        api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures: vec![figure] };
+    review(&scene.bureau).review_figures(request).await.unwrap();
+    assert!(scene.review().await.unbalanced.is_empty());
     scene.end().await;
 }
 
