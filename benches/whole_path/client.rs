@@ -203,7 +203,7 @@ fn everything() -> Option<api::Scope> {
 /// Looks at everything, and sees that so many filings are in it.
 pub(crate) async fn view(channel: &Channel, tables: &[String], filings: usize) -> Duration {
     let start = Instant::now();
-    let message = api::ViewRequest { scope: everything(), tables: tables.to_vec(), children: false };
+    let message = api::ViewRequest { scope: everything(), tables: tables.to_vec(), children: false, reviewed: false };
     let view = consolidation(channel).view(request("budget://0/bureau", message)).await.expect("a view").into_inner();
     assert_eq!(view.filings as usize, filings, "the view must show every filing");
     start.elapsed()
@@ -213,7 +213,7 @@ pub(crate) async fn view(channel: &Channel, tables: &[String], filings: usize) -
 pub(crate) async fn view_before(channel: &Channel, tables: &[String], ago: u64) -> Duration {
     let ask = async |as_of| {
         let scope = everything().map(|scope| api::Scope { as_of, ..scope });
-        let message = api::ViewRequest { scope, tables: tables.to_vec(), children: false };
+        let message = api::ViewRequest { scope, tables: tables.to_vec(), children: false, reviewed: false };
         consolidation(channel).view(request("budget://0/bureau", message)).await.expect("a view").into_inner()
     };
     let position = ask(None).await.position - ago;

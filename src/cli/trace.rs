@@ -23,6 +23,8 @@ pub struct Args {
     pub(super) node: String,
     #[arg(value_name = "TABLE/ROW/COLUMN")]
     pub(super) cell: String,
+    #[arg(long = "reviewed")]
+    pub(super) as_reviewed: bool,
     #[command(flatten)]
     pub(super) times: Times,
     #[command(flatten)]
@@ -48,6 +50,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
             cell: args.cell.clone(),
             page_size: PAGE_SHARES,
             page_token,
+            reviewed: args.as_reviewed,
         };
         let page = client.consolidation().trace(request).await.map_err(|status| client.failure(&status))?.into_inner();
         shares.extend(page.shares);
@@ -61,6 +64,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
                 figure: page.figure.unwrap_or_default(),
                 moment: as_of(page.position, page.time_ms, args.moment.as_of.is_some(), settings.language),
                 position: page.position,
+                reviewed: args.as_reviewed,
                 shares,
                 eliminations,
                 nodes,
@@ -81,6 +85,8 @@ pub(super) struct Trace {
     title: [String; 3],
     figure: ShownCell,
     position: u64,
+    /// Whether it is shown as it was reviewed.
+    reviewed: bool,
     /// The position in words.
     moment: String,
     shares: Vec<TraceShare>,
@@ -158,9 +164,13 @@ impl Trace {
                 (true, true) => word("share-blank").to_owned(),
                 (true, false) => grouped(&share.value),
             };
+            let as_filed = share.as_filed.as_ref().map(|filed| {
+                let filed = if filed.is_empty() { word("share-blank").to_owned() } else { grouped(filed) };
+                say(language, "share-reviewed", &[("filed", &filed)])
+            });
             grid.row(vec![
                 (if grid.is_empty() { "" } else { "+" }).to_owned(),
-                format!("{inset}{}", node_title(&share.unit, &share.name)),
+                format!("{inset}{}{}", node_title(&share.unit, &share.name), as_filed.unwrap_or_default()),
                 kind_name(share.kind, language).to_owned(),
                 version.version.to_string(),
                 version.position.to_string(),
@@ -324,6 +334,9 @@ impl Show for Trace {
         let mut out = format!("{}\n", strong(&say(language, "trace-title", &facts)));
         out.push_str(&format!("  {}\n", printed(&self.figure, language)));
         out.push_str(&self.levels(language));
+        if self.reviewed {
+            out.push_str(&format!("  {}\n", strong(label("trace-reviewed", language))));
+        }
         out.push_str(&format!("  {}\n", self.moment));
         if self.shares.is_empty() {
             out.push_str(&format!("  {}\n", label("trace-nothing", language)));
@@ -353,6 +366,7 @@ impl Show for Trace {
             "column_label": column,
             "figure": cell_json(&self.figure),
             "position": self.position,
+            "reviewed": self.reviewed,
             "adds_up": self.adds_up(),
             "shares": self.shares.iter().map(share_json).collect::<Vec<_>>(),
             "eliminations": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
@@ -459,6 +473,7 @@ fn share_json(share: &TraceShare) -> Value {
         "digest": hex(&version.digest),
         "filed": share.filed,
         "value": share.value,
+        "as_filed": share.as_filed,
         "exact": share.exact,
         "scale": share.scale,
         "lines": lines,
@@ -506,6 +521,7 @@ mod tests {
             title: ["甲表".into(), "合计".into(), "合计".into()],
             figure: ShownCell { value: "4.00".into(), exact: exact.into(), ..ShownCell::default() },
             position: 9,
+            reviewed: false,
             moment: as_of(9, 0, false, Language::Chinese),
             nodes: BTreeMap::new(),
             shares: vec![

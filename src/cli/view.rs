@@ -31,6 +31,8 @@ pub struct Args {
     pub(super) tables: Vec<String>,
     #[arg(long)]
     pub(super) children: bool,
+    #[arg(long = "reviewed")]
+    pub(super) as_reviewed: bool,
     #[arg(long, requires = "children")]
     pub(super) column: Option<String>,
     #[arg(long, conflicts_with = "yuan")]
@@ -54,7 +56,8 @@ pub struct Args {
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     let client = Client::connect(settings).await?;
     let scope = args.moment.of(args.times.scope(&args.node, args.form_set.as_deref()));
-    let request = api::ViewRequest { scope: Some(scope.clone()), tables: args.tables.clone(), children: args.children };
+    let Args { children, as_reviewed: reviewed, .. } = args;
+    let request = api::ViewRequest { scope: Some(scope.clone()), tables: args.tables.clone(), children, reviewed };
     let answer = client.consolidation().view(request).await.map_err(|status| client.failure(&status))?.into_inner();
     if let Some(column) = &args.column {
         let known: BTreeSet<&str> =
@@ -75,7 +78,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
             as_of: Some(api::AsOf { moment: Some(api::as_of::Moment::Position(answer.position)) }),
         };
         for table in answer.tables.iter().filter(|table| is_cut(table)) {
-            lists.insert(table.id.clone(), listed(&client, &scope, &table.id).await?);
+            lists.insert(table.id.clone(), listed(&client, &scope, &table.id, reviewed).await?);
         }
     }
     let money = match (args.wan, args.yuan, args.exact) {
@@ -90,16 +93,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         false => Some(client.form_set_version(&answer.form_set, &answer.form_set_digest).await?),
     };
     let past = args.moment.as_of.is_some();
-    Ok(settings.answer(&View {
-        answer,
-        failed,
-        past,
-        lists,
-        form,
-        money,
-        children: args.children,
-        column: args.column,
-    }))
+    Ok(settings.answer(&View { answer, failed, past, lists, form, money, children, reviewed, column: args.column }))
 }
 
 /// Whether rows stand behind the table that the view has not.
@@ -108,7 +102,7 @@ fn is_cut(table: &ShownTable) -> bool {
     table.roll_up == "list" && rows < table.listed
 }
 
-async fn listed(client: &Client, scope: &api::Scope, table: &str) -> Result<Vec<ShownRow>, Failure> {
+async fn listed(client: &Client, scope: &api::Scope, table: &str, reviewed: bool) -> Result<Vec<ShownRow>, Failure> {
     let mut rows = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -117,6 +111,7 @@ async fn listed(client: &Client, scope: &api::Scope, table: &str) -> Result<Vec<
             table: table.to_owned(),
             page_size: PAGE_ROWS,
             page_token,
+            reviewed,
         };
         let page =
             client.consolidation().list_rows(request).await.map_err(|status| client.failure(&status))?.into_inner();
@@ -142,6 +137,8 @@ pub(super) struct View {
     pub(super) form: Option<FormSet>,
     pub(super) money: Money,
     pub(super) children: bool,
+    /// Whether it is shown as it was reviewed.
+    pub(super) reviewed: bool,
     pub(super) column: Option<String>,
 }
 
@@ -163,6 +160,10 @@ impl View {
         let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
         let mut out =
             format!("{}\n{}\n", strong(&say(language, "view-title", &facts)), say(language, "view-state", &facts));
+        if self.reviewed {
+            let n = self.answer.reviewed.to_string();
+            out.push_str(&format!("  {}\n", strong(&say(language, "view-reviewed", &[("n", &n)]))));
+        }
         if self.past {
             out.push_str(&format!("  {}\n", as_of(answer.position, answer.time_ms, true, language)));
         }
@@ -260,6 +261,8 @@ impl Show for View {
             "year": answer.year,
             "round": round_code(answer.round),
             "position": answer.position,
+            // How many submissions have reviewed figures, where these are shown.
+            "reviewed": self.reviewed.then_some(answer.reviewed),
             "tree_version": answer.tree_version,
             "form_set": answer.form_set,
             "form_set_digest": super::words::hex(&answer.form_set_digest),
@@ -462,6 +465,7 @@ mod tests {
             form: None,
             money: Money::AsPrinted,
             children: false,
+            reviewed: false,
             column: None,
         }
     }

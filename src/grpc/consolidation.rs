@@ -19,7 +19,7 @@ use crate::budget::form_set::{Column, FormSet, Table};
 use crate::budget::money::{Amount, Money, Total};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::roll_up::SUBTOTAL_ROW;
-use crate::budget::submission::{Content, FiledRow, FiledTable, Kind, Slot, UnitCode};
+use crate::budget::submission::{Content, FiledRow, FiledTable, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
 use crate::ledger::view::{self, NodeView, Posted, PostedRow, Scope, TransferStanding};
@@ -220,6 +220,7 @@ fn view_out(
         form_set: view.form.id.to_string(),
         form_set_digest: view.form.digest.0.to_vec(),
         filings: view.reported.filings,
+        reviewed: view.reviewed,
         expected: tree.budgeted_count(&scope.node),
         tables: tables.iter().map(|index| shown_table(&view, *index)).collect(),
         children,
@@ -266,8 +267,7 @@ fn rows_out(
             next_page_token = last.to_string();
             break;
         }
-        let slot = Slot { unit: unit.code.clone(), year: scope.year, round: scope.round, kind: Kind::Unit };
-        let Some((version, submission)) = view::filing(state, &slot, snapshot)? else { continue };
+        let Some((version, submission)) = view::filing(state, scope, &unit.code, snapshot)? else { continue };
         if state.form_set_version(&version.form_set).is_none_or(|other| other.layout != form.layout) {
             continue;
         }
@@ -299,6 +299,7 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {
         let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
+        let scope = Scope { reviewed: request.get_ref().reviewed, ..scope };
         let bounds = quota::bounds(request.extensions());
         view_out(&snapshot, &scope, request.get_ref(), &bounds).map(Response::new).map_err(status)
     }
@@ -309,6 +310,7 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     ) -> Result<Response<api::ListRowsResponse>, Status> {
         let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
+        let scope = Scope { reviewed: request.get_ref().reviewed, ..scope };
         let page_bytes = quota::page_bytes(request.extensions());
         rows_out(&snapshot, &scope, request.get_ref(), page_bytes).map(Response::new).map_err(status)
     }

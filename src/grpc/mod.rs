@@ -192,7 +192,7 @@ fn scope(
         return Err(Remark::new(Reason::NotPermitted).with("actor", actor).with("node", node));
     }
     gate::about(&node);
-    Ok(Scope { node, year, round, form_set })
+    Ok(Scope { node, year, round, form_set, reviewed: false })
 }
 
 /// A scope of the wire, if the asker may see it, with the snapshot that it is looked up in: now, or as of a moment.

@@ -27,6 +27,7 @@ pub(super) async fn answer(
         asked.as_of = Some(moment(*position));
     }
     let (snapshot, scope) = look(consolidator, actor, &asked).await?;
+    let scope = Scope { reviewed: request.reviewed, ..scope };
     trace(&snapshot, &scope, &request, after.map(|(_, after)| after).as_ref())
 }
 
@@ -157,6 +158,7 @@ fn share_out(snapshot: &Snapshot, address: &CellAddress, share: &Share) -> Resul
         path: share.path.iter().map(UnitCode::to_string).collect(),
         verdicts: here.map(verdict).collect(),
         rule_counts: verdicts.map(|verdicts| rule_finding::counts(verdicts.counts)),
+        as_filed: share.as_filed.as_ref().map(Cell::to_string),
     })
 }
 

@@ -127,6 +127,11 @@ impl Remarks {
         self.figures.values().map(|figure| figure.position).max().unwrap_or(0)
     }
 
+    /// Whether any figure stands that reviewers set.
+    pub fn has_figures(&self) -> bool {
+        self.figures.values().any(|figure| figure.amount.is_some())
+    }
+
     /// The figure that reviewers set in a cell, if one stands.
     pub fn figure(&self, cell: &CellAddress) -> Option<Amount> {
         self.figures.get(cell).and_then(|set| set.amount)

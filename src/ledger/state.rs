@@ -16,7 +16,7 @@ use super::event::{
 };
 use super::review::{Aggregate, AggregateState, Remarks, Step, VersionState};
 use super::round::RoundState;
-use super::{Contents, Position, view};
+use super::{Contents, Position};
 use crate::budget::cell::{Cell, CellAddress};
 use crate::budget::control_figure::ControlFigure;
 use crate::budget::digest::Digest;
@@ -512,9 +512,10 @@ impl State {
     ) -> impl FnMut(&str, &[&CellAddress]) -> Result<Vec<Money>, Remark> + use<'s> {
         move |unit, cells| {
             let slot = Slot { unit: unit.into(), year, round, kind: Kind::Unit };
-            let Some((version, submission)) = view::filing(self, &slot, contents)? else {
+            let Some(version) = self.filings(&slot).and_then(Filings::counting) else {
                 return Ok(vec![Money::ZERO; cells.len()]);
             };
+            let submission = contents.submission(version.position)?;
             let Some(form) = self.form_set_versions.get(&version.form_set) else {
                 let remark = Remark::new(Reason::JournalDamaged).with("position", version.position);
                 return Err(remark.with("what", "form set"));

@@ -6,7 +6,7 @@
 
 use super::Contents;
 use super::state::{Filings, State, Version};
-use super::view::{NodeView, Scope, form_of, tree, view};
+use super::view::{NodeView, Scope, content, form_of, tree, view};
 use crate::budget::cell::{Cell, CellAddress, RowKey};
 use crate::budget::form_set::{FormSet, RollUp, Rows, Table};
 use crate::budget::money::Money;
@@ -68,6 +68,8 @@ pub struct Share {
     /// What stands in the cell; `None` if its row or table was not filed. Of a list without a total row there is no such
     /// cell, only lines.
     pub cell: Option<Cell>,
+    /// What was filed in its place, if a reviewed figure stands there.
+    pub as_filed: Option<Cell>,
     /// What the submission adds to the figure: the cell, or the sum of its list.
     pub sum: Sum,
     /// The lines below the cell, down to the ones that add up no others.
@@ -129,11 +131,16 @@ pub fn shares(
             if shares.len() == limit {
                 return Ok((shares, true));
             }
-            let submission = contents.submission(version.position)?;
+            let submission = content(state, scope, version, contents)?;
             let table = &form.tables[traced.table];
             let filed = submission.table(traced.table);
             let row = filed.and_then(|filed| filed.row(&traced.address.row));
             let cell = row.and_then(|row| row.cells.get(traced.column)).cloned();
+            let reviewed = scope.reviewed && version.remarks.figure(&traced.address).is_some();
+            let as_filed = match reviewed {
+                true => contents.submission(version.position)?.cell(&form, &traced.address).cloned(),
+                false => None,
+            };
             let adds_up = table.columns[traced.column].kind.adds_up();
             let lines = filed
                 .map_or_else(Vec::new, |filed| lines_below(&form, table, filed, &traced.address.row, traced.column));
@@ -148,6 +155,7 @@ pub fn shares(
                 version: version.clone(),
                 path: path_below(tree, &scope.node, code),
                 cell,
+                as_filed,
                 sum,
                 lines,
             });

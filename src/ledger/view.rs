@@ -10,7 +10,7 @@ use crate::budget::cell::{CellAddress, RowKey};
 use crate::budget::form_set::{FormSet, RollUp};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::roll_up::{RowSums, Sum, TableTotals, Totals};
+use crate::budget::roll_up::{Direction, RowSums, Sum, TableTotals, Totals};
 use crate::budget::rule::{Checked, Consolidated, SumRow};
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::UnitTree;
@@ -28,8 +28,10 @@ pub struct NodeView {
     pub adjusted: Option<Arc<Totals>>,
     /// What internal transfers take off, summed.
     pub eliminated: Option<Arc<Totals>>,
-    /// For a node without units below it: its filing, as it was filed.
+    /// For a node without units below it: its filing, as it was filed; or as it was reviewed, if that is asked for.
     pub filing: Option<(Version, Arc<Submission>)>,
+    /// In how many of the submissions what reviewers set stands in place of what was filed.
+    pub reviewed: u32,
 }
 
 /// One cell of a node by posting level.
@@ -58,7 +60,8 @@ impl NodeView {
     /// The figures of one filing, whether it counts or not.
     pub fn of_filing(form: Arc<FormSet>, tree_version: u32, version: Version, submission: Arc<Submission>) -> NodeView {
         let reported = Arc::new(Totals::of(&form, [submission.as_ref()]));
-        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: Some((version, submission)) }
+        let filing = Some((version, submission));
+        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing, reviewed: 0 }
     }
 
     fn of_book(state: &State, book: &Book, tree_version: u32, node: &str) -> NodeView {
@@ -68,12 +71,48 @@ impl NodeView {
         let reported = book.reported.get(node).cloned().unwrap_or_else(|| Arc::new(Totals::new(&book.form)));
         let adjusted = book.adjusted.get(node).cloned();
         let eliminated = book.eliminated.get(node).cloned();
-        NodeView { form, tree_version, reported, adjusted, eliminated, filing: None }
+        NodeView { form, tree_version, reported, adjusted, eliminated, filing: None, reviewed: 0 }
     }
 
     fn of_nothing(form: Arc<FormSet>, tree_version: u32) -> NodeView {
         let reported = Arc::new(Totals::new(&form));
-        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None }
+        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None, reviewed: 0 }
+    }
+
+    /// The sums of what counts below a node as the scope has it. Of what was filed they are kept; for what was reviewed, each
+    /// submission with reviewed figures is read, and its tables with such figures are posted anew.
+    fn on_basis(mut self, state: &State, scope: &Scope, contents: &dyn Contents) -> Result<NodeView, Remark> {
+        if !scope.reviewed {
+            return Ok(self);
+        }
+        let tree = tree(state, scope)?;
+        let is_below = |slot: &Slot| {
+            (slot.year, slot.round) == (scope.year, scope.round)
+                && tree.contains(&slot.unit)
+                && tree.is_within(&slot.unit, &scope.node)
+        };
+        for (slot, filings) in state.slots().filter(|(slot, _)| is_below(slot)) {
+            let level = match slot.kind {
+                Kind::Unit => Some(&mut self.reported),
+                Kind::Difference => self.adjusted.as_mut(),
+                Kind::Department => None,
+            };
+            let counting = filings.counting().filter(|version| version.remarks.has_figures());
+            let Some((version, level)) = counting.zip(level) else { continue };
+            let form = form_of(state, version)?;
+            if form.layout != self.form.layout {
+                continue;
+            }
+            let filed = contents.submission(version.position)?;
+            let reviewed = version.as_reviewed(Submission::clone(&filed), &form);
+            let totals = Arc::make_mut(level);
+            for (before, after) in filed.tables.iter().zip(&reviewed.tables).filter(|(before, after)| before != after) {
+                totals.post(&form, std::slice::from_ref(before), Direction::Remove);
+                totals.post(&form, std::slice::from_ref(after), Direction::Add);
+            }
+            self.reviewed += 1;
+        }
+        Ok(self)
     }
 
     /// What the rules that look at sums find in these; nothing for a unit's own filing, which was judged when it came.
@@ -167,6 +206,8 @@ pub struct Scope {
     pub round: Round,
     /// The form set, where submissions on more than one are there: its id, or id and layout as a refusal lists them.
     pub form_set: Option<String>,
+    /// Whether what reviewers set (审核数) stands in place of what was filed (申报数).
+    pub reviewed: bool,
 }
 
 impl Scope {
@@ -206,17 +247,17 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
     let tree = tree(state, scope)?;
     let tree_version = tree.version;
     if tree.children(&scope.node).is_empty() {
-        if let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? {
+        if let Some((version, submission)) = filing(state, scope, &scope.node, contents)? {
             let form = form_of(state, &version)?;
             if scope.means(&form) {
-                return Ok(NodeView::of_filing(form, tree_version, version, submission));
+                return Ok(own(form, tree_version, scope, (version, submission)));
             }
         }
         return Ok(NodeView::of_nothing(default_form(state, tree, scope)?, tree_version));
     }
     match books_at(state, scope, &scope.node).as_slice() {
         [] => Ok(NodeView::of_nothing(default_form(state, tree, scope)?, tree_version)),
-        [book] => Ok(NodeView::of_book(state, book, tree_version, &scope.node)),
+        [book] => NodeView::of_book(state, book, tree_version, &scope.node).on_basis(state, scope, contents),
         several => {
             let filings = |node: &UnitCode, book: &Book| book.reported.get(node).map_or(0, |t| t.filings);
             let names: Vec<String> = several
@@ -244,10 +285,10 @@ pub fn view_beside(
         return Ok(own.unwrap_or_else(|| NodeView::of_nothing(form.clone(), tree.version)));
     }
     let key = BookKey { year: scope.year, round: scope.round, layout: form.layout };
-    Ok(match state.books.get(&key) {
-        Some(book) => NodeView::of_book(state, book, tree.version, &scope.node),
-        None => NodeView::of_nothing(form.clone(), tree.version),
-    })
+    match state.books.get(&key) {
+        Some(book) => NodeView::of_book(state, book, tree.version, &scope.node).on_basis(state, scope, contents),
+        None => Ok(NodeView::of_nothing(form.clone(), tree.version)),
+    }
 }
 
 /// What a node has filed itself, to stand beside what those below it have; none if nothing of it counts under that layout.
@@ -261,12 +302,21 @@ pub fn own_beside(
     contents: &dyn Contents,
 ) -> Result<Option<NodeView>, Remark> {
     let tree_version = tree(state, scope)?.version;
-    let Some((version, submission)) = filing(state, &scope.slot(&scope.node, Kind::Unit), contents)? else {
-        return Ok(None);
-    };
+    let Some((version, submission)) = filing(state, scope, &scope.node, contents)? else { return Ok(None) };
     let filed_on = form_of(state, &version)?;
     let alike = filed_on.layout == form.layout;
-    Ok(alike.then(|| NodeView::of_filing(filed_on, tree_version, version, submission)))
+    Ok(alike.then(|| own(filed_on, tree_version, scope, (version, submission))))
+}
+
+/// The figures of a node's own filing, as the scope has it.
+fn own(
+    form: Arc<FormSet>,
+    tree_version: u32,
+    scope: &Scope,
+    (version, filing): (Version, Arc<Submission>),
+) -> NodeView {
+    let reviewed = u32::from(scope.reviewed && version.remarks.has_figures());
+    NodeView { reviewed, ..NodeView::of_filing(form, tree_version, version, filing) }
 }
 
 /// The books with sums of a node, on the scope's form set if it names one.
@@ -315,17 +365,34 @@ pub(super) fn form_of(state: &State, version: &Version) -> Result<Arc<FormSet>, 
         .ok_or_else(|| Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set"))
 }
 
-/// The submission of a slot that counts.
+/// The unit's submission that counts, as the scope has it.
 ///
 /// # Errors
 /// A fault of the journal.
 pub fn filing(
     state: &State,
-    slot: &Slot,
+    scope: &Scope,
+    unit: &str,
     contents: &dyn Contents,
 ) -> Result<Option<(Version, Arc<Submission>)>, Remark> {
-    let Some(version) = state.filings(slot).and_then(Filings::counting) else { return Ok(None) };
-    Ok(Some((version.clone(), contents.submission(version.position)?)))
+    let slot = scope.slot(unit, Kind::Unit);
+    let Some(version) = state.filings(&slot).and_then(Filings::counting) else { return Ok(None) };
+    Ok(Some((version.clone(), content(state, scope, version, contents)?)))
+}
+
+/// What a version says, as the scope has it.
+pub(super) fn content(
+    state: &State,
+    scope: &Scope,
+    version: &Version,
+    contents: &dyn Contents,
+) -> Result<Arc<Submission>, Remark> {
+    let filed = contents.submission(version.position)?;
+    if !scope.reviewed || !version.remarks.has_figures() {
+        return Ok(filed);
+    }
+    let form = form_of(state, version)?;
+    Ok(Arc::new(version.as_reviewed(Arc::unwrap_or_clone(filed), &form)))
 }
 
 /// What units at or below the slot's node have reported in a cell, over all layouts; `None` if nobody has filed.

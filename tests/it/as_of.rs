@@ -221,7 +221,7 @@ fn as_of(moment: Moment) -> Option<api::AsOf> {
 /// Everything that a reader sees of a department, as of a moment.
 async fn seen(client: &Client, as_of: Option<api::AsOf>) -> Vec<String> {
     let scope = Some(api::Scope { as_of, ..scope("407") });
-    let view = api::ViewRequest { scope: scope.clone(), tables: Vec::new(), children: true };
+    let view = api::ViewRequest { scope: scope.clone(), tables: Vec::new(), children: true, reviewed: false };
     let view = client.consolidation().view(view).await.unwrap().into_inner();
     let rows = api::ListRowsRequest { scope: scope.clone(), table: "T12".into(), ..Default::default() };
     let rows = client.consolidation().list_rows(rows).await.unwrap().into_inner();
@@ -275,7 +275,7 @@ async fn a_moment_that_never_was_is_refused() {
     let auditor = server.client(AUDITOR).await;
     let view = async |client: &Client, moment: Option<Moment>| {
         let scope = Some(api::Scope { as_of: Some(api::AsOf { moment }), ..scope("407") });
-        let request = api::ViewRequest { scope, tables: Vec::new(), children: false };
+        let request = api::ViewRequest { scope, tables: Vec::new(), children: false, reviewed: false };
         client.consolidation().view(request).await.map_err(|status| reason(&status))
     };
     for (moment, refusal) in [
@@ -318,7 +318,7 @@ async fn who_may_look_back_is_said_by_todays_tree() {
     let view = async |actor: &str, node: &str| {
         let scope =
             Some(api::Scope { as_of: as_of(Moment::Position(before)), form_set: "shanxi-2024".into(), ..scope(node) });
-        let request = api::ViewRequest { scope, tables: Vec::new(), children: false };
+        let request = api::ViewRequest { scope, tables: Vec::new(), children: false, reviewed: false };
         server.client(actor).await.consolidation().view(request).await.map_err(|status| reason(&status))
     };
     assert!(view("budget://408/department", "407003").await.is_ok());
@@ -331,7 +331,7 @@ async fn who_may_look_back_is_said_by_todays_tree() {
     server.client(ADMINISTRATOR).await.registry().import_units(request).await.unwrap();
     let (as_of, form_set) = (as_of(Moment::Position(before)), "shanxi-2024".into());
     let scope = Some(api::Scope { as_of, form_set, year: 0, ..scope("407003") });
-    let request = api::ViewRequest { scope, tables: Vec::new(), children: false };
+    let request = api::ViewRequest { scope, tables: Vec::new(), children: false, reviewed: false };
     assert_eq!(server.client(AUDITOR).await.consolidation().view(request).await.unwrap().into_inner().year, 2024);
     server.stop().await;
 }

@@ -90,7 +90,7 @@ impl Scene {
     /// The cells that a node shows as of a position: (table, row, column) with exact 元.
     async fn cells(&self, node: &str, position: u64) -> BTreeMap<[String; 3], ShownCell> {
         let scope = Some(api::Scope { as_of: side(position).as_of, ..scope(node) });
-        let request = api::ViewRequest { scope, tables: Vec::new(), children: false };
+        let request = api::ViewRequest { scope, tables: Vec::new(), children: false, reviewed: false };
         let Ok(view) = self.auditor.consolidation().view(request).await else { return BTreeMap::new() };
         let mut cells = BTreeMap::new();
         for table in view.into_inner().tables {
@@ -376,7 +376,7 @@ async fn a_trace_is_the_same_in_pages_and_of_one_layout() {
     let trace = async |form_set: &str, page_size: u32, page_token: String| {
         let cell = "A/和/x".to_owned();
         let scope = Some(api::Scope { form_set: form_set.to_owned(), ..scope("1") });
-        let request = api::TraceRequest { scope, cell, page_size, page_token };
+        let request = api::TraceRequest { scope, cell, page_size, page_token, reviewed: false };
         scene.auditor.consolidation().trace(request).await.unwrap().into_inner()
     };
     let whole = trace("", 1_000, String::new()).await.shares;

@@ -111,7 +111,7 @@ impl Scene {
         let mut views = Vec::new();
         for node in [self.department, self.unit] {
             let within = api::Scope { form_set: self.form.id.to_string(), ..scope(node) };
-            let request = api::ViewRequest { scope: Some(within), tables: Vec::new(), children: true };
+            let request = api::ViewRequest { scope: Some(within), tables: Vec::new(), children: true, reviewed: false };
             let mut view = bureau.consolidation().view(request).await.unwrap().into_inner();
             (view.position, view.time_ms) = (0, 0);
             views.push(view);

@@ -336,7 +336,7 @@ impl World {
 
     fn view(&self, node: &str) -> NodeView {
         let form_set = Some(self.form.id.to_string());
-        let scope = Scope { node: node.into(), year: FORM_YEAR, round: Round::Second, form_set };
+        let scope = Scope { node: node.into(), year: FORM_YEAR, round: Round::Second, form_set, reviewed: false };
         view(&self.state, &scope, &self.past).unwrap()
     }
 
@@ -515,7 +515,13 @@ impl World {
         let mut traced = 0;
         for node in self.nodes() {
             let view = self.view(&node);
-            let scope = Scope { node: node.as_str().into(), year: FORM_YEAR, round: Round::Second, form_set: None };
+            let scope = Scope {
+                node: node.as_str().into(),
+                year: FORM_YEAR,
+                round: Round::Second,
+                form_set: None,
+                reviewed: false,
+            };
             for (index, table) in view.form.tables.iter().enumerate() {
                 for row in view.rows_in_print(index) {
                     for (column, posted) in table.columns.iter().zip(row.cells()) {

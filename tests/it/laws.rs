@@ -200,7 +200,7 @@ impl Ledger {
     fn sums(&self) -> BTreeMap<(String, String, usize), i128> {
         let mut sums = BTreeMap::new();
         for code in UNITS.into_iter().chain([BUREAU, "1", "9"]) {
-            let scope = Scope { node: code.into(), year: YEAR, round: Round::Second, form_set: None };
+            let scope = Scope { node: code.into(), year: YEAR, round: Round::Second, form_set: None, reviewed: false };
             let view = view(&self.state, &scope, &self.past).unwrap();
             for row in view.rows(0) {
                 for (column, posted) in row.cells().enumerate() {

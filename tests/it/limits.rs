@@ -468,7 +468,7 @@ async fn a_page_of_long_filings_ends_early() {
     };
     let rows = async |client: &Client, page_token: String| {
         let (scope, table) = (Some(scope("407")), "T03".into());
-        let request = api::ListRowsRequest { scope, table, page_size: 1_000, page_token };
+        let request = api::ListRowsRequest { scope, table, page_size: 1_000, page_token, reviewed: false };
         client.consolidation().list_rows(request).await.unwrap().into_inner()
     };
     let bureau = server.client(BUREAU).await;

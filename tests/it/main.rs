@@ -38,6 +38,7 @@ mod replay;
 mod review;
 mod review_laws;
 mod review_model;
+mod reviewed;
 mod rule_laws;
 mod rules;
 mod safekeeping;

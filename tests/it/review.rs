@@ -210,7 +210,8 @@ impl Scene {
 
     /// How many filings count at the department, and the figure of its first table's total.
     async fn counted(&self) -> (u32, String) {
-        let request = api::ViewRequest { scope: scope_of_form(), tables: vec!["T01A".into()], children: false };
+        let request =
+            api::ViewRequest { scope: scope_of_form(), tables: vec!["T01A".into()], children: false, reviewed: false };
         let view = self.department.consolidation().view(request).await.unwrap().into_inner();
         let total = view.tables[0].rows.iter().find(|row| row.key == "total");
         (view.filings, total.map(|row| row.cells[0].value.to_string()).unwrap_or_default())

@@ -190,7 +190,7 @@ struct World {
 }
 
 fn scope(node: &str, round: Round) -> Scope {
-    Scope { node: node.into(), year: YEAR, round, form_set: None }
+    Scope { node: node.into(), year: YEAR, round, form_set: None, reviewed: false }
 }
 
 /// How a filer is called here.
@@ -632,7 +632,8 @@ impl World {
             let found =
                 self.state.round(YEAR, name).map(|found| Open { open: found.open, until: found.deadline.map(|d| d.0) });
             assert_eq!(found, self.model.rounds[round]);
-            let mut sums = [0; 2];
+            // As filed, and as reviewed.
+            let (mut sums, mut reviewed) = ([0; 2], [0; 2]);
             for unit in FILERS {
                 let slot = self.model.slot(unit, round);
                 let filings = self.state.filings(&self::slot(unit, round)).cloned().unwrap_or_default();
@@ -642,8 +643,11 @@ impl World {
                 let counting = filings.counting().map(|version| version.version as usize - 1);
                 assert_eq!(counting, slot.counting(), "{unit}");
                 if let (Some(counts), true) = (slot.counting(), self.model.in_department(unit)) {
-                    sums[0] += slot.versions[counts].figures[0];
-                    sums[1] += slot.versions[counts].figures[1];
+                    let version = &slot.versions[counts];
+                    for at in 0..2 {
+                        sums[at] += version.figures[at];
+                        reviewed[at] += version.as_reviewed(at);
+                    }
                 }
                 if let (Some(ours), Some(theirs)) = (filings.latest(), slot.latest()) {
                     let set: BTreeMap<usize, Amount> =
@@ -679,16 +683,22 @@ impl World {
             }
             // What is adjusted stands beside it, and the view is both.
             let difference = self.model.slot("900/difference", round);
-            let adjusted = difference.counting().map_or([0; 2], |at| difference.versions[at].figures);
-            if let Ok(view) = view(&self.state, &scope("900", name), &self.past) {
+            let counting = difference.counting().map(|at| &difference.versions[at]);
+            let adjusted = counting.map_or([0; 2], |version| version.figures);
+            let adjusted_as_reviewed = counting.map_or([0; 2], |version| [0, 1].map(|at| version.as_reviewed(at)));
+            for (basis, sums, adjusted) in [(false, sums, adjusted), (true, reviewed, adjusted_as_reviewed)] {
+                let scope = Scope { reviewed: basis, ..scope("900", name) };
+                let Ok(view) = view(&self.state, &scope, &self.past) else {
+                    assert_eq!((sums, adjusted), ([0; 2], [0; 2]), "nothing counts");
+                    continue;
+                };
                 let row = view.row(0, "total");
                 for (at, (reported, adjusted)) in sums.into_iter().zip(adjusted).enumerate() {
                     let found = row.get(at).map(|posted| [posted.reported, posted.adjusted, posted.consolidated()]);
                     let fen = [reported, adjusted, reported + adjusted];
-                    assert_eq!(found.map(|sums| sums.map(|sum| sum.value.money())), Some(fen.map(Money::from_fen)));
+                    let found = found.map(|sums| sums.map(|sum| sum.value.money()));
+                    assert_eq!(found, Some(fen.map(Money::from_fen)), "reviewed: {basis}");
                 }
-            } else {
-                assert_eq!((sums, adjusted), ([0; 2], [0; 2]), "nothing counts");
             }
             if round == 1 {
                 let left = self.state.control(YEAR, name).unwrap().line("900", &cell(0)).and_then(|line| line.left());

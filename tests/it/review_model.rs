@@ -71,9 +71,14 @@ impl Version {
         self.figures[0].max(self.total())
     }
 
-    /// What was approved of the first figure: a reviewed one stands before the filed.
+    /// What was approved of the first figure.
     pub fn total(&self) -> i64 {
-        self.reviewed.get(&0).copied().unwrap_or(self.figures[0])
+        self.as_reviewed(0)
+    }
+
+    /// A reviewed figure stands before the filed.
+    pub fn as_reviewed(&self, at: usize) -> i64 {
+        self.reviewed.get(&at).copied().unwrap_or(self.figures[at])
     }
 }
 

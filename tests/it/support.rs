@@ -342,6 +342,7 @@ impl Client {
             scope: Some(scope(node)),
             tables: tables.iter().map(|table| (*table).to_owned()).collect(),
             children,
+            reviewed: false,
         };
         self.consolidation().view(request).await.map(|answer| answer.into_inner())
     }

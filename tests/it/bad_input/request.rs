@@ -91,7 +91,7 @@ async fn a_question_about_what_is_not_there_is_refused_by_name() {
     let bureau = scene.server.client(BUREAU).await;
     let view = async |scope: api::Scope, tables: &[&str]| {
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
-        let request = api::ViewRequest { scope: Some(scope), tables, children: true };
+        let request = api::ViewRequest { scope: Some(scope), tables, children: true, reviewed: false };
         bureau.consolidation().view(request).await.map(drop)
     };
     let trace = async |cell: &str| {
@@ -417,7 +417,7 @@ async fn files_that_are_no_form_set_are_refused_with_their_place() {
 /// The view of 407 on one form set, with the units side by side.
 async fn view_on(scene: &Scene, form_set: &str) -> Result<api::ViewResponse, Status> {
     let within = api::Scope { form_set: form_set.into(), ..scope("407") };
-    let request = api::ViewRequest { scope: Some(within), tables: Vec::new(), children: true };
+    let request = api::ViewRequest { scope: Some(within), tables: Vec::new(), children: true, reviewed: false };
     let department = scene.server.client(DEPARTMENT).await;
     department.consolidation().view(request).await.map(|answer| answer.into_inner())
 }
