@@ -652,6 +652,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_found_no_place_is_known_by_what_was_found_about_it() {
+        let at = |table, row, reason| Finding::refusing(Place::row(table, 1, row), Remark::new(reason));
+        let found = [at("A", "1", Reason::DuplicateRow), at("B", "", Reason::BadAmountUnit)];
+        let unkept = Unkept::of(&found);
+        let has = |table, row, reason| unkept.has(&at(table, row, reason));
+        assert!(has("A", "1", Reason::AmountMalformed) && has("B", "9", Reason::AmountMalformed));
+        assert!(!has("A", "2", Reason::AmountMalformed) && !has("C", "1", Reason::RequiredBlank));
+        assert!(has("C", "", Reason::UnknownColumn) && !has("", "", Reason::NothingFiled));
+        assert!(Unkept::of(&[at("D", "", Reason::UnknownTable)]).has(&at("", "", Reason::NothingFiled)));
+        // No filing is refused for it any more.
+        assert!(has("C", "1", Reason::BadTime));
+    }
+
+    #[test]
     fn control_characters_are_seen_wherever_they_stand() {
         let plain = "社会保障 100%~";
         for length in 0..=plain.chars().count() {
