@@ -211,23 +211,49 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
 /// What a filing said that found no place, going by the findings about it: it is not among the cells, and what was found in
 /// it can't be found again.
 pub struct Unkept<'f> {
+    /// There were more findings than are listed: nobody knows about what.
+    unlisted: bool,
     /// Whether tables of it were passed over.
     tables: bool,
     /// Tables whose rows were, or the scale that they were read at.
     within: Vec<&'f CompactString>,
     /// Rows that came a second time.
-    again: Vec<(&'f CompactString, &'f CompactString)>,
+    again: Vec<[&'f CompactString; 2]>,
+    /// Cells that earlier programs refused because they are no times: a rule asks that now.
+    times: Vec<[&'f CompactString; 3]>,
+    rows: u64,
 }
 
 impl<'f> Unkept<'f> {
-    /// Going by these findings.
-    pub fn of(findings: &'f [Finding]) -> Unkept<'f> {
-        let mut unkept = Unkept { tables: false, within: Vec::new(), again: Vec::new() };
+    /// Going by these findings about a filing on `form`.
+    pub fn of(findings: &'f [Finding], form: &FormSet) -> Unkept<'f> {
+        let mut unkept = Unkept {
+            unlisted: findings.iter().filter(|finding| finding.refuses()).count() >= FINDINGS_MAX,
+            tables: false,
+            within: Vec::new(),
+            again: Vec::new(),
+            times: Vec::new(),
+            rows: 0,
+        };
+        let is_time = |place: &Place| {
+            let table = form.table(&place.table).map(|(_, table)| table);
+            let column = table.and_then(|table| table.columns.get(table.column(&place.column)?));
+            column.is_some_and(|column| column.kind == ColumnKind::Time)
+        };
         for Finding { place, remark, .. } in findings {
+            let Place { table, row, column, .. } = place;
             match remark.reason {
                 Reason::UnknownTable | Reason::DuplicateTable => unkept.tables = true,
-                Reason::EmptyTableHasRows | Reason::BadAmountUnit => unkept.within.push(&place.table),
-                Reason::DuplicateRow => unkept.again.push((&place.table, &place.row)),
+                Reason::BadAmountUnit => unkept.within.push(table),
+                Reason::EmptyTableHasRows => {
+                    unkept.within.push(table);
+                    unkept.rows += remark.fact("rows").and_then(|rows| rows.parse::<u64>().ok()).unwrap_or(0);
+                }
+                Reason::DuplicateRow => {
+                    unkept.again.push([table, row]);
+                    unkept.rows += 1;
+                }
+                Reason::BadTime if is_time(place) => unkept.times.push([table, row, column]),
                 _ => {}
             }
         }
@@ -235,16 +261,23 @@ impl<'f> Unkept<'f> {
     }
 
     /// Whether a finding is about what was not kept, or may be.
-    pub fn has(&self, Finding { place, remark, .. }: &Finding) -> bool {
+    pub fn has(&self, Finding { place: Place { table, row, column, .. }, remark, .. }: &Finding) -> bool {
         match remark.reason {
+            _ if self.unlisted => true,
             Reason::UnknownTable | Reason::DuplicateTable | Reason::EmptyTableHasRows | Reason::BadAmountUnit => true,
             Reason::UnknownColumn | Reason::DuplicateColumn | Reason::TooManyValues | Reason::DuplicateRow => true,
-            // For this, earlier programs refused what a rule asks about now.
-            Reason::BadTime => true,
             // Of several tables none may have found a place.
             Reason::NothingFiled => self.tables,
-            _ => self.within.contains(&&place.table) || self.again.contains(&(&place.table, &place.row)),
+            _ => {
+                let lost = self.within.contains(&table) || self.again.contains(&[table, row]);
+                lost || self.times.contains(&[table, row, column])
+            }
         }
+    }
+
+    /// How many rows found no place; nothing if nobody knows.
+    pub fn rows(&self) -> Option<u64> {
+        (!self.unlisted && !self.tables).then_some(self.rows)
     }
 }
 
@@ -653,16 +686,37 @@ mod tests {
 
     #[test]
     fn what_found_no_place_is_known_by_what_was_found_about_it() {
-        let at = |table, row, reason| Finding::refusing(Place::row(table, 1, row), Remark::new(reason));
-        let found = [at("A", "1", Reason::DuplicateRow), at("B", "", Reason::BadAmountUnit)];
-        let unkept = Unkept::of(&found);
-        let has = |table, row, reason| unkept.has(&at(table, row, reason));
-        assert!(has("A", "1", Reason::AmountMalformed) && has("B", "9", Reason::AmountMalformed));
-        assert!(!has("A", "2", Reason::AmountMalformed) && !has("C", "1", Reason::RequiredBlank));
-        assert!(has("C", "", Reason::UnknownColumn) && !has("", "", Reason::NothingFiled));
-        assert!(Unkept::of(&[at("D", "", Reason::UnknownTable)]).has(&at("", "", Reason::NothingFiled)));
-        // No filing is refused for it any more.
-        assert!(has("C", "1", Reason::BadTime));
+        let files = crate::consolidator::embedded_form_sets();
+        let form = files.into_iter().map(|files| FormSet::load(files).unwrap()).find(|form| form.id == "shanxi-2024");
+        let form = form.unwrap();
+        let at = |table, row, column, reason| {
+            let remark = Remark::new(reason).with("rows", 7);
+            Finding::refusing(Place::cell(table, 1, row, column), remark)
+        };
+        let found = [
+            at("T12", "1", "", Reason::DuplicateRow),
+            at("T03", "", "", Reason::BadAmountUnit),
+            at("T07", "", "", Reason::EmptyTableHasRows),
+            at("PF", "1", "filed_at", Reason::BadTime),
+            at("PF", "2", "name", Reason::BadTime),
+        ];
+        let unkept = Unkept::of(&found, &form);
+        let has = |table, row, column, reason| unkept.has(&at(table, row, column, reason));
+        assert!(has("T12", "1", "total", Reason::AmountMalformed) && has("T03", "9", "total", Reason::AmountMalformed));
+        assert!(!has("T12", "2", "total", Reason::AmountMalformed) && !has("T05", "1", "", Reason::RequiredBlank));
+        assert!(has("T05", "", "x", Reason::UnknownColumn) && !has("", "", "", Reason::NothingFiled));
+        // No filing is refused for that any more, and only a time was.
+        assert!(has("PF", "1", "filed_at", Reason::BadTime) && has("PF", "1", "filed_at", Reason::BadText));
+        assert!(!has("PF", "2", "name", Reason::BadTime));
+        assert_eq!(unkept.rows(), Some(8));
+        let lost = [at("X", "", "", Reason::UnknownTable)];
+        let unkept = Unkept::of(&lost, &form);
+        assert!(unkept.has(&at("", "", "", Reason::NothingFiled)) && unkept.rows().is_none());
+        // Beyond so many none is listed, whatever it is about.
+        let many: Vec<Finding> = (0..FINDINGS_MAX).map(|_| at("T05", "1", "total", Reason::AmountMalformed)).collect();
+        let is_lost = |listed: &[Finding]| Unkept::of(listed, &form).has(&many[0]);
+        assert!(is_lost(&many) && !is_lost(&many[1..]));
+        assert!(Unkept::of(&many, &form).rows().is_none());
     }
 
     #[test]

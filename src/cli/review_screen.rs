@@ -71,6 +71,7 @@ impl Show for Reviewed {
         let mut json = self.done.json();
         json["figures"] = json!(self.screen.answer.figures.iter().map(figure_json).collect::<Vec<_>>());
         json["unbalanced"] = self.screen.unbalanced_json();
+        json["unbalanced_left_out"] = json!(self.screen.answer.unbalanced_left_out);
         json
     }
 
@@ -382,6 +383,7 @@ impl Show for Screen {
             "figures": answer.figures.iter().map(figure_json).collect::<Vec<_>>(),
             "reviewed_position": answer.reviewed_position,
             "unbalanced": self.unbalanced_json(),
+            "unbalanced_left_out": answer.unbalanced_left_out,
             "over": answer.over.iter().map(over_json).collect::<Vec<_>>(),
             "unjustified": answer.unjustified,
             "aggregates": answer.aggregates.iter().map(aggregate_json).collect::<Vec<_>>(),

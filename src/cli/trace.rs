@@ -251,7 +251,7 @@ impl Trace {
         format!("\n{}\n{}", strong(label("trace-verdicts", language)), grid.draw(look))
     }
 
-    fn lines(share: &TraceShare, look: &Look) -> String {
+    fn lines(&self, share: &TraceShare, look: &Look) -> String {
         let language = look.language;
         let word = |key| label(key, language);
         let title = node_title(&share.unit, &share.name);
@@ -291,7 +291,8 @@ impl Trace {
                 let difference = grouped(&(sum - filed).to_string());
                 let facts = [("filed", grouped(&share.exact)), ("difference", difference)];
                 let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
-                out.push_str(&format!("  {}\n", say(language, "trace-lines-differ", &facts)));
+                let key = if self.reviewed { "trace-lines-differ-reviewed" } else { "trace-lines-differ" };
+                out.push_str(&format!("  {}\n", say(language, key, &facts)));
             }
             return out;
         }
@@ -350,7 +351,7 @@ impl Show for Trace {
             out.push_str(&format!("  {}\n", printed(&self.figure, language)));
         }
         for share in self.shares.iter().filter(|share| !share.lines.is_empty()) {
-            out.push_str(&Trace::lines(share, look));
+            out.push_str(&self.lines(share, look));
         }
         out.push_str(&self.verdicts(look));
         out
@@ -393,6 +394,7 @@ impl Show for Trace {
             "exact",
             "is",
             "counterparty",
+            "as_filed",
         ];
         let mut rows = Vec::new();
         for share in &self.shares {
@@ -404,22 +406,24 @@ impl Show for Trace {
                 version.version.to_string(),
                 version.position.to_string(),
             ];
-            let own = ["", "", "", &share.value, &share.scale, &share.exact, "share", ""].map(str::to_owned);
+            let as_filed = share.as_filed.as_deref().unwrap_or_default();
+            let own = ["", "", "", &share.value, &share.scale, &share.exact, "share", "", as_filed].map(str::to_owned);
             rows.push(head.iter().cloned().chain(own).collect());
             for line in &share.lines {
                 let minus = if line.minus { "yes" } else { "no" };
-                let cells = [line.row.as_str(), &line.label, minus, &line.value, &share.scale, &line.exact, "line", ""];
+                let cells =
+                    [line.row.as_str(), &line.label, minus, &line.value, &share.scale, &line.exact, "line", "", ""];
                 rows.push(head.iter().cloned().chain(cells.map(str::to_owned)).collect());
             }
         }
         // With these the rows of `is` share add up on paper; the lines are below their share and already in it.
         for one in &self.eliminations {
             let cells = [&one.unit, "", "", "", "", "", &one.title, "yes", "", "", &one.amount, "elimination"];
-            rows.push(cells.into_iter().chain([one.counterparty.as_str()]).map(str::to_owned).collect());
+            rows.push(cells.into_iter().chain([one.counterparty.as_str(), ""]).map(str::to_owned).collect());
         }
         if self.is_sum() {
             let ShownCell { value, exact, .. } = &self.figure;
-            let cells = [&self.node, "", "", "", "", "", "", "", value.as_str(), "", exact.as_str(), "total", ""];
+            let cells = [&self.node, "", "", "", "", "", "", "", value.as_str(), "", exact.as_str(), "total", "", ""];
             rows.push(cells.map(str::to_owned).to_vec());
         }
         Sheet { columns, rows }

@@ -162,7 +162,8 @@ impl View {
             format!("{}\n{}\n", strong(&say(language, "view-title", &facts)), say(language, "view-state", &facts));
         if self.reviewed {
             let n = self.answer.reviewed.to_string();
-            out.push_str(&format!("  {}\n", strong(&say(language, "view-reviewed", &[("n", &n)]))));
+            let key = if self.answer.reviewed == 0 { "view-reviewed-none" } else { "view-reviewed" };
+            out.push_str(&format!("  {}\n", strong(&say(language, key, &[("n", &n)]))));
         }
         if self.past {
             out.push_str(&format!("  {}\n", as_of(answer.position, answer.time_ms, true, language)));

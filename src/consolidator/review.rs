@@ -18,6 +18,7 @@ use crate::ledger::decide::{Action, VersionStep, find_line};
 use crate::ledger::event::{Event, IdempotencyKey};
 use crate::ledger::review::{Move, ReturnedLine};
 use crate::ledger::state::Version;
+use crate::ledger::view::{Scope, as_reviewed};
 use crate::ledger::{Contents, Position};
 
 impl Consolidator {
@@ -57,7 +58,7 @@ impl Consolidator {
     }
 }
 
-/// The balance rules that a filing fails if it is taken as it was reviewed.
+/// The balance rules that a filing fails if it is taken as it was reviewed, of those that need no other filing.
 fn unbalanced(form: &FormSet, reviewed: &Submission) -> Vec<RuleFinding> {
     let checked = evaluate(form, &Books::of(reviewed), Needs::filing_only);
     checked.findings.into_iter().filter(RuleFinding::refuses).collect()
@@ -74,12 +75,22 @@ fn is_at(line: &ReturnedLine, [table, row, column]: [&str; 3]) -> bool {
 }
 
 impl Snapshot {
-    /// What no longer adds up in a version if its reviewed figures stand in place of those that were filed.
+    /// The same moment with everything below a node as it was reviewed, and in how many submissions that is something else.
+    ///
+    /// # Errors
+    /// As [`as_reviewed`].
+    pub fn as_reviewed(self, scope: &Scope) -> Result<(Snapshot, u32), Remark> {
+        let (state, count) = as_reviewed(&self.state, scope, &self)?;
+        Ok((Snapshot { state: Arc::new(state), ..self }, count))
+    }
+
+    /// What no longer adds up in a version if its reviewed figures stand in place of those that were filed, as far as that needs
+    /// no other filing.
     ///
     /// # Errors
     /// A fault.
     pub fn unbalanced(&self, version: &Version) -> Result<Vec<RuleFinding>, Remark> {
-        let form = self.state.form_set_version(&version.form_set).filter(|_| version.remarks.figures_position() > 0);
+        let form = self.state.form_set_version(&version.form_set).filter(|_| version.remarks.has_figures());
         let Some(form) = form else { return Ok(Vec::new()) };
         let filed = Arc::unwrap_or_clone(self.submission(version.position)?);
         Ok(unbalanced(form, &version.as_reviewed(filed, form)))

@@ -407,17 +407,20 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
         add(Wrong::Figures, "adjustment");
     }
     // A refused filing may have had rows that found no place. Those were counted, and what was found in them stands as recorded.
-    let unkept = Unkept::of(&attempt.findings);
-    let untold = attempt.findings.iter().any(|finding| unkept.has(finding));
-    let rows = if untold { attempt.row_count >= again.row_count } else { attempt.row_count == again.row_count };
+    let unkept = Unkept::of(&attempt.findings, &form);
+    let untold = attempt.findings.iter().any(|finding| unkept.has(finding) && !judged.findings.contains(finding));
+    let rows = match unkept.rows() {
+        Some(unkept) => attempt.row_count == again.row_count + unkept,
+        None => attempt.row_count >= again.row_count,
+    };
     if again.control_total != attempt.control_total || !rows {
         add(Wrong::Figures, "control total");
     }
-    let told = |finding: &&Finding| !unkept.has(finding);
-    let meant: Vec<&Finding> = again.findings.iter().chain(&judged.findings).filter(told).collect();
+    // What ceilings and the round have to say follows from what was kept.
+    let told = |finding: &&Finding| !unkept.has(finding) || judged.findings.contains(finding);
+    let meant: Vec<&Finding> = again.findings.iter().filter(told).chain(&judged.findings).collect();
     let found: Vec<&Finding> = attempt.findings.iter().filter(told).collect();
-    // Beyond so many none was noted.
-    if meant.len().max(found.len()) < FINDINGS_MAX && !same(&meant, &found) {
+    if ![true, false].into_iter().all(|refusing| same(&meant, &found, refusing)) {
         add(Wrong::Findings, "findings");
     }
     let refused = untold || meant.iter().any(|finding| finding.refuses()) || checked.refuses();
@@ -437,8 +440,14 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     (wrong, false)
 }
 
-/// Whether the same was found; rows may have stood in another order when they were filed.
-fn same(meant: &[&Finding], found: &[&Finding]) -> bool {
+/// Whether the same was found, of what refuses or of the rest; rows may have stood in another order when they were filed.
+fn same(meant: &[&Finding], found: &[&Finding], refusing: bool) -> bool {
+    let of = |finding: &&&Finding| finding.refuses() == refusing;
+    let count = |all: &[&Finding]| all.iter().filter(of).count();
+    // Beyond so many none was noted.
+    if count(meant).max(count(found)) >= FINDINGS_MAX {
+        return true;
+    }
     let key = |finding: &&Finding| {
         let place = &finding.place;
         let cell = (place.table.clone(), place.row.clone(), place.column.clone());
@@ -448,5 +457,5 @@ fn same(meant: &[&Finding], found: &[&Finding]) -> bool {
         keys.sort();
         keys
     };
-    sorted(meant.iter().map(key).collect()) == sorted(found.iter().map(key).collect())
+    sorted(meant.iter().filter(of).map(key).collect()) == sorted(found.iter().filter(of).map(key).collect())
 }

@@ -177,8 +177,17 @@ pub(super) fn wanted(form: &FormSet, ids: &[String]) -> Result<Vec<usize>, Remar
     ids.iter().map(index).collect()
 }
 
+/// What is looked at as it was filed, or as it was reviewed; and in how many submissions that is something else.
+pub(super) fn on_basis(snapshot: Snapshot, scope: Scope, reviewed: bool) -> Result<(Snapshot, Scope, u32), Remark> {
+    if !reviewed {
+        return Ok((snapshot, scope, 0));
+    }
+    let (snapshot, count) = snapshot.as_reviewed(&scope)?;
+    Ok((snapshot, Scope { reviewed, ..scope }, count))
+}
+
 fn view_out(
-    snapshot: &Snapshot,
+    (snapshot, reviewed): (&Snapshot, u32),
     scope: &Scope,
     request: &api::ViewRequest,
     bounds: &Bounds,
@@ -220,7 +229,7 @@ fn view_out(
         form_set: view.form.id.to_string(),
         form_set_digest: view.form.digest.0.to_vec(),
         filings: view.reported.filings,
-        reviewed: view.reviewed,
+        reviewed,
         expected: tree.budgeted_count(&scope.node),
         tables: tables.iter().map(|index| shown_table(&view, *index)).collect(),
         children,
@@ -299,9 +308,9 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
     async fn view(&self, request: Request<api::ViewRequest>) -> Result<Response<api::ViewResponse>, Status> {
         let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
-        let scope = Scope { reviewed: request.get_ref().reviewed, ..scope };
+        let (snapshot, scope, reviewed) = on_basis(snapshot, scope, request.get_ref().reviewed).map_err(status)?;
         let bounds = quota::bounds(request.extensions());
-        view_out(&snapshot, &scope, request.get_ref(), &bounds).map(Response::new).map_err(status)
+        view_out((&snapshot, reviewed), &scope, request.get_ref(), &bounds).map(Response::new).map_err(status)
     }
 
     async fn list_rows(

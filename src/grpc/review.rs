@@ -78,11 +78,15 @@ fn figure(figure: api::ReviewedFigure, form: &FormSet) -> Result<FigureSet, Rema
     let cell = CellAddress::parse(&figure.cell).ok_or_else(|| convert::bad_cell(&figure.cell))?;
     let column = form.cell(&cell).and_then(|(table, at)| table.columns.get(at));
     let scale = column.and_then(|column| column.kind.print_scale());
+    if column.is_some() && scale.is_none() {
+        let remark = Remark::new(Reason::BadReviewedFigure).with("problem", "not_money");
+        return Err(remark.with("cell", &cell));
+    }
     let read = |text: String| {
         let (denomination, decimals) =
             scale.map_or((Denomination::Yuan, 2), |scale| (scale.denomination, scale.decimals));
         let amount = Amount::parse(&text, denomination, Decimals::Fixed(decimals));
-        amount.map_err(|_| bad("amount", &text).with("cell", &figure.cell).with("expected", "1234.56"))
+        amount.map_err(|_| bad(&figure.cell, &text).with("expected", "1234.56"))
     };
     Ok(FigureSet { amount: figure.amount.map(read).transpose()?, cell, reason: figure.reason })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::consolidation::{filed_cell, node_name, summed_cell};
+use super::consolidation::{filed_cell, node_name, on_basis, summed_cell};
 use super::convert::{self, bad, moment};
 use super::rule_finding;
 use super::{limits, look};
@@ -27,7 +27,7 @@ pub(super) async fn answer(
         asked.as_of = Some(moment(*position));
     }
     let (snapshot, scope) = look(consolidator, actor, &asked).await?;
-    let scope = Scope { reviewed: request.reviewed, ..scope };
+    let (snapshot, scope, _) = on_basis(snapshot, scope, request.reviewed)?;
     trace(&snapshot, &scope, &request, after.map(|(_, after)| after).as_ref())
 }
 

@@ -436,26 +436,40 @@ impl State {
         if position(&before) == position(&after) {
             return Ok(());
         }
+        let read = |version: Version| {
+            let submission = contents.submission(version.position)?;
+            Ok::<_, Remark>((version, submission))
+        };
+        let (before, after) = (before.map(read).transpose()?, after.map(read).transpose()?);
+        self.repost(slot, before.as_ref(), after.as_ref())?;
+        self.count_under_ceilings(slot, after.as_ref().map(|(version, submission)| (version, &**submission)));
+        Ok(())
+    }
+
+    /// Takes what a slot added to the sums off them and posts something else, with the eliminations of its transfers.
+    pub(super) fn repost(
+        &mut self,
+        slot: &Slot,
+        before: Option<&(Version, Arc<Submission>)>,
+        after: Option<&(Version, Arc<Submission>)>,
+    ) -> Result<(), Remark> {
         let damaged =
             |what: &str| Remark::new(Reason::JournalDamaged).with("position", self.position).with("what", what);
         let tree = self.trees.get(&slot.year).cloned().ok_or_else(|| damaged("unit tree"))?;
         if slot.kind == Kind::Unit {
             self.eliminate(&tree, slot, Direction::Remove);
         }
-        if let Some(before) = before {
-            let submission = contents.submission(before.position)?;
-            self.post(&tree, slot, before.form_set, &submission, Direction::Remove)?;
+        if let Some((before, submission)) = before {
+            self.post(&tree, slot, before.form_set, submission, Direction::Remove)?;
         }
-        let (mut stated, mut counts) = (None, None);
-        if let Some(after) = after {
-            let submission = contents.submission(after.position)?;
-            self.post(&tree, slot, after.form_set, &submission, Direction::Add)?;
+        let mut stated = None;
+        if let Some((after, submission)) = after {
+            self.post(&tree, slot, after.form_set, submission, Direction::Add)?;
             let form = self.form_set_versions.get(&after.form_set).cloned();
             stated = form.and_then(|form| {
-                let transfers = form.transfers.as_ref()?.of(&submission);
+                let transfers = form.transfers.as_ref()?.of(submission);
                 (!transfers.is_empty()).then_some(Stated { form, transfers })
             });
-            counts = Some((after, submission));
         }
         if slot.kind == Kind::Unit {
             let key = (slot.year, slot.round, slot.unit.clone());
@@ -465,7 +479,6 @@ impl State {
             };
             self.eliminate(&tree, slot, Direction::Add);
         }
-        self.count_under_ceilings(slot, counts.as_ref().map(|(version, submission)| (version, &**submission)));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::budget::cell::{CellAddress, RowKey};
 use crate::budget::form_set::{FormSet, RollUp};
 use crate::budget::money::Money;
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::roll_up::{Direction, RowSums, Sum, TableTotals, Totals};
+use crate::budget::roll_up::{RowSums, Sum, TableTotals, Totals};
 use crate::budget::rule::{Checked, Consolidated, SumRow};
 use crate::budget::submission::{Kind, Round, Slot, Submission, UnitCode};
 use crate::budget::unit_tree::UnitTree;
@@ -30,8 +30,6 @@ pub struct NodeView {
     pub eliminated: Option<Arc<Totals>>,
     /// For a node without units below it: its filing, as it was filed; or as it was reviewed, if that is asked for.
     pub filing: Option<(Version, Arc<Submission>)>,
-    /// In how many of the submissions what reviewers set stands in place of what was filed.
-    pub reviewed: u32,
 }
 
 /// One cell of a node by posting level.
@@ -60,8 +58,7 @@ impl NodeView {
     /// The figures of one filing, whether it counts or not.
     pub fn of_filing(form: Arc<FormSet>, tree_version: u32, version: Version, submission: Arc<Submission>) -> NodeView {
         let reported = Arc::new(Totals::of(&form, [submission.as_ref()]));
-        let filing = Some((version, submission));
-        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing, reviewed: 0 }
+        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: Some((version, submission)) }
     }
 
     fn of_book(state: &State, book: &Book, tree_version: u32, node: &str) -> NodeView {
@@ -71,48 +68,12 @@ impl NodeView {
         let reported = book.reported.get(node).cloned().unwrap_or_else(|| Arc::new(Totals::new(&book.form)));
         let adjusted = book.adjusted.get(node).cloned();
         let eliminated = book.eliminated.get(node).cloned();
-        NodeView { form, tree_version, reported, adjusted, eliminated, filing: None, reviewed: 0 }
+        NodeView { form, tree_version, reported, adjusted, eliminated, filing: None }
     }
 
     fn of_nothing(form: Arc<FormSet>, tree_version: u32) -> NodeView {
         let reported = Arc::new(Totals::new(&form));
-        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None, reviewed: 0 }
-    }
-
-    /// The sums of what counts below a node as the scope has it. Of what was filed they are kept; for what was reviewed, each
-    /// submission with reviewed figures is read, and its tables with such figures are posted anew.
-    fn on_basis(mut self, state: &State, scope: &Scope, contents: &dyn Contents) -> Result<NodeView, Remark> {
-        if !scope.reviewed {
-            return Ok(self);
-        }
-        let tree = tree(state, scope)?;
-        let is_below = |slot: &Slot| {
-            (slot.year, slot.round) == (scope.year, scope.round)
-                && tree.contains(&slot.unit)
-                && tree.is_within(&slot.unit, &scope.node)
-        };
-        for (slot, filings) in state.slots().filter(|(slot, _)| is_below(slot)) {
-            let level = match slot.kind {
-                Kind::Unit => Some(&mut self.reported),
-                Kind::Difference => self.adjusted.as_mut(),
-                Kind::Department => None,
-            };
-            let counting = filings.counting().filter(|version| version.remarks.has_figures());
-            let Some((version, level)) = counting.zip(level) else { continue };
-            let form = form_of(state, version)?;
-            if form.layout != self.form.layout {
-                continue;
-            }
-            let filed = contents.submission(version.position)?;
-            let reviewed = version.as_reviewed(Submission::clone(&filed), &form);
-            let totals = Arc::make_mut(level);
-            for (before, after) in filed.tables.iter().zip(&reviewed.tables).filter(|(before, after)| before != after) {
-                totals.post(&form, std::slice::from_ref(before), Direction::Remove);
-                totals.post(&form, std::slice::from_ref(after), Direction::Add);
-            }
-            self.reviewed += 1;
-        }
-        Ok(self)
+        NodeView { form, tree_version, reported, adjusted: None, eliminated: None, filing: None }
     }
 
     /// What the rules that look at sums find in these; nothing for a unit's own filing, which was judged when it came.
@@ -206,7 +167,8 @@ pub struct Scope {
     pub round: Round,
     /// The form set, where submissions on more than one are there: its id, or id and layout as a refusal lists them.
     pub form_set: Option<String>,
-    /// Whether what reviewers set (审核数) stands in place of what was filed (申报数).
+    /// Whether filings are read as they were reviewed: what reviewers set (审核数) in place of what was filed (申报数). Sums are
+    /// those of the state that is looked at, so that has to be one [`as_reviewed`].
     pub reviewed: bool,
 }
 
@@ -250,14 +212,14 @@ pub fn view(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<Nod
         if let Some((version, submission)) = filing(state, scope, &scope.node, contents)? {
             let form = form_of(state, &version)?;
             if scope.means(&form) {
-                return Ok(own(form, tree_version, scope, (version, submission)));
+                return Ok(NodeView::of_filing(form, tree_version, version, submission));
             }
         }
         return Ok(NodeView::of_nothing(default_form(state, tree, scope)?, tree_version));
     }
     match books_at(state, scope, &scope.node).as_slice() {
         [] => Ok(NodeView::of_nothing(default_form(state, tree, scope)?, tree_version)),
-        [book] => NodeView::of_book(state, book, tree_version, &scope.node).on_basis(state, scope, contents),
+        [book] => Ok(NodeView::of_book(state, book, tree_version, &scope.node)),
         several => {
             let filings = |node: &UnitCode, book: &Book| book.reported.get(node).map_or(0, |t| t.filings);
             let names: Vec<String> = several
@@ -285,10 +247,10 @@ pub fn view_beside(
         return Ok(own.unwrap_or_else(|| NodeView::of_nothing(form.clone(), tree.version)));
     }
     let key = BookKey { year: scope.year, round: scope.round, layout: form.layout };
-    match state.books.get(&key) {
-        Some(book) => NodeView::of_book(state, book, tree.version, &scope.node).on_basis(state, scope, contents),
-        None => Ok(NodeView::of_nothing(form.clone(), tree.version)),
-    }
+    Ok(match state.books.get(&key) {
+        Some(book) => NodeView::of_book(state, book, tree.version, &scope.node),
+        None => NodeView::of_nothing(form.clone(), tree.version),
+    })
 }
 
 /// What a node has filed itself, to stand beside what those below it have; none if nothing of it counts under that layout.
@@ -305,18 +267,7 @@ pub fn own_beside(
     let Some((version, submission)) = filing(state, scope, &scope.node, contents)? else { return Ok(None) };
     let filed_on = form_of(state, &version)?;
     let alike = filed_on.layout == form.layout;
-    Ok(alike.then(|| own(filed_on, tree_version, scope, (version, submission))))
-}
-
-/// The figures of a node's own filing, as the scope has it.
-fn own(
-    form: Arc<FormSet>,
-    tree_version: u32,
-    scope: &Scope,
-    (version, filing): (Version, Arc<Submission>),
-) -> NodeView {
-    let reviewed = u32::from(scope.reviewed && version.remarks.has_figures());
-    NodeView { reviewed, ..NodeView::of_filing(form, tree_version, version, filing) }
+    Ok(alike.then(|| NodeView::of_filing(filed_on, tree_version, version, submission)))
 }
 
 /// The books with sums of a node, on the scope's form set if it names one.
@@ -363,6 +314,31 @@ pub(super) fn form_of(state: &State, version: &Version) -> Result<Arc<FormSet>, 
         .form_set_version(&version.form_set)
         .cloned()
         .ok_or_else(|| Remark::new(Reason::JournalDamaged).with("position", version.position).with("what", "form set"))
+}
+
+/// A state in which everything that counts below a node adds up as it was reviewed: in sums and transfers what reviewers set
+/// stands in place of what was filed. Versions and ceilings stay as they are. Each submission with reviewed figures is read
+/// for it. Also says how many there are.
+///
+/// # Errors
+/// `UNKNOWN_YEAR`, `UNKNOWN_UNIT`, or a fault of the journal.
+pub fn as_reviewed(state: &State, scope: &Scope, contents: &dyn Contents) -> Result<(State, u32), Remark> {
+    let tree = tree(state, scope)?;
+    let (mut reviewed, mut count) = (state.clone(), 0);
+    let is_below = |slot: &Slot| {
+        (slot.year, slot.round) == (scope.year, scope.round)
+            && tree.contains(&slot.unit)
+            && tree.is_within(&slot.unit, &scope.node)
+    };
+    for (slot, filings) in state.slots().filter(|(slot, _)| is_below(slot)) {
+        let Some(version) = filings.counting().filter(|version| version.remarks.has_figures()) else { continue };
+        let filed = (version.clone(), contents.submission(version.position)?);
+        let form = form_of(state, version)?;
+        let after = (version.clone(), Arc::new(version.as_reviewed(Submission::clone(&filed.1), &form)));
+        reviewed.repost(slot, Some(&filed), Some(&after))?;
+        count += 1;
+    }
+    Ok((reviewed, count))
 }
 
 /// The unit's submission that counts, as the scope has it.

@@ -79,7 +79,7 @@ fn figures(finding: &RuleFinding, form: &FormSet, language: Language) -> Vec<Str
         if let Some(cell) = alone(quantity, cells) {
             return one_cell(quantity, cell, finding, form, language);
         }
-        let cells = spelled(cells, finding, form, language);
+        let cells = spelled(cells, Some(quantity), finding, form, language);
         if cells.is_empty() {
             return with_unit(quantity, language);
         }
@@ -138,12 +138,25 @@ fn is_zero(quantity: &Quantity) -> bool {
 
 /// A condition that doesn't hold has no two sides: only what it looked at.
 fn conditions(finding: &RuleFinding, form: &FormSet, language: Language) -> Vec<String> {
-    let cells = spelled(&finding.cells, finding, form, language);
+    let cells = spelled(&finding.cells, None, finding, form, language);
     if cells.is_empty() { Vec::new() } else { vec![fill("rule-looked", language, &[("cells", &cells)])] }
 }
 
-/// `基本支出 313.65、项目支出 1804.71`.
-fn spelled(cells: &[CellSeen], finding: &RuleFinding, form: &FormSet, language: Language) -> String {
+/// `基本支出 313.65、项目支出 1804.71`; with the unit where it is another than that of what they come to.
+fn spelled(
+    cells: &[CellSeen],
+    quantity: Option<&Quantity>,
+    finding: &RuleFinding,
+    form: &FormSet,
+    language: Language,
+) -> String {
+    let amounts = || cells.iter().filter_map(|cell| cell.value.as_ref()?.amount());
+    let unit = match quantity {
+        Some(Quantity::Amount(amount)) => Some(amount.scale.denomination),
+        Some(_) => None,
+        None => amounts().next().map(|amount| amount.scale.denomination),
+    };
+    let same = unit.is_none_or(|unit| amounts().all(|amount| amount.scale.denomination == unit));
     let filled: Vec<&CellSeen> =
         cells.iter().filter(|cell| cells.len() == 1 || cell.value.as_ref().is_some_and(|v| !v.is_blank())).collect();
     let one = |cell: &&CellSeen| {
@@ -152,6 +165,7 @@ fn spelled(cells: &[CellSeen], finding: &RuleFinding, form: &FormSet, language: 
             None | Some(Cell::Blank) => label("rule-blank", language).to_owned(),
             Some(Cell::Text(text)) => format!("“{}”", clean(text)),
             Some(Cell::Unreadable(text)) => format!("“{}”", clean(text)),
+            Some(Cell::Amount(amount)) if !same => with_unit(&Quantity::Amount(*amount), language),
             Some(value) => value.to_string(),
         };
         format!("{name} {value}")

@@ -17,6 +17,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use budget_consolidator::budget::form_set::FormSet;
+use budget_consolidator::budget::intake::FINDINGS_MAX;
 use budget_consolidator::consolidator::verify::verify;
 use budget_consolidator::proto::storage::{self, envelope::Event as Stored};
 use budget_consolidator::proto::{Message, api};
@@ -186,7 +187,8 @@ impl Scene {
             let envelope = storage::Envelope::decode(records[at].as_slice()).unwrap();
             let Some(Stored::Refused(refused)) = &envelope.event else { continue };
             let findings = &refused.attempt.as_ref().unwrap().findings;
-            if findings.iter().any(|finding| UNKEPT.contains(&finding.reason.as_str())) {
+            let is_cut = findings.len() >= FINDINGS_MAX;
+            if is_cut || findings.iter().any(|finding| UNKEPT.contains(&finding.reason.as_str())) {
                 untold += 1;
                 continue;
             }

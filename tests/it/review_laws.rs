@@ -31,7 +31,7 @@ use budget_consolidator::ledger::decide::{
 use budget_consolidator::ledger::event::{Envelope, Event, Justification, Timestamp};
 use budget_consolidator::ledger::review::{AggregateState, Move, OpinionView, VersionState};
 use budget_consolidator::ledger::state::State;
-use budget_consolidator::ledger::view::{Scope, view};
+use budget_consolidator::ledger::view::{Scope, as_reviewed, view};
 use budget_consolidator::ledger::{Contents, Position, image};
 use budget_consolidator::submission_file::SubmissionFile;
 use proptest::prelude::*;
@@ -688,7 +688,11 @@ impl World {
             let adjusted_as_reviewed = counting.map_or([0; 2], |version| [0, 1].map(|at| version.as_reviewed(at)));
             for (basis, sums, adjusted) in [(false, sums, adjusted), (true, reviewed, adjusted_as_reviewed)] {
                 let scope = Scope { reviewed: basis, ..scope("900", name) };
-                let Ok(view) = view(&self.state, &scope, &self.past) else {
+                let state = match basis {
+                    true => as_reviewed(&self.state, &scope, &self.past).unwrap().0,
+                    false => self.state.clone(),
+                };
+                let Ok(view) = view(&state, &scope, &self.past) else {
                     assert_eq!((sums, adjusted), ([0; 2], [0; 2]), "nothing counts");
                     continue;
                 };

@@ -95,6 +95,12 @@ impl Consolidated {
                 checked.counts.not_evaluable += 1;
             }
         }
+        // Nobody is sent to a failure that is none.
+        let failed = checked.findings.iter().filter(|finding| finding.failed()).map(|finding| finding.rule.clone());
+        let failed: BTreeSet<CompactString> = failed.collect();
+        for finding in &mut checked.findings {
+            finding.after.take_if(|after| !failed.contains(after));
+        }
         checked
     }
 

@@ -313,6 +313,52 @@ async fn thousands_of_long_wrong_names_are_refused_in_an_answer_that_can_be_read
     scene.stop().await;
 }
 
+/// What is wrong with the shape of these is more than is listed: of what is left out nobody can say later whether rows were lost.
+#[tokio::test]
+async fn filings_with_more_findings_than_are_listed_verify() {
+    let scene = Scene::fenyang().await;
+    let many = |file: &mut SubmissionFile, table: &str, value: &str| {
+        let table = filed(file, table);
+        let at = table.header.columns.iter().position(|column| column == "total").unwrap();
+        let row = |n: usize| {
+            let mut values = vec![String::new(); table.header.columns.len()];
+            value.clone_into(&mut values[at]);
+            (format!("2024-9{n:04}"), values)
+        };
+        table.rows.extend((0..FINDINGS_MAX + 100).map(row).collect::<Vec<_>>());
+    };
+    let spoils: [(&str, &dyn Fn(&mut SubmissionFile)); 4] = [
+        ("a key twice behind them", &|file| {
+            many(file, "T03", "1,234.00");
+            let table = filed(file, "T03");
+            table.rows.push(table.rows[0].clone());
+        }),
+        ("rows in an empty table behind them", &|file| {
+            many(file, "T12", "1,234.00");
+            set(file, "T13/单位合计/total", "1.00");
+            filed(file, "T13").header.empty = true;
+        }),
+        ("a value too many in each", &|file| {
+            many(file, "T12", "");
+            filed(file, "T12").rows.iter_mut().for_each(|(_, values)| values.push("x".to_owned()));
+            set(file, "T05/坏/total", "1.00");
+        }),
+        ("the same key in each", &|file| {
+            many(file, "T12", "");
+            filed(file, "T12").rows.iter_mut().for_each(|(key, _)| "2024-001".clone_into(key));
+            set(file, "T05/坏/total", "1.00");
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let mut file = scene.file();
+        spoil(&mut file);
+        let verdict = scene.one_refusal_is_noted(what, &file).await;
+        assert!(verdict.findings.len() >= FINDINGS_MAX, "{what}: {}", verdict.findings.len());
+    }
+    scene.refusals_are_borne_out();
+    scene.stop().await;
+}
+
 /// Their long names are read as well as short ones: what is wrong is one thing, and said once.
 #[test]
 fn rows_in_a_table_that_is_empty_on_purpose_are_one_finding_and_a_flood_of_them_is_bounded() {
