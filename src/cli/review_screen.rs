@@ -176,8 +176,10 @@ impl Screen {
             let what = if version.adjusts > 0 { "step-adjust" } else { "step-submit" };
             let counts = if found.counts { label("review-counts", language) } else { "" };
             let said: Vec<&str> = [found.cause.as_str(), counts].into_iter().filter(|said| !said.is_empty()).collect();
+            let reviewed =
+                (found.figures > 0).then(|| say(language, "review-figures-of", &[("n", &found.figures.to_string())]));
             let answers = fates(&found.answers, self.form.as_deref(), language);
-            let said: Vec<String> = said.into_iter().map(str::to_owned).chain(answers).collect();
+            let said: Vec<String> = said.into_iter().map(str::to_owned).chain(reviewed).chain(answers).collect();
             grid.row(vec![
                 version.version.to_string(),
                 time(version.time_ms),
@@ -354,6 +356,7 @@ impl Show for Screen {
                 "cause": found.cause,
                 "steps": found.steps.iter().map(step).collect::<Vec<_>>(),
                 "answers": fates_json(&found.answers),
+                "figures": found.figures,
             })
         };
         let opinion = |said: &api::OfficeOpinion| {

@@ -260,6 +260,7 @@ fn version(
         cause: cause.unwrap_or_default(),
         steps,
         answers: answers(snapshot, slot, version.version, Position::MAX)?,
+        figures: u32::try_from(version.remarks.figures_standing()).unwrap_or(u32::MAX),
     })
 }
 

@@ -127,9 +127,14 @@ impl Remarks {
         self.figures.values().map(|figure| figure.position).max().unwrap_or(0)
     }
 
-    /// Whether any figure stands that reviewers set.
+    /// How many figures stand that reviewers set.
+    pub fn figures_standing(&self) -> usize {
+        self.figures.values().filter(|figure| figure.amount.is_some()).count()
+    }
+
+    /// Whether there is any.
     pub fn has_figures(&self) -> bool {
-        self.figures.values().any(|figure| figure.amount.is_some())
+        self.figures_standing() > 0
     }
 
     /// The figure that reviewers set in a cell, if one stands.

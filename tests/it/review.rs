@@ -566,12 +566,14 @@ async fn sums_that_reviewed_figures_break_are_told() {
         (rules.as_slice(), seen.unbalanced_left_out),
         (["V-01", "V-02", "H-01", "T-03", "T-06"].map(str::to_owned).as_slice(), 0)
     );
+    assert_eq!(seen.versions[0].figures, 1);
     // Of what a reviewer has taken back nothing is left.
     let figure = api::ReviewedFigure { cell: "T03/合计/project".into(), amount: None, reason: "恢复".into() };
     let request =
         api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures: vec![figure] };
     review(&scene.bureau).review_figures(request).await.unwrap();
-    assert!(scene.review().await.unbalanced.is_empty());
+    let seen = scene.review().await;
+    assert_eq!((seen.unbalanced.len(), seen.versions[0].figures), (0, 0));
     scene.end().await;
 }
 

@@ -313,6 +313,8 @@ async fn thousands_of_long_wrong_names_are_refused_in_an_answer_that_can_be_read
     scene.stop().await;
 }
 
+type Spoil<'s> = &'s dyn Fn(&mut SubmissionFile);
+
 /// What is wrong with the shape of these is more than is listed: of what is left out nobody can say later whether rows were lost.
 #[tokio::test]
 async fn filings_with_more_findings_than_are_listed_verify() {
@@ -327,7 +329,7 @@ async fn filings_with_more_findings_than_are_listed_verify() {
         };
         table.rows.extend((0..FINDINGS_MAX + 100).map(row).collect::<Vec<_>>());
     };
-    let spoils: [(&str, &dyn Fn(&mut SubmissionFile)); 4] = [
+    let spoils: [(&str, Spoil<'_>); 4] = [
         ("a key twice behind them", &|file| {
             many(file, "T03", "1,234.00");
             let table = filed(file, "T03");
