@@ -247,11 +247,13 @@ impl<'f> Unkept<'f> {
                 Reason::BadAmountUnit => unkept.within.push(table),
                 Reason::EmptyTableHasRows => {
                     unkept.within.push(table);
-                    unkept.rows += remark.fact("rows").and_then(|rows| rows.parse::<u64>().ok()).unwrap_or(0);
+                    // What a record says may be anything.
+                    let rows = remark.fact("rows").and_then(|rows| rows.parse::<u64>().ok()).unwrap_or(0);
+                    unkept.rows = unkept.rows.saturating_add(rows);
                 }
                 Reason::DuplicateRow => {
                     unkept.again.push([table, row]);
-                    unkept.rows += 1;
+                    unkept.rows = unkept.rows.saturating_add(1);
                 }
                 Reason::BadTime if is_time(place) => unkept.times.push([table, row, column]),
                 _ => {}
@@ -717,6 +719,9 @@ mod tests {
         let is_lost = |listed: &[Finding]| Unkept::of(listed, &form).has(&many[0]);
         assert!(is_lost(&many) && !is_lost(&many[1..]));
         assert!(Unkept::of(&many, &form).rows().is_none());
+        let said = Remark::new(Reason::EmptyTableHasRows).with("rows", u64::MAX);
+        let most = vec![Finding::refusing(Place::table("T07"), said); 2];
+        assert_eq!(Unkept::of(&most, &form).rows(), Some(u64::MAX));
     }
 
     #[test]

@@ -410,7 +410,7 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     let unkept = Unkept::of(&attempt.findings, &form);
     let untold = attempt.findings.iter().any(|finding| unkept.has(finding) && !judged.findings.contains(finding));
     let rows = match unkept.rows() {
-        Some(unkept) => attempt.row_count == again.row_count + unkept,
+        Some(unkept) => again.row_count.checked_add(unkept) == Some(attempt.row_count),
         None => attempt.row_count >= again.row_count,
     };
     if again.control_total != attempt.control_total || !rows {

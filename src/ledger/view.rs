@@ -326,7 +326,9 @@ pub fn as_reviewed(state: &State, scope: &Scope, contents: &dyn Contents) -> Res
     let tree = tree(state, scope)?;
     let (mut reviewed, mut count) = (state.clone(), 0);
     let is_below = |slot: &Slot| {
+        // A department's own budget is no part of its sums.
         (slot.year, slot.round) == (scope.year, scope.round)
+            && slot.kind != Kind::Department
             && tree.contains(&slot.unit)
             && tree.is_within(&slot.unit, &scope.node)
     };
