@@ -187,19 +187,16 @@ pub fn read_again(submission: Arc<Submission>, form: &FormSet) -> Reading {
         let Some(open) = intake.tables.get_mut(at) else { continue };
         let scale = (open.scale, intake.header.kind);
         for (row, line) in rows.iter().zip(1..) {
-            let mut note = |column: usize, wrong: &dyn Fn(&Column) -> Option<Remark>| {
-                let Some(column) = table.columns.get(column) else { return };
-                let place = || Place::cell(&table.id, line, row.key, &column.id);
-                let finding = wrong(column).map(|remark| Finding::refusing(place(), remark));
-                finding.into_iter().for_each(|finding| intake.notes.add(at, line, finding));
-            };
-            for (column, cell) in row.cells.iter().enumerate() {
-                if let Cell::Unreadable(text) = cell {
-                    note(column, &|column| read_cell(column, text, scale, &mut CellTexts::default()).err());
+            for (column, cell) in table.columns.iter().zip(row.cells) {
+                let wrong = match cell {
+                    Cell::Unreadable(text) => read_cell(column, text, scale, &mut intake.texts).err(),
+                    Cell::Blank if column.required => Some(required_blank(column)),
+                    _ => None,
+                };
+                if let Some(remark) = wrong {
+                    let place = Place::cell(&table.id, line, row.key, &column.id);
+                    intake.notes.add(at, line, Finding::refusing(place, remark));
                 }
-            }
-            for column in table.required_columns.iter().filter(|column| row.cells[**column].is_blank()) {
-                note(*column, &|column| Some(Remark::new(Reason::RequiredBlank).with("column", &column.label)));
             }
         }
         open.lines = (1..).take(rows.len()).collect();
@@ -215,12 +212,9 @@ pub struct Unkept<'f> {
     unlisted: bool,
     /// Whether tables of it were passed over.
     tables: bool,
-    /// Tables whose rows were, or the scale that they were read at.
-    within: Vec<&'f CompactString>,
-    /// Rows that came a second time.
-    again: Vec<[&'f CompactString; 2]>,
-    /// Cells that earlier programs refused because they are no times: a rule asks that now.
-    times: Vec<[&'f CompactString; 3]>,
+    /// Table, row and column within which something was lost: no row or column means any of them.
+    places: Vec<(&'f str, Option<&'f str>, Option<&'f str>)>,
+    /// How many rows found no place, beside those of tables that were passed over.
     rows: u64,
 }
 
@@ -230,9 +224,7 @@ impl<'f> Unkept<'f> {
         let mut unkept = Unkept {
             unlisted: findings.iter().filter(|finding| finding.refuses()).count() >= FINDINGS_MAX,
             tables: false,
-            within: Vec::new(),
-            again: Vec::new(),
-            times: Vec::new(),
+            places: Vec::new(),
             rows: 0,
         };
         let is_time = |place: &Place| {
@@ -244,18 +236,20 @@ impl<'f> Unkept<'f> {
             let Place { table, row, column, .. } = place;
             match remark.reason {
                 Reason::UnknownTable | Reason::DuplicateTable => unkept.tables = true,
-                Reason::BadAmountUnit => unkept.within.push(table),
+                // The scale that its amounts were read at.
+                Reason::BadAmountUnit => unkept.places.push((table, None, None)),
                 Reason::EmptyTableHasRows => {
-                    unkept.within.push(table);
+                    unkept.places.push((table, None, None));
                     // What a record says may be anything.
                     let rows = remark.fact("rows").and_then(|rows| rows.parse::<u64>().ok()).unwrap_or(0);
                     unkept.rows = unkept.rows.saturating_add(rows);
                 }
                 Reason::DuplicateRow => {
-                    unkept.again.push([table, row]);
+                    unkept.places.push((table, Some(row), None));
                     unkept.rows = unkept.rows.saturating_add(1);
                 }
-                Reason::BadTime if is_time(place) => unkept.times.push([table, row, column]),
+                // For this, earlier programs refused what a rule asks about now.
+                Reason::BadTime if is_time(place) => unkept.places.push((table, Some(row), Some(column))),
                 _ => {}
             }
         }
@@ -270,10 +264,9 @@ impl<'f> Unkept<'f> {
             Reason::UnknownColumn | Reason::DuplicateColumn | Reason::TooManyValues | Reason::DuplicateRow => true,
             // Of several tables none may have found a place.
             Reason::NothingFiled => self.tables,
-            _ => {
-                let lost = self.within.contains(&table) || self.again.contains(&[table, row]);
-                lost || self.times.contains(&[table, row, column])
-            }
+            _ => self.places.iter().any(|(of, at, within)| {
+                *of == table && at.is_none_or(|at| at == row) && within.is_none_or(|within| within == column)
+            }),
         }
     }
 
@@ -408,8 +401,7 @@ impl<'f> Intake<'f> {
         }
         for column in definition.required_columns.iter().filter(|column| cells[**column].is_blank()) {
             let column = &definition.columns[*column];
-            let remark = Remark::new(Reason::RequiredBlank).with("column", &column.label);
-            findings.push(Finding::refusing(Place::cell(id, line, key, &column.id), remark));
+            findings.push(Finding::refusing(Place::cell(id, line, key, &column.id), required_blank(column)));
         }
         findings.into_iter().for_each(|finding| self.notes.add(table, line, finding));
         true
@@ -625,6 +617,10 @@ fn read_cell(
             Ok(Cell::Text(texts.keep(&one_end)))
         }
     }
+}
+
+fn required_blank(column: &Column) -> Remark {
+    Remark::new(Reason::RequiredBlank).with("column", &column.label)
 }
 
 fn not_below_zero(below: bool, column: &Column, value: &str) -> Result<(), Remark> {

@@ -58,12 +58,6 @@ impl Consolidator {
     }
 }
 
-/// The balance rules that a filing fails if it is taken as it was reviewed, of those that need no other filing.
-fn unbalanced(form: &FormSet, reviewed: &Submission) -> Vec<RuleFinding> {
-    let checked = evaluate(form, &Books::of(reviewed), Needs::filing_only);
-    checked.findings.into_iter().filter(RuleFinding::refuses).collect()
-}
-
 /// The failed rules that must be justified before a version is accepted.
 fn to_justify(judged: &JudgedFiling) -> impl Iterator<Item = &RuleFinding> {
     judged.checked.findings.iter().filter(|finding| finding.must_be_justified())
@@ -84,8 +78,8 @@ impl Snapshot {
         Ok((Snapshot { state: Arc::new(state), ..self }, count))
     }
 
-    /// What no longer adds up in a version if its reviewed figures stand in place of those that were filed, as far as that needs
-    /// no other filing.
+    /// The balance rules that a version fails if its reviewed figures stand in place of those that were filed; of those that
+    /// need no other filing.
     ///
     /// # Errors
     /// A fault.
@@ -93,7 +87,8 @@ impl Snapshot {
         let form = self.state.form_set_version(&version.form_set).filter(|_| version.remarks.has_figures());
         let Some(form) = form else { return Ok(Vec::new()) };
         let filed = Arc::unwrap_or_clone(self.submission(version.position)?);
-        Ok(unbalanced(form, &version.as_reviewed(filed, form)))
+        let checked = evaluate(form, &Books::of(&version.as_reviewed(filed, form)), Needs::filing_only);
+        Ok(checked.findings.into_iter().filter(RuleFinding::refuses).collect())
     }
 
     fn version(&self, version: &Version) -> Result<JudgedFiling, Remark> {

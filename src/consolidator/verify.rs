@@ -408,7 +408,6 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     }
     // A refused filing may have had rows that found no place. Those were counted, and what was found in them stands as recorded.
     let unkept = Unkept::of(&attempt.findings, &form);
-    let untold = attempt.findings.iter().any(|finding| unkept.has(finding) && !judged.findings.contains(finding));
     let rows = match unkept.rows() {
         Some(unkept) => again.row_count.checked_add(unkept) == Some(attempt.row_count),
         None => attempt.row_count >= again.row_count,
@@ -420,6 +419,7 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     let told = |finding: &&Finding| !unkept.has(finding) || judged.findings.contains(finding);
     let meant: Vec<&Finding> = again.findings.iter().filter(told).chain(&judged.findings).collect();
     let found: Vec<&Finding> = attempt.findings.iter().filter(told).collect();
+    let untold = found.len() < attempt.findings.len();
     if ![true, false].into_iter().all(|refusing| same(&meant, &found, refusing)) {
         add(Wrong::Findings, "findings");
     }

@@ -6,7 +6,7 @@
 
 use super::Contents;
 use super::state::{Filings, State, Version};
-use super::view::{NodeView, Scope, content, form_of, tree, view};
+use super::view::{NodeView, Scope, as_meant, form_of, tree, view};
 use crate::budget::cell::{Cell, CellAddress, RowKey};
 use crate::budget::form_set::{FormSet, RollUp, Rows, Table};
 use crate::budget::money::Money;
@@ -131,16 +131,14 @@ pub fn shares(
             if shares.len() == limit {
                 return Ok((shares, true));
             }
-            let submission = content(state, scope, version, contents)?;
+            let as_filed = contents.submission(version.position)?;
+            let submission = as_meant(state, scope, version, &as_filed)?;
             let table = &form.tables[traced.table];
             let filed = submission.table(traced.table);
             let row = filed.and_then(|filed| filed.row(&traced.address.row));
             let cell = row.and_then(|row| row.cells.get(traced.column)).cloned();
             let reviewed = scope.reviewed && version.remarks.figure(&traced.address).is_some();
-            let as_filed = match reviewed {
-                true => contents.submission(version.position)?.cell(&form, &traced.address).cloned(),
-                false => None,
-            };
+            let as_filed = as_filed.cell(&form, &traced.address).filter(|_| reviewed).cloned();
             let adds_up = table.columns[traced.column].kind.adds_up();
             let lines = filed
                 .map_or_else(Vec::new, |filed| lines_below(&form, table, filed, &traced.address.row, traced.column));

@@ -355,22 +355,22 @@ pub fn filing(
 ) -> Result<Option<(Version, Arc<Submission>)>, Remark> {
     let slot = scope.slot(unit, Kind::Unit);
     let Some(version) = state.filings(&slot).and_then(Filings::counting) else { return Ok(None) };
-    Ok(Some((version.clone(), content(state, scope, version, contents)?)))
+    let filed = contents.submission(version.position)?;
+    Ok(Some((version.clone(), as_meant(state, scope, version, &filed)?)))
 }
 
-/// What a version says, as the scope has it.
-pub(super) fn content(
+/// What was filed as a version, as the scope has it.
+pub(super) fn as_meant(
     state: &State,
     scope: &Scope,
     version: &Version,
-    contents: &dyn Contents,
+    filed: &Arc<Submission>,
 ) -> Result<Arc<Submission>, Remark> {
-    let filed = contents.submission(version.position)?;
     if !scope.reviewed || !version.remarks.has_figures() {
-        return Ok(filed);
+        return Ok(filed.clone());
     }
     let form = form_of(state, version)?;
-    Ok(Arc::new(version.as_reviewed(Arc::unwrap_or_clone(filed), &form)))
+    Ok(Arc::new(version.as_reviewed(Submission::clone(filed), &form)))
 }
 
 /// What units at or below the slot's node have reported in a cell, over all layouts; `None` if nobody has filed.
