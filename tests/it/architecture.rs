@@ -87,8 +87,7 @@ const EXAMPLE_MARKS: [&str; 4] = ["例", "如 ", "xample", "such as "];
 /// Table names that are common words of the trade as well, and so may stand in a sentence.
 const COMMON_WORDS: [&str; 2] = ["单位", "说明"];
 
-const TOP_LEVEL: [&str; 13] = [
-    "deny.toml",
+const TOP_LEVEL: [&str; 12] = [
     "Cargo.toml",
     "Cargo.lock",
     "proto",
