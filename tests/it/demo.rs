@@ -1,5 +1,6 @@
 //! `demo` as the real binary: it ends with 0 only if each command of each scene ended as its script says.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 #[test]
@@ -10,5 +11,20 @@ fn the_demo_plays_the_year_in_both_languages() {
         let said = String::from_utf8(played.stdout).unwrap();
         assert!(played.status.success(), "{said}\n{}", String::from_utf8_lossy(&played.stderr));
         assert_eq!(said.matches("\n━━ ").count(), 22, "{said}");
+        if language == "zh" {
+            shows_what_the_readme_shows(&said);
+        }
     }
+}
+
+/// Each line of the excerpt in README is one that was printed.
+fn shows_what_the_readme_shows(said: &str) {
+    let readme = include_str!("../../README.md");
+    // Behind the command itself.
+    let excerpt = readme.split("```").nth(3).unwrap();
+    let printed: BTreeSet<&str> = said.lines().map(str::trim_end).collect();
+    let shown = || excerpt.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    assert!(shown().count() > 30, "{excerpt}");
+    let missing: Vec<&str> = shown().filter(|line| !printed.contains(line)).collect();
+    assert!(missing.is_empty(), "README shows what the demo doesn't print: {missing:#?}");
 }
