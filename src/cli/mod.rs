@@ -44,6 +44,7 @@ mod screen;
 mod seen;
 pub mod serve;
 mod settings;
+mod signatures;
 mod simulated_clock;
 pub mod status;
 pub mod submit;

@@ -10,11 +10,11 @@ use super::backup::progress;
 use super::output::{Answer, Failure};
 use super::report::{Report, Standing};
 use super::settings::Settings;
-use crate::budget::digest::Digest;
+use super::signatures::Signatures;
 use crate::budget::reason::{Reason, Remark};
 use crate::consolidator::operator_fault;
-use crate::consolidator::verify::{Faults, verify};
-use crate::ledger::checkpoint::{self, BadNote, Checkpoint, PublicKey};
+use crate::consolidator::verify::verify;
+use crate::ledger::checkpoint::PublicKey;
 use crate::ledger::tree::{Tree, leaf_hash};
 use crate::store::archive::{ArchiveJournal, Entry, Survey};
 use crate::store::restore::archive_at;
@@ -48,7 +48,9 @@ pub(super) fn run(path: &Path, keys: &[PublicKey], settings: &Settings) -> Resul
     whole(&mut report, &archive, &survey, tree.size());
     // The last group of a mirror that is being written has its checkpoint with the next one.
     let written = path.is_dir();
-    let (signed, wrong) = signatures(&mut report, keys, (&tree, written), &notes);
+    let signatures = Signatures::of(&notes, keys, &tree);
+    let (signed, wrong) = (signatures.through(), signatures.first_bad());
+    signatures.tell(&mut report, (tree.size(), written));
 
     // Of a file that was cut, and of one whose end nobody has signed, the first that is missing or unsigned is bad.
     let through = signed.unwrap_or(0);
@@ -96,104 +98,4 @@ fn whole(report: &mut Report, path: &Path, survey: &Survey, events: u64) {
         None if !survey.complete => report.bad("verify-file-cut", &facts, Vec::new()),
         None => report.say(Standing::Good, "verify-file", &facts),
     }
-}
-
-/// Holds the tree against every checkpoint: the largest size up to which it is as signed, and behind which event the first
-/// checkpoint stands that is wrong.
-fn signatures(
-    report: &mut Report,
-    keys: &[PublicKey],
-    (tree, written): (&Tree, bool),
-    notes: &[(u64, Vec<u8>)],
-) -> (Option<u64>, Option<u64>) {
-    let texts = notes.iter().map(|(at, note)| (*at, String::from_utf8_lossy(note).into_owned()));
-    let texts: Vec<_> = texts.map(|(at, note)| (at, checkpoint::unverified(&note).ok(), note)).collect();
-    let successor = |said: &Option<Checkpoint>| said.as_ref().and_then(|said| said.successor.clone());
-    let changes = texts.iter().filter(|(_, said, _)| successor(said).is_some());
-    let changes: Vec<String> = changes.map(|(.., note)| note.clone()).collect();
-    let keys = checkpoint::trusted(keys, &changes);
-    let vouched = vouched_for(&keys, tree, &changes);
-    let mut earlier = 0_usize;
-    let (mut unsigned, mut differing, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
-    let mut before: Vec<Checkpoint> = Vec::new();
-    let mut signed: Option<(u64, Digest)> = None;
-    let (mut passed, mut strange) = (0, 0);
-    for (at, said, note) in &texts {
-        let at_fault = |what: &str| Remark::new(Reason::RecordSaysOtherwise).with("position", at).with("what", what);
-        let next = successor(said);
-        let in_turn = next.as_ref().is_none_or(|next| !checkpoint::has_handed_over(next, &changes[..passed]));
-        passed += usize::from(next.is_some());
-        match checkpoint::verify(note, &keys) {
-            Err(BadNote::UnknownKey) => match said {
-                Some(found) if in_turn && found.size <= vouched && tree.root(found.size) == Some(found.root) => {
-                    earlier += 1;
-                }
-                _ => {
-                    strange += 1;
-                    unsigned.add(at_fault("unknown key"));
-                }
-            },
-            Err(_) => unsigned.add(at_fault("checkpoint")),
-            Ok(found) if tree.root(found.size) != Some(found.root) || found.size > *at => {
-                differing.add(at_fault("checkpoint"));
-            }
-            Ok(found) => {
-                // One that was put in again is of a size that was passed. Only a change of keys signs the same size anew.
-                before.retain(|other| other.size >= found.size);
-                let anew = found.successor.is_some() && before.iter().all(|other| other.size == found.size);
-                if !in_turn || !before.is_empty() && (!anew || before.contains(&found)) {
-                    doubled.add(at_fault("checkpoint again"));
-                }
-                signed = signed.max(Some((found.size, found.root)));
-                before.push(found);
-            }
-        }
-    }
-    let wrong = [&unsigned, &differing, &doubled].into_iter().flat_map(|faults| faults.first.first());
-    let wrong = wrong.filter_map(|fault| fault.fact("position")?.parse().ok()).min();
-    let count = [("n", texts.len().to_string())];
-    if doubled.count > 0 {
-        report.bad("verify-checkpoints-again", &[("bad", doubled.count.to_string())], doubled.first);
-    }
-    let size = signed.map(|(size, _)| size);
-    if size.is_none() && strange > 0 && strange == texts.len() {
-        // Mostly it is the key that is wrong, not the file.
-        report.bad("verify-other-key", &count, Vec::new());
-        return (None, wrong);
-    }
-    if !texts.is_empty() {
-        report.faults("verify-signatures", "verify-signatures-bad", &count, unsigned);
-    }
-    if earlier > 0 {
-        report.say(Standing::Note, "verify-earlier-key", &[("n", earlier.to_string())]);
-    }
-    match (differing.count, size) {
-        (0, Some(size)) if size == tree.size() => {
-            let root = signed.map_or(String::new(), |(_, root)| root.to_string());
-            report.say(Standing::Good, "verify-tree", &[("n", size.to_string()), ("root", root)]);
-        }
-        (0, size) => {
-            let facts = [("n", tree.size().to_string()), ("signed", size.unwrap_or(0).to_string())];
-            match size {
-                Some(_) if written => report.say(Standing::Note, "verify-unsigned-yet", &facts),
-                Some(_) => report.bad("verify-unsigned-end", &facts, Vec::new()),
-                None => report.bad("verify-unsigned", &facts, Vec::new()),
-            }
-        }
-        _ => report.faults("verify-tree", "verify-tree-bad", &count, differing),
-    }
-    (size, wrong)
-}
-
-/// Up to which size checkpoints may be of keys that are not at hand: who was given only a newer key can't check what earlier
-/// ones signed, but the last change to a known key stands for the records up to there.
-fn vouched_for(keys: &[PublicKey], tree: &Tree, changes: &[String]) -> u64 {
-    let valid = changes.iter().filter_map(|note| Some((note, checkpoint::verify(note, keys).ok()?)));
-    let from_unknown = valid.filter(|(note, change)| {
-        let others: Vec<PublicKey> =
-            keys.iter().filter(|key| Some(*key) != change.successor.as_ref()).cloned().collect();
-        change.successor.is_some() && checkpoint::verify(note, &others).is_err()
-    });
-    let agreeing = from_unknown.filter(|(_, change)| tree.root(change.size) == Some(change.root));
-    agreeing.map(|(_, change)| change.size).max().unwrap_or(0)
 }

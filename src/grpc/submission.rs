@@ -94,6 +94,17 @@ struct Seal {
     digest: Option<Digest>,
 }
 
+/// What a stream says before its rows.
+struct Opening {
+    key: IdempotencyKey,
+    slot: Slot,
+    version: Option<u32>,
+    adjustment: Option<AdjustmentOrder>,
+    form: Arc<FormSet>,
+    sentences: i32,
+    tables: Vec<TableHeader>,
+}
+
 impl Submissions {
     /// Takes a stream to its seal. Nothing is kept of one that breaks.
     async fn receive<M: Parts>(
@@ -103,9 +114,6 @@ impl Submissions {
         extensions: &Extensions,
     ) -> Result<Received, Status> {
         let idle = quota::bounds(extensions).idle;
-        let order = |found: &str, expected: &str| {
-            status(Remark::new(Reason::StreamOrder).with("found", found).with("expected", expected))
-        };
         let mut bytes = 0;
         let header = match next(stream, idle, &mut bytes).await? {
             Some(Part::Header(header)) => header,
@@ -113,49 +121,15 @@ impl Submissions {
             Some(Part::Seal(_)) => return Err(order("seal", "header")),
             None => return Err(status(Remark::new(Reason::StreamUnsealed).with("rows", 0))),
         };
-        let key = IdempotencyKey::from(header.idempotency_key);
-        let slot = convert::slot(header.slot).map_err(status)?;
-        bounded(&header.tables).map_err(status)?;
-        // One that says nothing is refused for that, once it is clear that the asker may adjust at all.
-        let adjustment = header.adjustment.or_else(|| M::ADJUSTS.then(api::Adjustment::default));
-        let adjustment = adjustment.map(convert::adjustment_order).transpose().map_err(status)?;
-        let form = {
-            let snapshot = self.0.snapshot();
-            let admission = (adjustment.as_ref(), self.0.now());
-            let admitted = admit(&snapshot.state, actor, &slot, &header.form_set, admission);
-            // Who asks again gets the first answer, also when the round has closed in the meantime.
-            let asked_before = || {
-                let operation = if adjustment.is_some() { Operation::Adjust } else { Operation::Submit };
-                let known = snapshot.state.knows_key(actor, operation, &key);
-                snapshot.state.form_set(&header.form_set).filter(|_| known)
-            };
-            match admitted {
-                Ok(form) => form.clone(),
-                Err(refusal) => asked_before().ok_or_else(|| status(refusal))?.clone(),
-            }
-        };
-        gate::about(&slot.unit);
-        let stated = convert::digest("form_set_digest", &header.form_set_digest).map_err(status)?;
-        if let Some(stated) = stated.filter(|stated| *stated != form.digest) {
-            let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);
-            return Err(status(remark.with("found", stated.short()).with("expected", form.digest.short())));
-        }
-        let tables: Vec<TableHeader> = header.tables.into_iter().map(convert::table_header).collect();
+        let opening = self.open(actor, header, M::ADJUSTS).map_err(status)?;
+        let Opening { key, slot, version, adjustment, form, sentences, tables } = opening;
         let mut intake = Intake::new(&form, slot, &tables);
         let mut rows: u64 = 0;
         let seal = loop {
             match next(stream, idle, &mut bytes).await? {
                 Some(Part::Chunk(chunk)) => {
-                    if chunk.len() > limits::CHUNK_ROWS_MAX {
-                        let remark = Remark::new(Reason::ChunkTooLarge).with("rows", chunk.len());
-                        return Err(status(remark.with("allowed", limits::CHUNK_ROWS_MAX)));
-                    }
                     rows += chunk.len() as u64;
-                    if rows > limits::ROWS_MAX || bytes > limits::SUBMISSION_BYTES_MAX {
-                        let remark = Remark::new(Reason::SubmissionTooLarge).with("rows", rows).with("bytes", bytes);
-                        let remark = remark.with("allowed_rows", limits::ROWS_MAX);
-                        return Err(status(remark.with("allowed_bytes", limits::SUBMISSION_BYTES_MAX)));
-                    }
+                    within_limits(&chunk, rows, bytes).map_err(status)?;
                     // One identity's filings are read in turn, so that a flood of them leaves the others their half.
                     let _turn = quota::turn(extensions).await;
                     take_rows(&mut intake, &chunk).map_err(|Unreadable(remark)| status(remark))?;
@@ -171,9 +145,57 @@ impl Submissions {
         }
         let digest = convert::digest("digest", &seal.digest).map_err(status)?;
         let seal = Seal { row_count: seal.row_count, control_total: seal.control_total, digest };
-        let (version, sentences) = (header.version, header.sentences);
         Ok(Received { key, version, adjustment, sentences, placed: intake.place(), form, seal })
     }
+
+    /// Reads a header, and sees whether its sender may file there and now, on that form set.
+    fn open(&self, actor: &Actor, header: api::SubmissionHeader, adjusts: bool) -> Result<Opening, Remark> {
+        let key = IdempotencyKey::from(header.idempotency_key);
+        let slot = convert::slot(header.slot)?;
+        bounded(&header.tables)?;
+        // One that says nothing is refused for that, once it is clear that the asker may adjust at all.
+        let adjustment = header.adjustment.or_else(|| adjusts.then(api::Adjustment::default));
+        let adjustment = adjustment.map(convert::adjustment_order).transpose()?;
+        let snapshot = self.0.snapshot();
+        let admission = (adjustment.as_ref(), self.0.now());
+        let form = match admit(&snapshot.state, actor, &slot, &header.form_set, admission) {
+            Ok(form) => form.clone(),
+            // Who asks again gets the first answer, also when the round has closed in the meantime.
+            Err(refusal) => {
+                let operation = if adjustment.is_some() { Operation::Adjust } else { Operation::Submit };
+                let known = snapshot.state.knows_key(actor, operation, &key);
+                snapshot.state.form_set(&header.form_set).filter(|_| known).ok_or(refusal)?.clone()
+            }
+        };
+        gate::about(&slot.unit);
+        let stated = convert::digest("form_set_digest", &header.form_set_digest)?;
+        if let Some(stated) = stated.filter(|stated| *stated != form.digest) {
+            let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);
+            return Err(remark.with("found", stated.short()).with("expected", form.digest.short()));
+        }
+        let (version, sentences) = (header.version, header.sentences);
+        let tables = header.tables.into_iter().map(convert::table_header).collect();
+        Ok(Opening { key, slot, version, adjustment, form, sentences, tables })
+    }
+}
+
+/// Messages came in another order than header, rows, seal.
+fn order(found: &str, expected: &str) -> Status {
+    status(Remark::new(Reason::StreamOrder).with("found", found).with("expected", expected))
+}
+
+/// Whether a chunk may be as long as it is, and the whole that it belongs to.
+fn within_limits(chunk: &RowChunk, rows: u64, bytes: usize) -> Result<(), Remark> {
+    if chunk.len() > limits::CHUNK_ROWS_MAX {
+        let remark = Remark::new(Reason::ChunkTooLarge).with("rows", chunk.len());
+        return Err(remark.with("allowed", limits::CHUNK_ROWS_MAX));
+    }
+    if rows > limits::ROWS_MAX || bytes > limits::SUBMISSION_BYTES_MAX {
+        let remark = Remark::new(Reason::SubmissionTooLarge).with("rows", rows).with("bytes", bytes);
+        let remark = remark.with("allowed_rows", limits::ROWS_MAX);
+        return Err(remark.with("allowed_bytes", limits::SUBMISSION_BYTES_MAX));
+    }
+    Ok(())
 }
 
 impl Submissions {
