@@ -187,6 +187,29 @@ impl Filed {
             adjusts: None,
         })
     }
+
+    /// What became of it, in a few words each.
+    fn facts(&self, language: Language) -> Vec<String> {
+        let mut facts = Vec::new();
+        let number = |key: &str, count: String| say(language, key, &[("n", &count)]);
+        // A dry run stands nowhere: it was judged at a position and would be a version.
+        let dry = matches!(self.fate, Fate::WouldPass | Fate::WouldBeRefused);
+        if self.version > 0 && self.fate != Fate::WouldBeRefused {
+            facts.push(number(if dry { "fact-would-be-version" } else { "fact-version" }, self.version.to_string()));
+        }
+        if self.position > 0 {
+            facts.push(number(if dry { "as-of" } else { "fact-position" }, self.position.to_string()));
+        }
+        if self.time_ms != 0 {
+            facts.push(time(self.time_ms));
+        }
+        facts.push(number("fact-rows", self.row_count.to_string()));
+        facts.push(number("fact-control-total", grouped(&self.control_total)));
+        if self.fate != Fate::Unsent && self.fate != Fate::CheckedBad {
+            facts.push(number("fact-digest", short_digest(&self.digest)));
+        }
+        facts
+    }
 }
 
 impl Fate {
@@ -250,25 +273,7 @@ impl Filing {
         };
         let name = filed.fate.name(language);
         let name = if filed.fate.is_clean() { strong(name) } else { alarm(name) };
-        let mut facts = Vec::new();
-        let number = |key: &str, count: String| say(language, key, &[("n", &count)]);
-        // A dry run stands nowhere: it was judged at a position and would be a version.
-        let dry = matches!(filed.fate, Fate::WouldPass | Fate::WouldBeRefused);
-        if filed.version > 0 && filed.fate != Fate::WouldBeRefused {
-            facts.push(number(if dry { "fact-would-be-version" } else { "fact-version" }, filed.version.to_string()));
-        }
-        if filed.position > 0 {
-            facts.push(number(if dry { "as-of" } else { "fact-position" }, filed.position.to_string()));
-        }
-        if filed.time_ms != 0 {
-            facts.push(time(filed.time_ms));
-        }
-        facts.push(number("fact-rows", filed.row_count.to_string()));
-        facts.push(number("fact-control-total", grouped(&filed.control_total)));
-        if filed.fate != Fate::Unsent && filed.fate != Fate::CheckedBad {
-            facts.push(number("fact-digest", short_digest(&filed.digest)));
-        }
-        out.push_str(&format!("  {name}  {}\n", facts.join(" · ")));
+        out.push_str(&format!("  {name}  {}\n", filed.facts(language).join(" · ")));
         if filed.repeated {
             out.push_str(&format!("  {}\n", label("fact-repeated", language)));
         }
