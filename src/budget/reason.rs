@@ -277,6 +277,8 @@ reasons! {
     RuleNameUnused = "RULE_NAME_UNUSED",
     /// An amount column that no rule reads.
     RuleColumnUnread = "RULE_COLUMN_UNREAD",
+    /// A column for times of which no rule asks whether they are any.
+    RuleTimeUnasked = "RULE_TIME_UNASKED",
 
     // Faults: the service, not the request.
     /// The disk is (almost) full: nothing was applied.

@@ -146,6 +146,7 @@ fn code(reason: Reason) -> Code {
         | Reason::RuleNameUnused
         | Reason::RuleTakesTooLong
         | Reason::RuleColumnUnread
+        | Reason::RuleTimeUnasked
         | Reason::FileSyntax
         | Reason::FileTooLarge
         | Reason::FileUnknownKey

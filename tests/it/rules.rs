@@ -623,6 +623,30 @@ fn a_rule_without_rows_and_a_column_without_rules_are_warned_of() {
     }
 }
 
+/// Times are kept as they are written: somebody has to ask, and a condition on which rows are meant asks nobody.
+#[test]
+fn a_time_that_no_rule_asks_for_is_warned_of() {
+    let files = form_files("shanxi-2024");
+    let rules = String::from_utf8(files["rules.toml"].clone()).unwrap();
+    let unasked = |rules: &str| {
+        let mut files = files.clone();
+        files.insert("rules.toml".to_owned(), rules.as_bytes().to_vec());
+        let warnings = FormSet::load(files).unwrap().rules.warnings;
+        let unasked = warnings.iter().filter(|fault| fault.remark.reason.code() == "RULE_TIME_UNASKED");
+        unasked.map(|fault| fault.remark.fact("found").unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let asked = "check = '绩效目标: 填报日期 is time'";
+    assert_eq!(rules.matches(asked).count(), 1);
+    assert_eq!(unasked(&rules), [""; 0]);
+    for other in ["绩效目标: 填报日期 present", "绩效目标 when 填报日期 is time: 填报日期 present"]
+    {
+        assert_eq!(unasked(&rules.replace(asked, &format!("check = '{other}'"))), ["绩效目标.填报日期"], "{other}");
+    }
+    for other in ["填报日期 blank or 填报日期 is time", "填报日期 present and 填报日期 is time"] {
+        assert_eq!(unasked(&rules.replace(asked, &format!("check = '绩效目标: {other}'"))), [""; 0], "{other}");
+    }
+}
+
 /// Rows that meet by a key are looked up; rows against rows are bounded, at load and by how many are filed.
 #[test]
 fn rows_against_rows_are_bounded() {

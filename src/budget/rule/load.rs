@@ -11,13 +11,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::book::Book;
 use super::keys::KnownKeys;
-use super::line::{Line, Rows, Scope, Test};
+use super::line::{Claim, Expr, Line, Rows, Scope, Test};
 use super::names::Names;
 use super::resolve::{Fault, Resolver};
-use super::syntax::{Node, Span, SyntaxFault, parse_check, parse_let};
+use super::syntax::{Node, Span, SyntaxFault, Unit, parse_check, parse_let};
 use super::{Check, Elsewhere, Needs, Rule, RuleSet, aloud};
 use crate::budget::finding::Strength;
-use crate::budget::form_set::{FormFault, FormSet, RULES_FILE};
+use crate::budget::form_set::{Column, ColumnKind, FormFault, FormSet, RULES_FILE, Table};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::Kind;
 
@@ -127,6 +127,7 @@ impl<'t> Loader<'t> {
         set.elsewhere = self.elsewhere(document);
         self.of.clear();
         set.warnings.extend(unread(form, &resolver.read));
+        set.warnings.extend(unasked(form, &set.rules));
         set.by_id = set.rules.iter().enumerate().map(|(at, rule)| (rule.id.clone(), at)).collect();
         set.needs = needs(&set.rules);
         set.keys = KnownKeys::new(form, &resolver.keys);
@@ -459,13 +460,51 @@ fn unread(form: &FormSet, read: &[Vec<bool>]) -> Vec<FormFault> {
         let columns = table.columns.iter().enumerate().filter(|(_, column)| names.is_covered(at, column));
         for (column, definition) in columns {
             if !read.get(at).and_then(|columns| columns.get(column)).copied().unwrap_or(false) {
-                let name = format!("{}.{}", table.name, definition.label);
-                let remark = Remark::new(Reason::RuleColumnUnread).with("found", name);
-                unread.push(FormFault { file: RULES_FILE.to_owned(), line: 1, column: 1, remark });
+                unread.push(of_column(Reason::RuleColumnUnread, table, definition));
             }
         }
     }
     unread
+}
+
+/// Columns for times, which are kept as they are written, of which no rule asks whether they are any.
+fn unasked(form: &FormSet, rules: &[Rule]) -> Vec<FormFault> {
+    let names = Names { form };
+    let claims: Vec<_> = rules.iter().flat_map(|rule| &rule.lines).map(|line| (line.table, &line.claim)).collect();
+    let mut unasked = Vec::new();
+    for (at, table) in form.tables.iter().enumerate().filter(|(at, _)| !names.is_given(*at)) {
+        for (column, definition) in
+            table.columns.iter().enumerate().filter(|(_, column)| column.kind == ColumnKind::Time)
+        {
+            let asks = |(of, claim): &(Option<usize>, &Claim)| match claim {
+                Claim::Condition(condition) => asks_for_time(condition, *of, (at, column)),
+                Claim::Chain { .. } => false,
+            };
+            if !claims.iter().any(asks) {
+                unasked.push(of_column(Reason::RuleTimeUnasked, table, definition));
+            }
+        }
+    }
+    unasked
+}
+
+/// Whether a condition on rows of the table `of` asks of a column whether it holds a time.
+fn asks_for_time(condition: &Expr, of: Option<usize>, (table, column): (usize, usize)) -> bool {
+    match condition {
+        Expr::And(parts) | Expr::Or(parts) => parts.iter().any(|part| asks_for_time(part, of, (table, column))),
+        Expr::IsUnit(part, Unit::Time) => match part.as_ref() {
+            Expr::Here { column: asked, .. } => of == Some(table) && *asked == column,
+            Expr::Cell { rows, column: asked } => rows.table == table && *asked == column,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// What is to be said of a column, at the beginning of the file: it stands nowhere in it.
+fn of_column(reason: Reason, table: &Table, column: &Column) -> FormFault {
+    let remark = Remark::new(reason).with("found", format!("{}.{}", table.name, column.label));
+    FormFault { file: RULES_FILE.to_owned(), line: 1, column: 1, remark }
 }
 
 /// Lines that speak of the same rows come one after the other: the columns of a formula.
