@@ -177,6 +177,8 @@ reasons! {
     UnknownLine = "UNKNOWN_LINE",
     /// A list of reviewed figures that can't be used.
     BadReviewedFigure = "BAD_REVIEWED_FIGURE",
+    /// A reviewed figure above a hard ceiling.
+    ReviewedOverCeiling = "REVIEWED_OVER_CEILING",
     /// A change of an approved budget that doesn't add up to zero, or raises nothing.
     AdjustmentInvalid = "ADJUSTMENT_INVALID",
     /// A deadline that has passed already, or a round that is as it should become.

@@ -293,7 +293,14 @@ impl Show for View {
             "reported",
             "adjusted",
             "eliminated",
+            "year",
+            "round",
+            "position",
+            "basis",
         ];
+        // A file goes from hand to hand without its heading: each line says of when it is, and by which figures.
+        let (year, position) = (self.answer.year.to_string(), self.answer.position.to_string());
+        let basis = if self.reviewed { "reviewed" } else { "filed" };
         let mut rows = Vec::new();
         let nodes = std::iter::once((&self.answer.node, &self.answer.tables))
             .chain(self.answer.children.iter().map(|child| (&child.code, &child.tables)));
@@ -320,6 +327,10 @@ impl Show for View {
                             cell.reported.to_string(),
                             cell.adjusted.to_string(),
                             cell.eliminated.to_string(),
+                            year.clone(),
+                            round_code(self.answer.round).to_owned(),
+                            position.clone(),
+                            basis.to_owned(),
                         ]);
                     }
                 }
@@ -489,6 +500,20 @@ mod tests {
         901    甲类支出    42,750.33
         90101  　人力资源
         "#);
+    }
+
+    /// A file is passed on without the command that made it.
+    #[test]
+    fn each_line_of_a_csv_says_of_when_it_is_and_by_which_figures() {
+        for (reviewed, basis) in [(false, "filed"), (true, "reviewed")] {
+            let sheet = View { reviewed, ..view(vec![sample_table()]) }.sheet();
+            assert!(sheet.columns.ends_with(&["year", "round", "position", "basis"]));
+            assert!(!sheet.rows.is_empty());
+            for row in &sheet.rows {
+                assert_eq!(row.len(), sheet.columns.len());
+                assert!(row.ends_with(&["2024", "second", "9", basis].map(str::to_owned)), "{row:?}");
+            }
+        }
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn code(reason: Reason) -> Code {
         | Reason::CeilingBelowFiled
         | Reason::TreeBreaksCeilings
         | Reason::OverCeiling
+        | Reason::ReviewedOverCeiling
         | Reason::OverAdvisoryCeiling
         | Reason::CappedCellBlank
         | Reason::CeilingElsewhere

@@ -154,11 +154,15 @@ impl Scene {
 
     /// The bureau sets it in the first version.
     async fn review_down(&self, amount: &str) {
+        self.set(amount).await.unwrap();
+    }
+
+    async fn set(&self, amount: &str) -> Result<(), Status> {
         let cell = "T03/合计/project".into();
         let figure = api::ReviewedFigure { cell, amount: Some(amount.into()), reason: "核减".into() };
         let request =
             api::ReviewFiguresRequest { idempotency_key: new_key(), target: Some(target(1)), figures: vec![figure] };
-        review(&self.bureau).review_figures(request).await.unwrap();
+        review(&self.bureau).review_figures(request).await.map(drop)
     }
 
     async fn withdraw(&self, version: u32) -> Result<(), Status> {
@@ -645,6 +649,12 @@ async fn what_a_cut_has_left_above_its_ceiling_is_not_approved() {
     assert_eq!((facts["problem"].as_str(), facts["found"].as_str()), ("above", UNIT));
     scene.review_down("30.01").await;
     assert_eq!(refusal(scene.approve(&scene.bureau, whole()).await), "DEPARTMENT_NOT_READY");
+    // More than what was filed is a figure of the review, and told as one.
+    let more = scene.set("99999.99").await.unwrap_err();
+    assert_eq!(reason(&more), "REVIEWED_OVER_CEILING");
+    let facts = more.get_error_details().error_info().unwrap().metadata.clone();
+    let told = ["reviewed", "ceiling", "over"].map(|fact| facts[fact].as_str());
+    assert_eq!((told, facts.contains_key("filed")), (["99999.99", "30.00", "99969.99"], false));
     scene.review_down("30.00").await;
     scene.approve(&scene.bureau, whole()).await.unwrap();
 

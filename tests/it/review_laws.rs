@@ -716,11 +716,13 @@ impl World {
     /// Whether they could do it now; what only stands in the way for now (headroom, something to explain, a reviewed
     /// figure that moves the total, another unit of the department) does not make it illegal.
     fn possible(&self, who: Who, action: &Action) -> bool {
-        use Reason::{AdjustmentMoved, ApprovalOverCeiling, DepartmentNotReady, FindingsUnjustified, OverCeiling};
-        let waits = [OverCeiling, FindingsUnjustified, AdjustmentMoved, DepartmentNotReady, ApprovalOverCeiling];
+        use Reason::{AdjustmentMoved, ApprovalOverCeiling, DepartmentNotReady, FindingsUnjustified};
+        use Reason::{OverCeiling, ReviewedOverCeiling};
+        let over = [OverCeiling, ReviewedOverCeiling, ApprovalOverCeiling];
+        let waits = [FindingsUnjustified, AdjustmentMoved, DepartmentNotReady];
         match decide(&self.state, &self.command(actor(who), copy(action)), &self.past) {
             Ok(_) => true,
-            Err(remark) => waits.contains(&remark.reason),
+            Err(remark) => waits.contains(&remark.reason) || over.contains(&remark.reason),
         }
     }
 
@@ -923,7 +925,10 @@ impl World {
             Ok(Decision::Record(event, _)) => matches!(*event, Event::Refused(_)),
             Ok(Decision::Repeat(_)) => false,
             Err(remark) => match remark.reason {
-                Reason::OverCeiling | Reason::ApprovalOverCeiling | Reason::TreeBreaksCeilings => true,
+                Reason::OverCeiling
+                | Reason::ReviewedOverCeiling
+                | Reason::ApprovalOverCeiling
+                | Reason::TreeBreaksCeilings => true,
                 Reason::DepartmentNotReady => remark.to_string().contains("above"),
                 _ => false,
             },

@@ -473,7 +473,7 @@ impl Model {
         insert(&mut found, amount.is_none() && !version.reviewed.contains_key(&cell), Reason::BadReviewedFigure);
         let more = amount.filter(|amount| cell == 0 && *amount > version.drawn());
         let beyond = more.is_some_and(|more| !self.fits(unit, round, more, self.ceiling));
-        insert(&mut found, beyond, Reason::OverCeiling);
+        insert(&mut found, beyond, Reason::ReviewedOverCeiling);
         found
     }
 

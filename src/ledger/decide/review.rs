@@ -646,9 +646,16 @@ pub(super) fn review_figures(
     after.remarks.review(&items, version.position);
     let drawn = |version: &Version, cell: &CellAddress| version.drawn(&submission, form, cell);
     // Less may be set even where others, or a cut, have left nothing.
-    fits(state, slot, |cell| drawn(&after, cell), |cell| drawn(&after, cell) > drawn(version, cell))?;
+    let fitting = fits(state, slot, |cell| drawn(&after, cell), |cell| drawn(&after, cell) > drawn(version, cell));
+    fitting.map_err(of_reviewed)?;
     let (version, position) = (version.version, version.position);
     Ok(Event::FiguresReviewed(FiguresReviewed { slot: slot.clone(), version, position, items }))
+}
+
+/// Above a ceiling, said of a figure that nobody filed.
+fn of_reviewed(over: Remark) -> Remark {
+    let named = |(name, fact): (String, String)| (if name == "filed" { "reviewed".to_owned() } else { name }, fact);
+    Remark { reason: Reason::ReviewedOverCeiling, facts: over.facts.into_iter().map(named).collect() }
 }
 
 /// Whether reviewed figures are such as may be set on that version as it stood: cells that are there, amounts that the
