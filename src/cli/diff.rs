@@ -226,7 +226,12 @@ impl Show for Diff {
             out.push_str(&format!("  {}\n", say(language, key, &[("side", &text)])));
         }
         let count = self.cells.len().to_string();
-        let key = if self.cells.is_empty() { "diff-nothing" } else { "diff-count" };
+        let apart = self.tables.iter().filter(|table| !table.not_compared.is_empty()).count();
+        let key = match (self.cells.is_empty(), apart) {
+            (true, 0) => "diff-nothing",
+            (true, _) => "diff-nothing-compared",
+            (false, _) => "diff-count",
+        };
         out.push_str(&format!("  {}\n", say(language, key, &[("n", &count)])));
         for table in &self.tables {
             let word = |state: &str| match state {

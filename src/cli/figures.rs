@@ -6,7 +6,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::output::{Grid, Look};
 use super::words::{grouped, money, say, scale_of, written_scale};
-use crate::budget::money::{Denomination, Scale};
+use crate::budget::money::{Denomination, Money as Sum, Scale};
 use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::proto::ShownCell;
 use crate::proto::api::{ColumnHead, ShownRow, ShownTable};
@@ -245,6 +245,28 @@ fn cards(table: &ShownTable, rows: &[&ShownRow], mixed: bool, how: Money, look: 
     out
 }
 
+/// What is added at a node itself to what comes from below, by difference forms, and what is eliminated there, as less.
+fn moved_here(key: &str, column: usize, table: &ShownTable, children: &[Side<'_>]) -> [Sum; 2] {
+    let cell = |table: &ShownTable| table.rows.iter().find(|row| row.key == key)?.cells.get(column).cloned();
+    let of = |cell: &ShownCell| {
+        let or_nothing = |text: &str| money(text).unwrap_or(Sum::ZERO);
+        [or_nothing(&cell.adjusted), -or_nothing(&cell.eliminated)]
+    };
+    let own = cell(table).as_ref().map_or([Sum::ZERO; 2], of);
+    let below = children.iter().filter_map(|child| child.table.and_then(cell));
+    below.fold(own, |[adjusted, eliminated], cell| {
+        let [less_adjusted, less_eliminated] = of(&cell);
+        [adjusted - less_adjusted, eliminated - less_eliminated]
+    })
+}
+
+/// Nothing if nothing is moved.
+fn moved_text(moved: Sum, column: &ColumnHead, how: Money) -> String {
+    let Some(scale) = shown_scale(column, how).filter(|_| !moved.is_zero()) else { return String::new() };
+    let decimals = moved.exact_decimals(scale.denomination, scale.decimals);
+    grouped(&moved.print(Scale { decimals, ..scale }))
+}
+
 /// One amount column of a table, with the nodes directly below side by side.
 pub(super) fn side_by_side(
     table: &ShownTable,
@@ -276,7 +298,13 @@ pub(super) fn side_by_side(
         let missing = if child.filed { String::new() } else { format!("\n{}", label("side-not-filed", language)) };
         grid = grid.figures(format!("{}{missing}", stacked(&child.title)));
     }
-    for row in &table.rows {
+    // With what is adjusted and eliminated between those below, a row adds up.
+    let moved: Vec<[Sum; 2]> = table.rows.iter().map(|row| moved_here(&row.key, at, table, children)).collect();
+    let shown = [0, 1].map(|which| moved.iter().any(|moved| !moved[which].is_zero()));
+    for key in shown.iter().zip(["head-adjusted", "head-eliminated"]).filter_map(|(shown, key)| shown.then_some(key)) {
+        grid = grid.figures(label(key, language));
+    }
+    for (row, moved) in table.rows.iter().zip(&moved) {
         let mut cells = vec![row_key(row, language)];
         if with_name {
             cells.push(indented(&row_name(table, row), row.level));
@@ -289,6 +317,8 @@ pub(super) fn side_by_side(
                 .and_then(|row| row.cells.get(at));
             cells.push(cell.map_or(String::new(), |cell| cell_text(cell, head, how)));
         }
+        let moved = moved.iter().zip(shown).filter(|(_, shown)| *shown);
+        cells.extend(moved.map(|(moved, _)| moved_text(*moved, head, how)));
         grid.row(cells);
     }
     out.push_str(&grid.draw(look));
@@ -401,5 +431,32 @@ mod tests {
         "#);
         let text = side_by_side(&table, &children, Some("nothing"), Money::AsPrinted, &LOOK);
         assert!(text.contains("nothing") && text.contains("total"), "{text}");
+    }
+
+    /// Else the columns of a department with internal transfers don't add up to its sum, and nothing says why.
+    #[test]
+    fn what_is_adjusted_and_eliminated_stands_beside_the_units() {
+        let cell = |exact: &str, adjusted: &str, eliminated: &str| ShownCell {
+            adjusted: adjusted.into(),
+            eliminated: eliminated.into(),
+            ..amount(&exact.replace("0000.00", ".00"), exact)
+        };
+        let one = |cell: ShownCell| ShownTable {
+            columns: vec![column("total", "合计", "万元.2")],
+            rows: vec![row("合计", "", 0, vec![cell])],
+            ..sample_table()
+        };
+        // 701 + 1000 - 1 - 12; the second child has moved 3 and 2 of it at itself.
+        let table = one(cell("16880000.00", "20000.00", "140000.00"));
+        let (a, b) = (one(amount("701.00", "7010000.00")), one(cell("10000000.00", "30000.00", "20000.00")));
+        let side = |title: &str, table| Side { title: title.into(), filed: true, table: Some(table) };
+        let children = [side("4071 甲", &a), side("4072 乙", &b)];
+        insta::assert_snapshot!(side_by_side(&table, &children, None, Money::AsPrinted, &LOOK), @r#"
+          栏：合计 · 单位：万元
+        行        合计    4071      4072   调整    抵销
+                            甲        乙
+        ------------------------------------------------
+        合计  1,688.00  701.00  1,000.00  -1.00  -12.00
+        "#);
     }
 }

@@ -419,11 +419,12 @@ impl Show for Filings {
             match &filing.result {
                 Err(failure) => {
                     head.extend(["failed".to_owned(), String::new(), String::new(), String::new(), String::new()]);
-                    let mut cells = none();
-                    if let Some(last) = cells.last_mut() {
-                        *last = failure.sentence(Language::English);
-                    }
-                    head.extend(cells);
+                    let said = |column: &str| match column {
+                        "sentence_zh" => failure.sentence(Language::Chinese),
+                        "sentence_en" => failure.sentence(Language::English),
+                        _ => String::new(),
+                    };
+                    head.extend(Note::COLUMNS.map(said));
                     rows.push(head);
                 }
                 Ok(filed) => {

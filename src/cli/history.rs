@@ -14,6 +14,8 @@ use super::words::{
 };
 use super::{Moment, Times, actor, cell_history, node_title, review_events, rule_finding, rules};
 use crate::budget::form_set::FormSet;
+use crate::budget::reason::{Reason, Remark};
+use crate::ledger::event::KINDS;
 use crate::proto::api::journal_event::Event;
 use crate::proto::api::{self, JournalEvent, Verdict};
 use crate::wording::{Language, label};
@@ -48,30 +50,36 @@ pub struct Args {
 /// # Errors
 /// A refusal, or a server that can't be reached.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
-    let some = args.by.is_some() || !args.event_kinds.is_empty() || args.since.is_some() || args.until.is_some();
     if args.cell.is_none() && (args.times.year.is_some() || args.times.round.is_some()) {
         return Err(Failure::Usage(settings.say("history-times-of-cell", &[])));
     }
     match &args.cell {
         Some(cell) => cell_history::of_cell(&args, cell, settings).await,
-        None if some || args.node.is_empty() => events(args, settings).await,
+        None if args.node.is_empty() => events(args, settings).await,
         None => of_unit(args, settings).await,
     }
 }
 
 async fn of_unit(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    if let Some(kind) = args.event_kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+        let remark = Remark::new(Reason::BadRequest).with("field", "kinds").with("found", kind);
+        return Err(Failure::Refused(remark.with("expected", KINDS.join(", "))));
+    }
+    let by = actor(args.by.as_deref(), settings.language)?.map(|actor| actor.to_string());
     let client = Client::connect(settings).await?;
-    let past = |event: &JournalEvent| match args.moment.as_of.and_then(|as_of| as_of.moment) {
-        Some(api::as_of::Moment::Position(position)) => event.position <= position,
-        Some(api::as_of::Moment::TimeMs(ms)) => event.time_ms <= ms,
-        None => true,
+    let wanted = |event: &JournalEvent| {
+        by.as_ref().is_none_or(|by| event.actor == *by)
+            && (args.event_kinds.is_empty() || args.event_kinds.iter().any(|kind| kind == kind_of(event)))
+            && is_since(event, args.since)
+            && is_until(event, args.until)
+            && is_until(event, args.moment.as_of)
     };
     let mut events = Vec::new();
     let mut page_token = String::new();
     loop {
         let request = api::GetHistoryRequest { unit: args.node.clone(), page_size: PAGE_EVENTS, page_token };
         let page = client.audit().get_history(request).await.map_err(|status| client.failure(&status))?.into_inner();
-        events.extend(page.events.into_iter().filter(past));
+        events.extend(page.events.into_iter().filter(wanted));
         if page.next_page_token.is_empty() {
             let forms = form_sets(&client, &events).await;
             let history = History { unit: args.node, name: page.name, position: page.position, events, forms };
@@ -79,6 +87,27 @@ async fn of_unit(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         }
         page_token = page.next_page_token;
     }
+}
+
+fn is_since(event: &JournalEvent, since: Option<api::AsOf>) -> bool {
+    match since.and_then(|since| since.moment) {
+        Some(api::as_of::Moment::Position(position)) => event.position >= position,
+        Some(api::as_of::Moment::TimeMs(ms)) => event.time_ms >= ms,
+        None => true,
+    }
+}
+
+fn is_until(event: &JournalEvent, until: Option<api::AsOf>) -> bool {
+    match until.and_then(|until| until.moment) {
+        Some(api::as_of::Moment::Position(position)) => event.position <= position,
+        Some(api::as_of::Moment::TimeMs(ms)) => event.time_ms <= ms,
+        None => true,
+    }
+}
+
+/// The stable name of what happened.
+fn kind_of(event: &JournalEvent) -> &'static str {
+    told(event, Language::English).0
 }
 
 /// The journal, or some of it.

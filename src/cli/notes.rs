@@ -10,6 +10,7 @@ use crate::budget::cell::CellAddress;
 use crate::budget::finding::{self, Strength};
 use crate::budget::form_set::FormSet;
 use crate::budget::reason::{Reason, Remark};
+use crate::budget::rule::Verdict;
 use crate::proto::api;
 use crate::wording::{Language, label, sentence};
 
@@ -116,8 +117,8 @@ impl Note {
     }
 
     /// Names of the columns of [`Note::cells`].
-    pub(super) const COLUMNS: [&'static str; 8] =
-        ["strength", "reason", "table", "line", "row", "column", "sentence_zh", "sentence_en"];
+    pub(super) const COLUMNS: [&'static str; 9] =
+        ["strength", "reason", "table", "line", "row", "column", "sentence_zh", "sentence_en", "verdict"];
 
     /// For spreadsheets.
     pub(super) fn cells(&self) -> Vec<String> {
@@ -130,6 +131,8 @@ impl Note {
             self.column.clone(),
             self.zh.clone(),
             self.en.clone(),
+            // What is found of a filing's shape is wrong; only rules come out otherwise, too.
+            Verdict::Fail.as_str().to_owned(),
         ]
     }
 }

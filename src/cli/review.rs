@@ -265,7 +265,11 @@ pub async fn withdraw(args: VersionArgs, settings: &Settings) -> Result<Answer, 
         |idempotency_key| api::WithdrawRequest { idempotency_key, target: target.clone(), reason: reason.clone() };
     let send = async |request| desk.client.review().withdraw(request).await;
     let answer: api::WithdrawResponse = once(&desk.client, settings, request, send).await?;
-    let said = if answer.counts_on > 0 { "review-withdrawn-counts-on" } else { "review-withdrawn" };
+    let said = match answer.counts_on {
+        0 if args.kind == api::Kind::Department => "review-withdrawn-department",
+        0 => "review-withdrawn",
+        _ => "review-withdrawn-counts-on",
+    };
     let mut done = desk.done(said, &subject, &answer);
     done.facts.push(("counts_on", answer.counts_on.to_string()));
     done.json["counts_on"] = json!(answer.counts_on);

@@ -109,6 +109,7 @@ fn cause(wire: &api::Cause) -> Option<Cause> {
     let cell = || CellAddress::parse(&wire.cell);
     Some(match wire.code.as_str() {
         "table_missing" => Cause::TableMissing(wire.table.as_str().into()),
+        "unit_table_missing" => Cause::UnitTableMissing(wire.unit.as_str().into(), wire.table.as_str().into()),
         "row_missing" => Cause::RowMissing(wire.table.as_str().into(), wire.row.as_str().into()),
         "no_last_year" => Cause::NoLastYear,
         "no_units" => Cause::NoUnits,

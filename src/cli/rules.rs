@@ -201,7 +201,9 @@ impl Judged {
         }
         let mut out = format!("  {}\n", counts(self.checked.counts, language));
         // A table that was forgotten is no matter for later.
-        out.push_str(&not_judged(&self.form, &self.checked, language, |why| matches!(why, Cause::TableMissing(_))));
+        out.push_str(&not_judged(&self.form, &self.checked, language, |why| {
+            matches!(why, Cause::TableMissing(_) | Cause::UnitTableMissing(..))
+        }));
         out.push_str(&failed(&[Strength::Balance], &self.form, &self.checked, &self.said, look));
         for strength in [Strength::Logic, Strength::Verify] {
             for known in self.form.rules.rules.iter().filter(|known| known.strength == strength) {
@@ -293,6 +295,7 @@ impl Judged {
                 column.to_string(),
                 rule::sentence(finding, &self.form, Language::Chinese),
                 rule::sentence(finding, &self.form, Language::English),
+                finding.verdict.as_str().to_owned(),
             ];
             (cells, said)
         };

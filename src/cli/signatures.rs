@@ -1,11 +1,12 @@
 //! The checkpoints of an export, each held against the keys, against the tree over its events, and against those before it.
+//! A change of keys that was signed over records which were given up since agrees with no tree; it only changes keys.
 //!
 //! Knows no files. What comes of it is told in `audit verify`'s report: `verified.rs`.
 
 use super::report::{Report, Standing};
 use crate::budget::digest::Digest;
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::verify::Faults;
+use crate::consolidator::verify::{Faults, GivenUp};
 use crate::ledger::checkpoint::{self, BadNote, Checkpoint, PublicKey};
 use crate::ledger::tree::Tree;
 
@@ -49,8 +50,13 @@ impl Note {
 }
 
 impl Signatures {
-    /// Holds each of `notes`, with the position that it stands behind, against all that it can be held against.
-    pub(super) fn of(notes: &[(u64, Vec<u8>)], keys: &[PublicKey], tree: &Tree) -> Signatures {
+    /// Holds each of `notes`, with the position that it stands behind, against all that it can be held against: keys, the tree,
+    /// and what the journal itself says was given up of it.
+    pub(super) fn of(
+        notes: &[(u64, Vec<u8>)],
+        keys: &[PublicKey],
+        (tree, given_up): (&Tree, &[GivenUp]),
+    ) -> Signatures {
         let note = |(at, note): &(u64, Vec<u8>)| {
             let text = String::from_utf8_lossy(note).into_owned();
             Note { at: *at, said: checkpoint::unverified(&text).ok(), text }
@@ -79,6 +85,7 @@ impl Signatures {
                     }
                 }
                 Err(_) => found.unsigned.add(note.fault("checkpoint")),
+                Ok(said) if in_turn && said.successor.is_some() && is_of_lost(&said, given_up) => {}
                 Ok(said) if tree.root(said.size) != Some(said.root) || said.size > note.at => {
                     found.differing.add(note.fault("checkpoint"));
                 }
@@ -139,6 +146,15 @@ impl Signatures {
             None => report.bad("verify-unsigned", &facts, Vec::new()),
         }
     }
+}
+
+/// Whether a checkpoint counts records that were given up: those from the event that says so to the last that was signed.
+fn is_of_lost(said: &Checkpoint, given_up: &[GivenUp]) -> bool {
+    let is_of = |lost: &GivenUp| match said.size {
+        size if size == lost.signed => said.root == lost.root,
+        size => (lost.position..lost.signed).contains(&size),
+    };
+    given_up.iter().any(is_of)
 }
 
 /// Up to which size checkpoints may be of keys that are not at hand: who was given only a newer key can't check what earlier

@@ -90,6 +90,9 @@ pub async fn adjust(args: AdjustArgs, settings: &Settings) -> Result<Answer, Fai
 
 async fn file_all(paths: &[PathBuf], how: &How, settings: &Settings) -> Result<Answer, Failure> {
     let files = files_of(paths, settings)?;
+    if !how.dry_run {
+        each_once(&files, settings)?;
+    }
     let client = Client::connect(settings).await?;
     let mut desk = Desk { client, settings, forms: HashMap::new() };
     let bar = progress(&files);
@@ -131,6 +134,32 @@ pub(super) fn files_of(paths: &[PathBuf], settings: &Settings) -> Result<Vec<Pat
         files.extend(inside);
     }
     Ok(files)
+}
+
+/// Of two files for the same unit, round and kind the one that is sent last would stand, and both would have passed: an old
+/// copy in the folder is enough.
+fn each_once(files: &[PathBuf], settings: &Settings) -> Result<(), Failure> {
+    let mut by_slot: HashMap<Slot, Vec<String>> = HashMap::new();
+    for path in files {
+        // What is wrong with one that can't be read is told when it is its turn.
+        if let Ok((_, file)) = read(path, settings) {
+            by_slot.entry(file.slot).or_default().push(file_name(path));
+        }
+    }
+    let mut twice: Vec<String> = by_slot
+        .into_iter()
+        .filter(|(_, files)| files.len() > 1)
+        .map(|(slot, files)| {
+            let files = files.join(settings.label("list-comma"));
+            settings.say("files-of-slot", &[("unit", slot.unit.as_str()), ("files", &files)])
+        })
+        .collect();
+    if twice.is_empty() {
+        return Ok(());
+    }
+    twice.sort();
+    let twice = twice.join(settings.label("list-semicolon"));
+    Err(Failure::Usage(settings.say("files-of-one-slot", &[("files", &twice)])))
 }
 
 /// Reads a submission file.
@@ -362,6 +391,27 @@ mod tests {
         assert!(refused(Reason::NotPermitted) && refused(Reason::TooManyRequests));
         assert!(!refused(Reason::OutcomeUnknown) && !refused(Reason::RequestTooSlow));
         assert!(!is_final(&Failure::Unreachable(String::new())));
+    }
+
+    #[test]
+    fn two_files_of_one_slot_are_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, unit: &str, round: &str| {
+            let path = folder.path().join(name);
+            let head = format!(r#""unit": "{unit}", "year": 2024, "round": "{round}", "kind": "unit""#);
+            std::fs::write(&path, format!(r#"{{ "form_set": "x", {head}, "tables": {{}} }}"#)).unwrap();
+            path
+        };
+        let settings = crate::cli::samples::settings();
+        let once =
+            [write("1.json", "407001", "second"), write("2.json", "407001", "first"), folder.path().join("3.json")];
+        std::fs::write(&once[2], "no JSON").unwrap();
+        assert!(read(&once[0], &settings).is_ok(), "{:?}", read(&once[0], &settings).err());
+        assert!(each_once(&once, &settings).is_ok());
+        let twice = [&once[..], &[write("1 copy.json", "407001", "second")]].concat();
+        let Err(Failure::Usage(said)) = each_once(&twice, &settings) else { panic!("sent") };
+        assert!(said.contains("407001（1.json，1 copy.json）") && !said.contains("2.json"), "{said}");
+        assert!(each_once(&[&once[..1], &once[..1]].concat(), &settings).is_err());
     }
 
     #[test]

@@ -46,9 +46,20 @@ pub(super) fn run(path: &Path, keys: &[PublicKey], settings: &Settings) -> Resul
     bar.finish_and_clear();
     let (journal, survey) = opened.map_err(refused)?;
     whole(&mut report, &archive, &survey, tree.size());
+    // Nothing can be folded that doesn't begin at the beginning.
+    let verified = match survey.first {
+        0 | 1 => {
+            let bar = progress(tree.size(), "{bar:30} {pos}/{len}");
+            let verified = verify(&journal, &|position| bar.set_position(position)).map_err(Failure::Refused)?;
+            bar.finish_and_clear();
+            Some(verified)
+        }
+        _ => None,
+    };
     // The last group of a mirror that is being written has its checkpoint with the next one.
     let written = path.is_dir();
-    let signatures = Signatures::of(&notes, keys, &tree);
+    let given_up = verified.as_ref().map_or(&[][..], |verified| &verified.given_up);
+    let signatures = Signatures::of(&notes, keys, (&tree, given_up));
     let (signed, wrong) = (signatures.through(), signatures.first_bad());
     signatures.tell(&mut report, (tree.size(), written));
 
@@ -57,18 +68,17 @@ pub(super) fn run(path: &Path, keys: &[PublicKey], settings: &Settings) -> Resul
     let unsigned = through < tree.size() && !(written && through > 0);
     let cut = (!survey.complete || unsigned).then_some(through + 1);
     let mut first_bad = survey.flaw.as_ref().map(|flaw| flaw.position).or(cut);
-    if survey.first > 1 {
-        // Nothing can be folded that doesn't begin at the beginning.
-        report.say(Standing::Skipped, "verify-begins-late", &[("first", survey.first.to_string())]);
-        report.bad("verify-no-beginning", &[], Vec::new());
-        first_bad = Some(1);
-    } else {
-        let bar = progress(tree.size(), "{bar:30} {pos}/{len}");
-        let verified = verify(&journal, &|position| bar.set_position(position)).map_err(Failure::Refused)?;
-        bar.finish_and_clear();
-        first_bad = first_bad.into_iter().chain(verified.first_bad()).min();
-        report.facts.push(("rows", verified.rows.to_string()));
-        report.verified(verified);
+    match verified {
+        Some(verified) => {
+            first_bad = first_bad.into_iter().chain(verified.first_bad()).min();
+            report.facts.push(("rows", verified.rows.to_string()));
+            report.verified(verified);
+        }
+        None => {
+            report.say(Standing::Skipped, "verify-begins-late", &[("first", survey.first.to_string())]);
+            report.bad("verify-no-beginning", &[], Vec::new());
+            first_bad = Some(1);
+        }
     }
     report.facts.push(("size", through.to_string()));
     if report.bad_lines() > 0 {

@@ -80,6 +80,8 @@ pub struct GivenUp {
     pub actor: Actor,
     /// How many had been signed; 0 if its checkpoint can't be read.
     pub signed: u64,
+    /// The root that was signed for so many.
+    pub root: Digest,
 }
 
 impl GivenUp {
@@ -254,8 +256,10 @@ fn fold_one(
         let _ = jobs.send(Job::Justified(position, justified.clone(), state.form_set_versions()));
     }
     if let Event::TailGivenUp(given_up) = &envelope.event {
-        let signed = checkpoint::unverified(&given_up.checkpoint).map_or(0, |checkpoint| checkpoint.size);
-        verified.given_up.push(GivenUp { position, time: envelope.time, actor: envelope.actor.clone(), signed });
+        let signed = checkpoint::unverified(&given_up.checkpoint);
+        let (signed, root) = signed.map_or_else(|_| Default::default(), |signed| (signed.size, signed.root));
+        let (time, actor) = (envelope.time, envelope.actor.clone());
+        verified.given_up.push(GivenUp { position, time, actor, signed, root });
     }
     if let Some(what) = strays(state, envelope, &past) {
         // Among what the threads find: all of it is told in order.

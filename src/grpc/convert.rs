@@ -225,7 +225,7 @@ pub(super) fn figure(line: u32, figure: api::ControlFigure) -> Result<FigureOrde
                 "" => None,
                 text => Some(
                     CeilingStrength::parse(text)
-                        .ok_or_else(|| bad("strength", text).with("expected", "hard, advisory, none"))?,
+                        .ok_or_else(|| bad("strength", text).with("expected", "hard, advisory, none, lifted"))?,
                 ),
             };
             let amount = Amount::parse(&figure.ceiling, denomination, Decimals::Fixed(2));

@@ -189,6 +189,10 @@ fn put_cause(cause: &Cause, out: &mut Vec<u8>) {
     write::text(1, cause.as_str(), out);
     match cause {
         Cause::TableMissing(id) | Cause::NotGiven(id) | Cause::FiledUnevenly(id) => write::text(2, id, out),
+        Cause::UnitTableMissing(unit, id) => {
+            write::text(2, id, out);
+            write::text(5, unit, out);
+        }
         Cause::RowMissing(id, key) => {
             write::text(2, id, out);
             write::text(3, key, out);

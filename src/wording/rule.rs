@@ -238,6 +238,9 @@ fn why(cause: &Cause, form: &FormSet, language: Language) -> String {
     let cell = |at: &CellAddress| address(at, "", form);
     match cause {
         Cause::TableMissing(id) => fill("rule-table-missing", language, &[("table", &table(id))]),
+        Cause::UnitTableMissing(unit, id) => {
+            fill("rule-unit-table-missing", language, &[("unit", unit), ("table", &table(id))])
+        }
         Cause::RowMissing(id, row) => {
             let row = row_name(&CellAddress::new(id, row, ""), form);
             fill("rule-row-missing", language, &[("table", &table(id)), ("row", &row)])

@@ -669,6 +669,33 @@ async fn what_was_signed_and_given_up_is_told_with_its_position_who_when_and_how
     assert!(code == 0 && !said.contains("given up"), "{said}");
 }
 
+/// The change was signed over records that are gone since: no tree agrees with it, and the journal says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_changed_before_records_were_given_up_is_no_alarm() {
+    let folder = TempDir::new().unwrap();
+    let (root, journal) = (folder.path(), Arc::new(MemoryJournal::new()));
+    let server = served(journal.clone(), root).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    server.stop().await;
+    let rotate = ["audit", "rotate-key", "--signing", text(&root.join("signing"))].map(str::to_owned);
+    let rotate: Vec<&str> = rotate.iter().map(String::as_str).collect();
+    let keys = root.join("signing").join("public-keys");
+    let old = key(root);
+    assert_eq!(offline(&rotate).1, 0);
+    let left: Vec<Vec<u8>> = journal.scan(1).take(2).map(|record| record.unwrap().1).collect();
+    let short = Arc::new(MemoryJournal::new());
+    short.append(0, &left).unwrap();
+    let server = TestServer::signing(short.clone(), None, Some(signing(root).giving_up_after(Some(2)))).await;
+    server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
+    let export = root.join("export");
+    assert_eq!(online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]).1, Some(0));
+    server.stop().await;
+    for key in [old.as_str(), text(&keys)] {
+        let (said, code) = offline(&["audit", "verify", text(&export), "--key", key]);
+        assert!(code == 0 && said.contains("were given up"), "{said}");
+    }
+}
+
 /// Where the checkpoint of a server is saved.
 fn saved(folder: &Path, server: &TestServer) -> PathBuf {
     let name = server.address.trim_start_matches("http://").replace(':', "_");

@@ -484,7 +484,8 @@ impl Model {
         // A refused attempt may be explained too; here it is the last version that is meant.
         let nothing = if slot.refused > 0 { Reason::FindingsOutdated } else { Reason::UnknownSubmission };
         insert(&mut found, slot.latest().is_none(), nothing);
-        insert(&mut found, slot.latest().is_some_and(|last| last.at() == At::Approved), Reason::NotInState);
+        let decided = slot.latest().is_some_and(|last| matches!(last.at(), At::Accepted | At::Approved));
+        insert(&mut found, decided, Reason::NotInState);
         found
     }
 

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use budget_consolidator::budget::form_set::{ColumnKind, FormFault, FormSet, RollUp};
-use budget_consolidator::budget::rule::{Books, Checked, Counts, Needs, RuleFinding, Verdict, coverage, evaluate};
+use budget_consolidator::budget::rule::{
+    Books, Cause, Checked, Counts, Needs, RuleFinding, Verdict, coverage, evaluate,
+};
 use budget_consolidator::budget::submission::{Kind, Submission};
 use budget_consolidator::submission_file::SubmissionFile;
 use budget_consolidator::wording::{self, Language, rule as say};
@@ -261,6 +263,25 @@ fn a_department_is_compared_with_its_units() {
     assert_eq!(failures(&found), BTreeSet::from([("S-14".to_owned(), "B2/总计/basic".to_owned())]));
     let cells = &found.findings.iter().find(|finding| finding.verdict == Verdict::Fail).unwrap().cells;
     assert_eq!(cells.len(), 1 + units.len(), "its own cell and one of each unit");
+}
+
+/// The department has filed that table, and can't do anything about it but ask.
+#[test]
+fn a_table_that_a_unit_has_not_filed_is_the_units_to_file() {
+    let form = form("linjiang-2024");
+    let path = |unit: &str| format!("examples/linjiang-2024/submissions/{unit}.json");
+    let mut units = ["508001", "508002", "508002001"].map(|unit| file(&path(unit)));
+    units[1]["tables"].as_object_mut().unwrap().remove("B5").unwrap();
+    let units = units.map(|unit| read(&unit, &form));
+    let units: Vec<_> = units.iter().map(|unit| (unit, &form)).collect();
+    let department = read(&file(&path("508")), &form);
+    let checked = evaluate(&form, &Books { units: &units, ..Books::of(&department) }, |needs| needs.units);
+    let open: Vec<_> = checked.findings.iter().filter_map(|found| found.cause.clone()).collect();
+    assert_eq!(open, [Cause::UnitTableMissing("508002".into(), "B5".into())]);
+    let finding = checked.findings.iter().find(|found| found.cause.is_some()).unwrap();
+    let said = Language::ALL.map(|language| say::sentence(finding, &form, language));
+    assert!(said[0].contains("508002 没有报“经济分类表”"), "{said:?}");
+    assert!(said[1].contains("508002 did not file"), "{said:?}");
 }
 
 /// A filing that has something in every table, as JSON of that kind.

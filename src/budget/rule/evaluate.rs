@@ -294,7 +294,7 @@ impl<'a> Run<'_, 'a> {
         let world = self.world;
         let Some(table) = world.table(book, rows.table) else { return Ok(()) };
         match (table.state, rows.named) {
-            (State::Missing, _) => return Err(self.exact.table_missing(rows)),
+            (State::Missing, _) => return Err(self.exact.table_missing(rows, book)),
             (_, Some(_)) => {
                 let frame = self.exact.find(rows)?;
                 self.at_frame(line, Some(frame));

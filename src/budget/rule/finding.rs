@@ -124,6 +124,8 @@ impl fmt::Display for Quantity {
 pub enum Cause {
     /// The table was not filed.
     TableMissing(CompactString),
+    /// A unit below, whose filing is looked at, did not file the table.
+    UnitTableMissing(UnitCode, CompactString),
     /// The table has no such row.
     RowMissing(CompactString, CompactString),
     /// There is no filing of the year before.
@@ -152,8 +154,9 @@ pub enum Cause {
 
 impl Cause {
     /// The names of all of them.
-    pub const CODES: [&str; 13] = [
+    pub const CODES: [&str; 14] = [
         "table_missing",
+        "unit_table_missing",
         "row_missing",
         "no_last_year",
         "no_units",
@@ -172,6 +175,7 @@ impl Cause {
     pub fn as_str(&self) -> &'static str {
         match self {
             Cause::TableMissing(_) => "table_missing",
+            Cause::UnitTableMissing(..) => "unit_table_missing",
             Cause::RowMissing(..) => "row_missing",
             Cause::NoLastYear => "no_last_year",
             Cause::NoUnits => "no_units",
@@ -196,7 +200,7 @@ impl Cause {
     pub(super) fn is_of_line(&self) -> bool {
         match self {
             Cause::TableMissing(_) | Cause::NoLastYear | Cause::NoUnits | Cause::NotGiven(_) => true,
-            Cause::RowMissing(..) | Cause::TooLong => true,
+            Cause::UnitTableMissing(..) | Cause::RowMissing(..) | Cause::TooLong => true,
             Cause::Unreadable(_)
             | Cause::BlankFactor(_)
             | Cause::BlankCondition(_)

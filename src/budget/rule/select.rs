@@ -4,7 +4,7 @@
 //! Knows nothing of amounts. Tests that are conditions are asked of `conditions.rs`.
 
 use super::book::{BookTable, KEY_PARTS, NONE, State, TOTAL};
-use super::finding::Cause;
+use super::finding::{Cause, Source};
 use super::interval::Meeting;
 use super::line::{BookOf, Join, Named, Rows, Test};
 use super::look::{Answer, Eye, Look, Visit};
@@ -27,10 +27,14 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
         }
     }
 
-    pub(super) fn table_missing(&self, rows: &Rows) -> E::Lack {
+    pub(super) fn table_missing(&self, rows: &Rows, book: usize) -> E::Lack {
         E::lack(|| {
             let id = self.world.id(rows.table);
-            if rows.book == BookOf::Given { Cause::NotGiven(id) } else { Cause::TableMissing(id) }
+            match (rows.book, self.world.source(book)) {
+                (BookOf::Given, _) => Cause::NotGiven(id),
+                (_, Source::Unit(unit)) => Cause::UnitTableMissing(unit, id),
+                _ => Cause::TableMissing(id),
+            }
         })
     }
 
@@ -57,7 +61,7 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
         let world = self.world;
         let absent = |key| Frame { book, table: rows.table, row: NONE, key };
         let Some(table) = world.table(book, rows.table).filter(|table| table.state != State::Missing) else {
-            return Err(self.table_missing(rows));
+            return Err(self.table_missing(rows, book));
         };
         let (row, key) = match rows.named {
             Some(Named::Record) => (if table.len() > 0 { 0 } else { NONE }, [NONE; KEY_PARTS]),
@@ -115,7 +119,7 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
     ) -> Answer<'a, bool, E> {
         let world = self.world;
         let Some(table) = world.table(book, rows.table).filter(|table| table.state != State::Missing) else {
-            return Err(self.table_missing(rows));
+            return Err(self.table_missing(rows, book));
         };
         let mut visit = |run: &mut Self, row: u32| -> Answer<'a, bool, E> {
             let frame = Frame::of(book, rows.table, row);
@@ -174,7 +178,7 @@ impl<'w, 'a, E: Eye<'a>> Look<'w, 'a, E> {
     pub(super) fn listed(&mut self, table: &BookTable<'a>, list: &'a Rows, part: usize) -> Answer<'a, Vec<u32>, E> {
         let book = self.book(list.book)?;
         let Some(keys) = self.world.table(book, list.table).filter(|keys| keys.state != State::Missing) else {
-            return Err(self.table_missing(list));
+            return Err(self.table_missing(list, book));
         };
         let outer = || list.joins.iter().filter(|join| join.position != part);
         let wanted = self.wanted(list);

@@ -8,7 +8,7 @@ use crate::budget::submission::Slot;
 use crate::ledger::Position;
 use crate::ledger::event::{Event, Justification, Justified};
 use crate::ledger::review::VersionState;
-use crate::ledger::state::State;
+use crate::ledger::state::{State, Version};
 
 /// The longest justification, in characters.
 pub const JUSTIFICATION_CHARS_MAX: usize = 2_000;
@@ -29,9 +29,10 @@ pub(super) fn justify(
         let last = refused.or(counts).ok_or_else(unknown)?;
         return Err(Remark::new(Reason::FindingsOutdated).with("found", position).with("expected", last));
     }
-    // What was approved was approved with the words that it had then.
-    let approved = filings.latest().filter(|latest| latest.state() == VersionState::Approved);
-    if let Some(version) = approved.filter(|latest| latest.position == position) {
+    // What was accepted or approved was so with the words that it had then.
+    let decided = |version: &&Version| matches!(version.state(), VersionState::Accepted | VersionState::Approved);
+    let decided = filings.latest().filter(decided);
+    if let Some(version) = decided.filter(|latest| latest.position == position) {
         return Err(not_in_state(state, slot, Some(version), "justify"));
     }
     let bad = |problem: &str| Remark::new(Reason::BadJustification).with("problem", problem);
