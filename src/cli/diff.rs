@@ -470,5 +470,9 @@ mod tests {
         }
         assert!(diff.sheet().rows.iter().all(|row| row.len() == diff.sheet().columns.len()));
         assert_eq!(diff.json()["cells"][2]["from"], Value::Null);
+        // Where nothing could be compared, nothing is known to be the same.
+        let apart = Diff { cells: Vec::new(), ..diff };
+        assert!(apart.text(&look).contains("没有对比的表见下"));
+        assert!(Diff { tables: Vec::new(), ..apart }.text(&look).contains("没有不同"));
     }
 }

@@ -776,3 +776,37 @@ async fn the_command_line_asks_all_of_it_in_both_languages() {
     }
     scene.server.stop().await;
 }
+
+/// Of a node that they see, everybody may ask for some events only; the whole journal is the bureau's and its auditors'.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_sees_a_node_asks_for_some_of_its_history() {
+    let server = TestServer::start().await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let form = form("shanxi-2024");
+    let file = example("fenyang-2024/submissions/407001.json");
+    let unit = server.client("budget://407001/unit").await;
+    let filed = unit.submit(&file, &form).await.unwrap().position;
+    assert_eq!(unit.submit(&file, &form).await.unwrap().version, 2);
+    let ask = |who: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consolidator"));
+        command.args(["--lang", "en", "--format", "json", "--server", &server.address, "--as", who, "history"]);
+        let output = command.args(arguments).env_remove("BUDGET_AS").output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let told: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+        let Some(events) = told["events"].as_array() else { return Err(said) };
+        Ok(events.iter().map(|event| event["position"].as_u64().unwrap()).collect::<Vec<_>>())
+    };
+    let (first, second) = (filed, filed + 1);
+    let (since, until) = (second.to_string(), first.to_string());
+    for who in ["407001/unit", "407/department", "0/auditor"] {
+        assert_eq!(ask(who, &["407001", "--kind", "submitted"]), Ok(vec![first, second]), "{who}");
+        assert_eq!(ask(who, &["407001", "--kind", "justified"]), Ok(vec![]), "{who}");
+        assert_eq!(ask(who, &["407001", "--kind", "submitted", "--since", &since]), Ok(vec![second]), "{who}");
+        assert_eq!(ask(who, &["407001", "--kind", "submitted", "--until", &until]), Ok(vec![first]), "{who}");
+        assert_eq!(ask(who, &["407001", "--by", "407001/unit"]), Ok(vec![first, second]), "{who}");
+        let unknown = ask(who, &["407001", "--kind", "filed"]).unwrap_err();
+        assert!(unknown.contains("submitted, refused"), "{unknown}");
+    }
+    assert!(ask("407/department", &["--kind", "submitted"]).unwrap_err().contains("NOT_PERMITTED"));
+    server.stop().await;
+}
