@@ -46,7 +46,9 @@ pub(super) fn fates(answers: &[LineAnswer], form: Option<&FormSet>, language: La
                 format!("{}  {here}  {}", label("answer-justified", language), answer.justification)
             }
             LineFate::Unchanged | LineFate::Unspecified => {
-                format!("{}  {here}", alarm(label("answer-unchanged", language)))
+                // Only what a rule found can be explained; of anything else nobody is to be told that it was not.
+                let unanswered = if line.rule.is_empty() { "answer-same" } else { "answer-unchanged" };
+                format!("{}  {here}", alarm(label(unanswered, language)))
             }
         };
         match line.text.as_str() {
