@@ -245,17 +245,21 @@ fn cards(table: &ShownTable, rows: &[&ShownRow], mixed: bool, how: Money, look: 
     out
 }
 
+/// What a unit has in the cell of a row and column.
+fn cell_beside<'t>(side: &Side<'t>, row: &ShownRow, column: usize) -> Option<&'t ShownCell> {
+    side.table?.rows.iter().find(|other| other.key == row.key)?.cells.get(column)
+}
+
 /// What is added at a node itself to what comes from below, by difference forms, and what is eliminated there, as less.
-fn moved_here(key: &str, column: usize, table: &ShownTable, children: &[Side<'_>]) -> [Sum; 2] {
-    let cell = |table: &ShownTable| table.rows.iter().find(|row| row.key == key)?.cells.get(column).cloned();
+fn moved_here(row: &ShownRow, column: usize, children: &[Side<'_>]) -> [Sum; 2] {
     let of = |cell: &ShownCell| {
         let or_nothing = |text: &str| money(text).unwrap_or(Sum::ZERO);
         [or_nothing(&cell.adjusted), -or_nothing(&cell.eliminated)]
     };
-    let own = cell(table).as_ref().map_or([Sum::ZERO; 2], of);
-    let below = children.iter().filter_map(|child| child.table.and_then(cell));
+    let own = row.cells.get(column).map_or([Sum::ZERO; 2], of);
+    let below = children.iter().filter_map(|child| cell_beside(child, row, column));
     below.fold(own, |[adjusted, eliminated], cell| {
-        let [less_adjusted, less_eliminated] = of(&cell);
+        let [less_adjusted, less_eliminated] = of(cell);
         [adjusted - less_adjusted, eliminated - less_eliminated]
     })
 }
@@ -299,7 +303,7 @@ pub(super) fn side_by_side(
         grid = grid.figures(format!("{}{missing}", stacked(&child.title)));
     }
     // With what is adjusted and eliminated between those below, a row adds up.
-    let moved: Vec<[Sum; 2]> = table.rows.iter().map(|row| moved_here(&row.key, at, table, children)).collect();
+    let moved: Vec<[Sum; 2]> = table.rows.iter().map(|row| moved_here(row, at, children)).collect();
     let shown = [0, 1].map(|which| moved.iter().any(|moved| !moved[which].is_zero()));
     for key in shown.iter().zip(["head-adjusted", "head-eliminated"]).filter_map(|(shown, key)| shown.then_some(key)) {
         grid = grid.figures(label(key, language));
@@ -311,10 +315,7 @@ pub(super) fn side_by_side(
         }
         cells.push(row.cells.get(at).map_or(String::new(), |cell| cell_text(cell, head, how)));
         for child in children {
-            let cell = child
-                .table
-                .and_then(|table| table.rows.iter().find(|other| other.key == row.key))
-                .and_then(|row| row.cells.get(at));
+            let cell = cell_beside(child, row, at);
             cells.push(cell.map_or(String::new(), |cell| cell_text(cell, head, how)));
         }
         let moved = moved.iter().zip(shown).filter(|(_, shown)| *shown);

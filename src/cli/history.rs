@@ -120,7 +120,6 @@ async fn events(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         page_size: PAGE_EVENTS,
         actor: actor(args.by.as_deref(), settings.language)?.map_or_else(String::new, |actor| actor.to_string()),
         kinds: args.event_kinds.clone(),
-        unit: args.node.clone(),
         ..api::ListEventsRequest::default()
     };
     match moment(args.since) {
@@ -141,7 +140,8 @@ async fn events(args: Args, settings: &Settings) -> Result<Answer, Failure> {
         events.extend(page.events.into_iter().filter(|event| event.position <= last));
         if page.next_page_token.parse().map_or(true, |at: u64| at >= last) {
             let forms = form_sets(&client, &events).await;
-            let history = History { unit: args.node, name: String::new(), events, position: page.head, forms };
+            let (unit, name) = (String::new(), String::new());
+            let history = History { unit, name, events, position: page.head, forms };
             return Ok(settings.answer(&history));
         }
         request.page_token = page.next_page_token;

@@ -171,15 +171,12 @@ impl Screen {
             .text(head("head-actor"))
             .text(head("head-step"))
             .text(head("head-said"));
+        let kind = self.answer.slot.as_ref().map_or(api::Kind::Unspecified, api::Slot::kind);
+        let counts = if kind == api::Kind::Department { "review-counts-nowhere" } else { "review-counts" };
         for found in &self.answer.versions {
             let version = found.version.clone().unwrap_or_default();
             let what = if version.adjusts > 0 { "step-adjust" } else { "step-submit" };
-            let kind = self.answer.slot.as_ref().map_or(api::Kind::Unspecified, api::Slot::kind);
-            let counts = match (found.counts, kind == api::Kind::Department) {
-                (false, _) => "",
-                (true, false) => label("review-counts", language),
-                (true, true) => label("review-counts-nowhere", language),
-            };
+            let counts = if found.counts { label(counts, language) } else { "" };
             let said: Vec<&str> = [found.cause.as_str(), counts].into_iter().filter(|said| !said.is_empty()).collect();
             let reviewed =
                 (found.figures > 0).then(|| say(language, "review-figures-of", &[("n", &found.figures.to_string())]));

@@ -90,7 +90,7 @@ pub async fn adjust(args: AdjustArgs, settings: &Settings) -> Result<Answer, Fai
 
 async fn file_all(paths: &[PathBuf], how: &How, settings: &Settings) -> Result<Answer, Failure> {
     let files = files_of(paths, settings)?;
-    if !how.dry_run {
+    if !how.dry_run && files.len() > 1 {
         each_once(&files, settings)?;
     }
     let client = Client::connect(settings).await?;

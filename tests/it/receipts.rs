@@ -626,6 +626,20 @@ async fn an_export_that_was_altered_and_signed_again_is_found_out() {
     assert!(bad.contains(&("fsck-digests-bad".to_owned(), (at + 1).to_string())), "{bad:?}");
 }
 
+/// The export of a server that goes on after the first two records, and gives up the others; and when it gave them up.
+async fn exported_after_a_loss(root: &Path, journal: &MemoryJournal) -> (PathBuf, i64) {
+    let left: Vec<Vec<u8>> = journal.scan(1).take(2).map(|record| record.unwrap().1).collect();
+    let short = Arc::new(MemoryJournal::new());
+    short.append(0, &left).unwrap();
+    let server = TestServer::signing(short, None, Some(signing(root).giving_up_after(Some(2)))).await;
+    server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
+    let export = root.join("export");
+    assert_eq!(online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]).1, Some(0));
+    let when = server.consolidator.snapshot().event(3).unwrap().time.0;
+    server.stop().await;
+    (export, when)
+}
+
 /// Nothing about it is wrong, and whoever was promised otherwise by a receipt has to learn of it all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_signed_and_given_up_is_told_with_its_position_who_when_and_how_much() {
@@ -635,16 +649,7 @@ async fn what_was_signed_and_given_up_is_told_with_its_position_who_when_and_how
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     server.stop().await;
     let head = journal.head().unwrap();
-    let left: Vec<Vec<u8>> = journal.scan(1).take(2).map(|record| record.unwrap().1).collect();
-    let short = Arc::new(MemoryJournal::new());
-    short.append(0, &left).unwrap();
-    let server = TestServer::signing(short.clone(), None, Some(signing(root).giving_up_after(Some(2)))).await;
-    server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
-    let export = root.join("export");
-    assert_eq!(online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]).1, Some(0));
-    let snapshot = server.consolidator.snapshot();
-    let when = snapshot.event(3).unwrap().time.0;
-    server.stop().await;
+    let (export, when) = exported_after_a_loss(root, &journal).await;
 
     let key = key(root);
     let (said, code) = offline(&["audit", "verify", text(&export), "--key", &key]);
@@ -677,19 +682,10 @@ async fn a_key_that_was_changed_before_records_were_given_up_is_no_alarm() {
     let server = served(journal.clone(), root).await;
     server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
     server.stop().await;
-    let rotate = ["audit", "rotate-key", "--signing", text(&root.join("signing"))].map(str::to_owned);
-    let rotate: Vec<&str> = rotate.iter().map(String::as_str).collect();
-    let keys = root.join("signing").join("public-keys");
     let old = key(root);
-    assert_eq!(offline(&rotate).1, 0);
-    let left: Vec<Vec<u8>> = journal.scan(1).take(2).map(|record| record.unwrap().1).collect();
-    let short = Arc::new(MemoryJournal::new());
-    short.append(0, &left).unwrap();
-    let server = TestServer::signing(short.clone(), None, Some(signing(root).giving_up_after(Some(2)))).await;
-    server.client(ADMINISTRATOR).await.import_units("fenyang-2024/units.csv", 2024).await.unwrap();
-    let export = root.join("export");
-    assert_eq!(online(&server, root, &["--as", "0/auditor", "audit", "export", text(&export)]).1, Some(0));
-    server.stop().await;
+    assert_eq!(offline(&["audit", "rotate-key", "--signing", text(&root.join("signing"))]).1, 0);
+    let (export, _) = exported_after_a_loss(root, &journal).await;
+    let keys = root.join("signing").join("public-keys");
     for key in [old.as_str(), text(&keys)] {
         let (said, code) = offline(&["audit", "verify", text(&export), "--key", key]);
         assert!(code == 0 && said.contains("were given up"), "{said}");

@@ -716,13 +716,17 @@ impl World {
     /// Whether they could do it now; what only stands in the way for now (headroom, something to explain, a reviewed
     /// figure that moves the total, another unit of the department) does not make it illegal.
     fn possible(&self, who: Who, action: &Action) -> bool {
-        use Reason::{AdjustmentMoved, ApprovalOverCeiling, DepartmentNotReady, FindingsUnjustified};
-        use Reason::{OverCeiling, ReviewedOverCeiling};
-        let over = [OverCeiling, ReviewedOverCeiling, ApprovalOverCeiling];
-        let waits = [FindingsUnjustified, AdjustmentMoved, DepartmentNotReady];
+        let waits = [
+            Reason::OverCeiling,
+            Reason::ReviewedOverCeiling,
+            Reason::ApprovalOverCeiling,
+            Reason::FindingsUnjustified,
+            Reason::AdjustmentMoved,
+            Reason::DepartmentNotReady,
+        ];
         match decide(&self.state, &self.command(actor(who), copy(action)), &self.past) {
             Ok(_) => true,
-            Err(remark) => waits.contains(&remark.reason) || over.contains(&remark.reason),
+            Err(remark) => waits.contains(&remark.reason),
         }
     }
 

@@ -470,17 +470,16 @@ fn unread(form: &FormSet, read: &[Vec<bool>]) -> Vec<FormFault> {
 /// Columns for times, which are kept as they are written, of which no rule asks whether they are any.
 fn unasked(form: &FormSet, rules: &[Rule]) -> Vec<FormFault> {
     let names = Names { form };
-    let claims: Vec<_> = rules.iter().flat_map(|rule| &rule.lines).map(|line| (line.table, &line.claim)).collect();
+    let claimed = rules.iter().flat_map(|rule| &rule.lines).filter_map(|line| match &line.claim {
+        Claim::Condition(condition) => Some((condition, line.table)),
+        Claim::Chain { .. } => None,
+    });
+    let claimed: Vec<_> = claimed.collect();
     let mut unasked = Vec::new();
     for (at, table) in form.tables.iter().enumerate().filter(|(at, _)| !names.is_given(*at)) {
-        for (column, definition) in
-            table.columns.iter().enumerate().filter(|(_, column)| column.kind == ColumnKind::Time)
-        {
-            let asks = |(of, claim): &(Option<usize>, &Claim)| match claim {
-                Claim::Condition(condition) => asks_for_time(condition, *of, (at, column)),
-                Claim::Chain { .. } => false,
-            };
-            if !claims.iter().any(asks) {
+        let times = table.columns.iter().enumerate().filter(|(_, column)| column.kind == ColumnKind::Time);
+        for (column, definition) in times {
+            if !claimed.iter().any(|(condition, of)| asks_for_time(condition, *of, (at, column))) {
                 unasked.push(of_column(Reason::RuleTimeUnasked, table, definition));
             }
         }

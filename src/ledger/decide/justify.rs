@@ -31,8 +31,7 @@ pub(super) fn justify(
     }
     // What was accepted or approved was so with the words that it had then.
     let decided = |version: &&Version| matches!(version.state(), VersionState::Accepted | VersionState::Approved);
-    let decided = filings.latest().filter(decided);
-    if let Some(version) = decided.filter(|latest| latest.position == position) {
+    if let Some(version) = filings.latest().filter(decided).filter(|latest| latest.position == position) {
         return Err(not_in_state(state, slot, Some(version), "justify"));
     }
     let bad = |problem: &str| Remark::new(Reason::BadJustification).with("problem", problem);
