@@ -333,6 +333,8 @@ reasons! {
     ArchiveDamaged = "ARCHIVE_DAMAGED",
     /// Store and mirror are not copies of one history.
     HistoriesDiffer = "HISTORIES_DIFFER",
+    /// The store ends before what was acknowledged.
+    StoreTailLost = "STORE_TAIL_LOST",
     /// The store is empty and its mirror is not.
     StoreEmpty = "STORE_EMPTY",
     /// The key that signs checkpoints can't be used.

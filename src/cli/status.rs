@@ -178,14 +178,14 @@ fn standing_code(standing: Standing) -> &'static str {
 /// Where a unit can stand, in the order in which it comes there: for programs, for people, and how many do.
 type Known = (Standing, &'static str, &'static str, fn(&StandingCounts) -> u32);
 const STANDINGS: [Known; 8] = [
-    (Standing::Missing, "missing", "standing-missing", |counts| counts.missing),
-    (Standing::Refused, "refused", "standing-refused", |counts| counts.refused),
-    (Standing::Withdrawn, "withdrawn", "standing-withdrawn", |counts| counts.withdrawn),
-    (Standing::Returned, "returned", "standing-returned", |counts| counts.returned),
-    (Standing::Submitted, "submitted", "standing-submitted", |counts| counts.submitted),
-    (Standing::Accepted, "accepted", "standing-accepted", |counts| counts.accepted),
-    (Standing::Forwarded, "forwarded", "standing-forwarded", |counts| counts.forwarded),
-    (Standing::Approved, "approved", "standing-approved", |counts| counts.approved),
+    (Standing::Missing, "missing", "state-missing", |counts| counts.missing),
+    (Standing::Refused, "refused", "state-refused", |counts| counts.refused),
+    (Standing::Withdrawn, "withdrawn", "state-withdrawn", |counts| counts.withdrawn),
+    (Standing::Returned, "returned", "state-returned", |counts| counts.returned),
+    (Standing::Submitted, "submitted", "state-submitted", |counts| counts.submitted),
+    (Standing::Accepted, "accepted", "state-accepted", |counts| counts.accepted),
+    (Standing::Forwarded, "forwarded", "state-forwarded", |counts| counts.forwarded),
+    (Standing::Approved, "approved", "state-approved", |counts| counts.approved),
 ];
 
 /// A label and what it counts.

@@ -670,10 +670,13 @@ pub(crate) fn store_fault(error: JournalError) -> Remark {
         JournalError::HistoriesDiffer { path, position } => {
             at(Reason::HistoriesDiffer, path).with("position", position)
         }
+        JournalError::TailLost { head, acknowledged } => {
+            Remark::new(Reason::StoreTailLost).with("head", head).with("acknowledged", acknowledged)
+        }
         JournalError::StoreEmpty { mirror, events } => at(Reason::StoreEmpty, mirror).with("events", events),
         JournalError::NotEmpty { path } => at(Reason::DirectoryNotEmpty, path),
         JournalError::KeyExposed { path, mode } => {
-            at(Reason::SigningKeyUnusable, path).with("what", format!("mode {mode:o}"))
+            at(Reason::SigningKeyUnusable, path).with("what", "exposed").with("mode", format!("{mode:o}"))
         }
         JournalError::LastCheckpointDamaged { path } => at(Reason::LastCheckpointDamaged, path),
         JournalError::NotAnArchive { path } => at(Reason::NotAnArchive, path),

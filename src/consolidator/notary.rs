@@ -40,21 +40,21 @@ impl Signing {
             |what: &str| Remark::new(Reason::SigningKeyUnusable).with("path", path.display()).with("what", what);
         let notes = directory.last_checkpoints().map_err(operator_fault)?;
         let key = match directory.key().map_err(operator_fault)? {
-            Some(text) => PrivateKey::parse(&text).ok_or_else(|| unusable("it is no key of a signed note"))?,
+            Some(text) => PrivateKey::parse(&text).ok_or_else(|| unusable("no-key"))?,
             // A new one would not have signed it either, and would stand among the keys that do.
             None if !notes.is_empty() => {
                 return Err(Remark::new(Reason::SigningKeyMissing).with("path", path.display()));
             }
-            None => new_key(&directory, origin).ok_or_else(|| unusable("no key could be made of that name"))??,
+            None => new_key(&directory, origin).ok_or_else(|| unusable("no-name"))??,
         };
         if origin.is_some_and(|origin| origin != key.public().name()) {
-            return Err(unusable(&format!("it is of {}", key.public().name())));
+            return Err(unusable("other-name").with("name", key.public().name()));
         }
         let known = [key.public()];
         let signed = notes.iter().filter_map(|note| Some((checkpoint::verify(note, &known).ok()?, note.clone())));
         let last = signed.max_by_key(|(checkpoint, _)| checkpoint.size);
         if last.is_none() && !notes.is_empty() {
-            return Err(unusable("it has not signed the last checkpoint"));
+            return Err(unusable("other-key"));
         }
         let mut changes = directory.key_changes().map_err(operator_fault)?;
         // A rotation that was cut off leaves a change to a key that never came to be; the next takes its place.

@@ -1,7 +1,5 @@
 //! Rounds and review as messages: what a reader of them sees.
 
-use std::sync::Arc;
-
 use super::control_figure::over_out;
 use super::convert::{aggregate_state_out, kind_out, round_out, slot_out, state_out, version_out};
 use super::limits::{self, Bounds};
@@ -205,9 +203,9 @@ pub(super) fn review(
         answer.aggregates.extend(aggregate(snapshot, found)?);
     }
     if let Some(last) = state.aggregate(&slot.unit, slot.year, slot.round) {
-        let tree = state.tree(slot.year).map(Arc::as_ref);
-        answer.aggregate_legal = verbs(legal_whole(last.state()));
-        answer.aggregate_yours = verbs(legal_whole_for(last.state(), actor, &slot.unit, tree));
+        let within = (slot.year, slot.round);
+        answer.aggregate_legal = verbs(legal_whole(state, last, within));
+        answer.aggregate_yours = verbs(legal_whole_for(state, last, within, actor, &slot.unit));
     }
     let Some(latest) = latest else { return Ok(answer) };
     if let (Kind::Unit, Some(version), Some(tree), Some(book)) =

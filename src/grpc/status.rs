@@ -179,6 +179,7 @@ fn code(reason: Reason) -> Code {
         | Reason::NotAnArchive
         | Reason::ArchiveDamaged
         | Reason::HistoriesDiffer
+        | Reason::StoreTailLost
         | Reason::StoreEmpty
         | Reason::SigningKeyUnusable
         | Reason::SigningKeyMissing

@@ -67,6 +67,15 @@ pub enum JournalError {
         what: String,
     },
 
+    /// The store ends before what was acknowledged.
+    #[error("the store ends at {head}, but {acknowledged} was acknowledged: its tail is lost. {RESTORE}")]
+    TailLost {
+        /// The last position that it has.
+        head: u64,
+        /// The last that was acknowledged.
+        acknowledged: u64,
+    },
+
     /// Another process, or another part of this one, has the store open.
     #[error(
         "the store in {path} is in use by another process. Stop that one first, or give this one a directory of its own"
@@ -305,6 +314,7 @@ impl JournalError {
             | Self::RecordTooLarge { .. }
             | Self::Full { .. }
             | Self::Damaged { .. }
+            | Self::TailLost { .. }
             | Self::InUse { .. }
             | Self::NewerFormat { .. }
             | Self::OpenFailed { .. }

@@ -134,26 +134,37 @@ fn has_office(state: &State, version: &Version, role: Role) -> bool {
     form_of(state, version).is_ok_and(|form| form.offices.iter().any(|office| office.role == role.as_str()))
 }
 
-/// What may be done with the last aggregate of a department in such a state, by somebody.
-pub fn legal_whole(standing: AggregateState) -> Vec<Operation> {
+/// What may be done with the last aggregate of a department, by somebody. What was approved and adjusted since is never
+/// opened again.
+pub fn legal_whole(state: &State, last: &Aggregate, within: (u16, Round)) -> Vec<Operation> {
+    let standing = last.state();
+    let is_final = || {
+        standing == AggregateState::Approved
+            && !adjusted(state, &approved_since(state, last, within), within).is_empty()
+    };
     let steps = [Move::Return, Move::Approve, Move::Reopen];
     let steps = steps.into_iter().filter(|step| aggregate_leads_to(*step, standing).is_some());
+    let steps = steps.filter(|step| *step != Move::Reopen || !is_final());
     let forward = (!standing.seals()).then_some(Operation::Forward);
     forward.into_iter().chain(steps.map(Operation::of_move)).collect()
 }
 
 /// Of that, what is theirs who ask.
 pub fn legal_whole_for(
-    standing: AggregateState,
+    state: &State,
+    last: &Aggregate,
+    (year, round): (u16, Round),
     actor: &Actor,
     department: &str,
-    tree: Option<&UnitTree>,
 ) -> Vec<Operation> {
+    let tree = state.tree(year).map(Arc::as_ref);
     let theirs = |operation: &Operation| match operation.step() {
-        Some(step) => may_whole(actor, step, department, tree) && is_theirs_whole(actor, step, department, standing),
+        Some(step) => {
+            may_whole(actor, step, department, tree) && is_theirs_whole(actor, step, department, last.state())
+        }
         None => may(actor, *operation, department, tree),
     };
-    legal_whole(standing).into_iter().filter(theirs).collect()
+    legal_whole(state, last, (year, round)).into_iter().filter(theirs).collect()
 }
 
 fn verbs(legal: Vec<Operation>) -> String {
@@ -685,7 +696,7 @@ pub(super) fn forward(
         .ok_or_else(|| Remark::new(Reason::UnknownUnit).with("unit", department).with("year", year))?;
     let last = state.aggregate(department, year, round);
     if let Some(last) = last.filter(|last| last.state().seals()) {
-        return Err(aggregate_not_in_state(department, last.version, last.state(), "forward"));
+        return Err(aggregate_not_in_state(state, department, last, (year, round), "forward"));
     }
     let not_ready =
         |problem: &str| Remark::new(Reason::DepartmentNotReady).with("department", department).with("problem", problem);
@@ -780,13 +791,19 @@ pub fn aggregate_digest(forwarded: &Forwarded) -> Digest {
     Digest::of(text.as_bytes())
 }
 
-fn aggregate_not_in_state(department: &str, version: u32, standing: AggregateState, step: &str) -> Remark {
+fn aggregate_not_in_state(
+    state: &State,
+    department: &str,
+    last: &Aggregate,
+    within: (u16, Round),
+    step: &str,
+) -> Remark {
     Remark::new(Reason::AggregateNotInState)
         .with("department", department)
-        .with("version", version)
-        .with("state", standing)
+        .with("version", last.version)
+        .with("state", last.state())
         .with("step", step)
-        .with("expected", verbs(legal_whole(standing)))
+        .with("expected", verbs(legal_whole(state, last, within)))
 }
 
 /// A step of review on an aggregate.
@@ -826,7 +843,7 @@ pub(super) fn step_aggregate(
         return Err(remark.with("expected", last.version).with("state", last.state()).with("what", "aggregate"));
     }
     let from = last.state();
-    let illegal = || aggregate_not_in_state(department, *version, from, step.as_str());
+    let illegal = || aggregate_not_in_state(state, department, last, (*year, *round), step.as_str());
     let to = aggregate_leads_to(*step, from).ok_or_else(illegal)?;
     if !is_theirs_whole(actor, *step, department, from) {
         let remark = Remark::new(Reason::NotYourStep).with("actor", actor).with("slot", department);
@@ -841,8 +858,7 @@ pub(super) fn step_aggregate(
     }
     if from == AggregateState::Approved {
         let approved = approved_since(state, last, (*year, *round));
-        let adjusted: Vec<String> =
-            approved.iter().filter(|unit| is_adjusted(state, unit, (*year, *round))).cloned().collect();
+        let adjusted = adjusted(state, &approved, (*year, *round));
         let (problem, found) = if adjusted.is_empty() { ("approved", approved) } else { ("adjusted", adjusted) };
         if !found.is_empty() {
             let remark = Remark::new(Reason::DepartmentNotReady).with("department", department);
@@ -886,10 +902,14 @@ fn above_ceilings(
     Ok(above.into_iter().map(|slot| slot.unit.to_string()).collect())
 }
 
-/// Whether anything of a unit was filed to change what is approved: nothing leads back behind that.
-fn is_adjusted(state: &State, unit: &str, (year, round): (u16, Round)) -> bool {
-    let of_unit = state.slots().filter(|(slot, _)| slot.unit == unit && (slot.year, slot.round) == (year, round));
-    of_unit.filter_map(|(_, filings)| filings.latest()).any(|latest| latest.adjusts.is_some())
+/// Those of some units of which anything was filed to change what is approved: nothing leads back behind that.
+fn adjusted(state: &State, units: &[String], (year, round): (u16, Round)) -> Vec<String> {
+    let is_adjusted = |unit: &&String| {
+        let mut of_unit =
+            state.slots().filter(|(slot, _)| slot.unit == unit.as_str() && (slot.year, slot.round) == (year, round));
+        of_unit.any(|(_, filings)| filings.latest().is_some_and(|latest| latest.adjusts.is_some()))
+    };
+    units.iter().filter(is_adjusted).cloned().collect()
 }
 
 /// The units of an approved aggregate that its department has approved since.

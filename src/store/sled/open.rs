@@ -99,8 +99,7 @@ pub(super) fn open(directory: &Path, options: SledOptions) -> Result<SledJournal
 /// Refuses when a store ends before what was acknowledged.
 pub(in crate::store) fn refuse_lost_tail(head: u64, acknowledged: u64) -> Result<(), JournalError> {
     if acknowledged > head {
-        let what = format!("the store ends at {head}, but {acknowledged} was acknowledged: its tail is lost");
-        return Err(damaged(head + 1, what));
+        return Err(JournalError::TailLost { head, acknowledged });
     }
     Ok(())
 }
