@@ -143,7 +143,7 @@ impl Trace {
             .text(word("head-kind"))
             .figures(word("head-version"))
             .figures(word("head-position"))
-            .figures(word("head-as-written"))
+            .figures(self.head_of_figures(language))
             .text(word("head-scale"))
             .figures(word("head-exact"));
         self.below(&[], &mut grid, language);
@@ -151,6 +151,10 @@ impl Trace {
             grid.row(sum_row("=", word("head-sum"), &self.sum(&[]), self.figure.exact.is_empty()));
         }
         grid.draw(look)
+    }
+
+    fn head_of_figures(&self, language: Language) -> &'static str {
+        label(if self.reviewed { "head-as-reviewed" } else { "head-as-written" }, language)
     }
 
     /// The shares at a path, then those below it, node by node with a subtotal each.
@@ -164,13 +168,10 @@ impl Trace {
                 (true, true) => word("share-blank").to_owned(),
                 (true, false) => grouped(&share.value),
             };
-            let as_filed = share.as_filed.as_ref().map(|filed| {
-                let filed = if filed.is_empty() { word("share-blank").to_owned() } else { grouped(filed) };
-                say(language, "share-reviewed", &[("filed", &filed)])
-            });
+            let as_filed = reviewed(share.as_filed.as_ref(), language);
             grid.row(vec![
                 (if grid.is_empty() { "" } else { "+" }).to_owned(),
-                format!("{inset}{}{}", node_title(&share.unit, &share.name), as_filed.unwrap_or_default()),
+                format!("{inset}{}{}", node_title(&share.unit, &share.name), as_filed),
                 kind_name(share.kind, language).to_owned(),
                 version.version.to_string(),
                 version.position.to_string(),
@@ -260,7 +261,7 @@ impl Trace {
             .text("")
             .text(word("head-row"))
             .text(word("head-name"))
-            .figures(word("head-as-written"))
+            .figures(self.head_of_figures(language))
             .figures(word("head-exact"));
         let mut sum = Money::ZERO;
         for (at, line) in share.lines.iter().enumerate() {
@@ -278,7 +279,7 @@ impl Trace {
             grid.row(vec![
                 sign.to_owned(),
                 line.row.clone(),
-                line.label.clone(),
+                line.label.clone() + &reviewed(line.as_filed.as_ref(), language),
                 grouped(&line.value),
                 grouped(&line.exact),
             ]);
@@ -298,6 +299,13 @@ impl Trace {
         }
         out + &grid.draw(look)
     }
+}
+
+/// What stands behind the name of a figure that was reviewed: what was filed.
+fn reviewed(as_filed: Option<&String>, language: Language) -> String {
+    let Some(filed) = as_filed else { return String::new() };
+    let filed = if filed.is_empty() { label("share-blank", language).to_owned() } else { grouped(filed) };
+    say(language, "share-reviewed", &[("filed", &filed)])
 }
 
 fn sum_row(sign: &str, title: &str, sum: &Money, count: bool) -> Vec<String> {
@@ -411,8 +419,9 @@ impl Show for Trace {
             rows.push(head.iter().cloned().chain(own).collect());
             for line in &share.lines {
                 let minus = if line.minus { "yes" } else { "no" };
+                let as_filed = line.as_filed.as_deref().unwrap_or_default();
                 let cells =
-                    [line.row.as_str(), &line.label, minus, &line.value, &share.scale, &line.exact, "line", "", ""];
+                    [&line.row, &line.label, minus, &line.value, &share.scale, &line.exact, "line", "", as_filed];
                 rows.push(head.iter().cloned().chain(cells.map(str::to_owned)).collect());
             }
         }
@@ -464,7 +473,7 @@ fn share_json(share: &TraceShare) -> Value {
         .lines
         .iter()
         .map(|line| {
-            json!({ "row": line.row, "label": line.label, "value": line.value, "exact": line.exact, "minus": line.minus })
+            json!({ "row": line.row, "label": line.label, "value": line.value, "exact": line.exact, "minus": line.minus, "as_filed": line.as_filed })
         })
         .collect();
     json!({
@@ -516,7 +525,7 @@ mod tests {
             label: "机构".into(),
             value: value.into(),
             exact: exact.into(),
-            minus: false,
+            ..api::TraceLine::default()
         };
         let lines = vec![line("9010109", "1.00", "10000.00"), line("9010199", "1.50", "15000.00")];
         Trace {

@@ -12,7 +12,7 @@ use super::messages::Messages;
 use super::status::status;
 use super::{cell_history, events, findings, gate, identity, look, proof, quota, review_out};
 use crate::budget::reason::{Reason, Remark};
-use crate::budget::unit_tree::BUREAU;
+use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::Consolidator;
 use crate::ledger::actor::{Operation, may};
 use crate::ledger::event::{Envelope, Event, Justification};
@@ -192,12 +192,15 @@ impl api::audit_service_server::AuditService for Audit {
         let snapshot = self.0.snapshot();
         let state = &snapshot.state;
         let unit = if request.unit.is_empty() { actor.node.to_string() } else { request.unit };
-        // The latest tree that has the unit: one that has left the tree keeps its history.
-        let tree = state.trees().rev().find(|tree| tree.node(&unit).is_some());
-        if !may(&actor, Operation::Read, &unit, tree.map(AsRef::as_ref)) {
+        let sees = |tree: Option<&UnitTree>| may(&actor, Operation::Read, &unit, tree);
+        // One that has left the tree keeps its history; one that was moved has that of a year where it stood then.
+        let trees = || state.trees().rev().map(AsRef::as_ref).filter(|tree: &&UnitTree| tree.contains(&unit));
+        let is_nowhere = trees().next().is_none();
+        if !(is_nowhere && sees(None) || trees().any(|tree| sees(Some(tree)))) {
             return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", &unit)));
         }
         gate::about(&unit);
+        let tree = trees().next();
         let node = tree.and_then(|tree| tree.node(&unit));
         let node = node.ok_or_else(|| status(Remark::new(Reason::UnknownUnit).with("unit", &unit).with("year", "")))?;
         let from = convert::position_token(&request.page_token).map_err(status)?;
@@ -208,7 +211,12 @@ impl api::audit_service_server::AuditService for Audit {
             && bytes < page_bytes
             && let Some(position) = wanted.next()
         {
-            let event = event_out(&snapshot.event(position).map_err(status)?, Some(&unit));
+            let envelope = snapshot.event(position).map_err(status)?;
+            let of_year = envelope.event.year().and_then(|year| state.tree(year)).map(AsRef::as_ref);
+            if !sees(of_year.or(tree)) {
+                continue;
+            }
+            let event = event_out(&envelope, Some(&unit));
             bytes += event.encoded_len();
             events.push(event);
         }
@@ -260,6 +268,7 @@ impl api::audit_service_server::AuditService for Audit {
         request: Request<api::GetCellHistoryRequest>,
     ) -> Result<Response<api::GetCellHistoryResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         cell_history::of_cell(&self.0, &actor, request.into_inner()).await.map(Response::new).map_err(status)
     }
 }

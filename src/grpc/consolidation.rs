@@ -7,7 +7,7 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::board;
-use super::convert;
+use super::convert::{self, bad};
 use super::limits::{self, Bounds};
 use super::messages::Messages;
 use super::rule_finding::{self, Wording};
@@ -22,6 +22,7 @@ use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::budget::submission::{Content, FiledRow, FiledTable, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
+use crate::ledger::Position;
 use crate::ledger::view::{self, NodeView, Posted, PostedRow, Scope, TransferStanding};
 use crate::proto::{ShownCell, api};
 
@@ -133,22 +134,33 @@ fn level(form: &FormSet, table: &Table, key: &str) -> u32 {
     if key == SUBTOTAL_ROW { 0 } else { u32::try_from(form.row_level(table, key)).unwrap_or(0) }
 }
 
+fn summed_row(form: &FormSet, table: &Table, row: PostedRow<'_>) -> api::ShownRow {
+    api::ShownRow {
+        key: row.key.to_string(),
+        label: form.row_label(table, row.key).to_owned(),
+        level: level(form, table, row.key),
+        cells: row.cells().zip(&table.columns).map(|(posted, column)| summed_cell(column, &posted)).collect(),
+        unit: String::new(),
+    }
+}
+
+/// A table beside the one of the node above. That has the subtotal of a list without a total row: so has what it adds up.
+fn shown_beside(view: &NodeView, index: usize) -> api::ShownTable {
+    let mut shown = shown_table(view, index);
+    if view.filing.is_some() {
+        let subtotal = view.rows(index).find(|row| row.key == SUBTOTAL_ROW);
+        shown.rows.extend(subtotal.map(|row| summed_row(&view.form, &view.form.tables[index], row)));
+    }
+    shown
+}
+
 fn shown_table(view: &NodeView, index: usize) -> api::ShownTable {
     let form = view.form.as_ref();
     let table = &form.tables[index];
     let totals = view.reported.table(index);
     let rows = match &view.filing {
         Some((_, submission)) => submission.table(index).map_or_else(Vec::new, |filed| filed_rows(form, table, filed)),
-        None => {
-            let row = |row: PostedRow<'_>| api::ShownRow {
-                key: row.key.to_string(),
-                label: form.row_label(table, row.key).to_owned(),
-                level: level(form, table, row.key),
-                cells: row.cells().zip(&table.columns).map(|(posted, column)| summed_cell(column, &posted)).collect(),
-                unit: String::new(),
-            };
-            view.rows_in_print(index).into_iter().map(row).collect()
-        }
+        None => view.rows_in_print(index).into_iter().map(|row| summed_row(form, table, row)).collect(),
     };
     let (filings, empty, listed) = match &view.filing {
         Some((_, submission)) => {
@@ -203,14 +215,21 @@ fn view_out(
             code: code.to_owned(),
             name: node_name(tree, code),
             filings: child.reported.filings,
-            tables: tables.iter().map(|index| shown_table(child, *index)).collect(),
+            tables: tables.iter().map(|index| shown_beside(child, *index)).collect(),
         };
         // What the node has filed itself is in its sums too.
         let own = view::own_beside(state, scope, &view.form, snapshot)?;
         children.extend(own.map(|own| shown(&scope.node, &own)));
+        let mut bytes = 0;
         for code in below {
             let below = Scope { node: code.clone(), ..scope.clone() };
-            children.push(shown(code, &view::view_beside(state, &below, &view.form, snapshot)?));
+            let child = shown(code, &view::view_beside(state, &below, &view.form, snapshot)?);
+            // Known while it grows: all of it would be made, to be refused on its way out.
+            bytes += child.encoded_len();
+            if bytes > bounds.answer_bytes {
+                return Err(Remark::new(Reason::AnswerTooLarge).with("allowed", bounds.answer_bytes));
+            }
+            children.push(child);
         }
     }
     let checked = view.check(scope);
@@ -255,15 +274,31 @@ fn transfer_out(tree: &UnitTree, transfer: &view::InternalTransfer) -> api::Inte
     }
 }
 
-/// The rows of a list table from the first unit after the token on.
+/// The position that the first page showed, and the last unit of the page before.
+fn rows_token(token: &str) -> Result<Option<(Position, UnitCode)>, Remark> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let read = || {
+        let (shown, after) = token.split_once('.')?;
+        Some((shown.parse().ok().filter(|shown| *shown > 0)?, UnitCode::from(after)))
+    };
+    read().map(Some).ok_or_else(|| bad("page_token", token))
+}
+
+/// The rows of a list table from the first unit behind one on.
 fn rows_out(
     snapshot: &Snapshot,
     scope: &Scope,
     request: &api::ListRowsRequest,
+    after: Option<&UnitCode>,
     page_bytes: usize,
 ) -> Result<api::ListRowsResponse, Remark> {
     let state = &snapshot.state;
     let tree = view::tree(state, scope)?;
+    if after.is_some_and(|after| !tree.is_within(after, &scope.node)) {
+        return Err(bad("page_token", &request.page_token));
+    }
     let form: Arc<FormSet> = view::view(state, scope, snapshot)?.form;
     let index = wanted(&form, std::slice::from_ref(&request.table))?[0];
     let table = &form.tables[index];
@@ -271,9 +306,9 @@ fn rows_out(
     let (mut rows, mut bytes) = (Vec::new(), 0);
     let mut last = UnitCode::default();
     let mut next_page_token = String::new();
-    for unit in tree.budgeted_after(&scope.node, &request.page_token) {
+    for unit in tree.budgeted_after(&scope.node, after.map_or("", UnitCode::as_str)) {
         if rows.len() >= size || bytes >= page_bytes {
-            next_page_token = last.to_string();
+            next_page_token = format!("{}.{last}", state.position);
             break;
         }
         let Some((version, submission)) = view::filing(state, scope, &unit.code, snapshot)? else { continue };
@@ -318,10 +353,16 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         request: Request<api::ListRowsRequest>,
     ) -> Result<Response<api::ListRowsResponse>, Status> {
         let _turn = quota::turn(request.extensions()).await;
-        let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
+        let token = rows_token(&request.get_ref().page_token).map_err(status)?;
+        let mut asked = request.get_ref().scope.clone().unwrap_or_default();
+        let after = token.map(|(shown, after)| {
+            asked.as_of = Some(convert::moment(shown));
+            after
+        });
+        let (snapshot, scope) = self.look(&request, Some(&asked)).await?;
         let scope = Scope { reviewed: request.get_ref().reviewed, ..scope };
         let page_bytes = quota::page_bytes(request.extensions());
-        rows_out(&snapshot, &scope, request.get_ref(), page_bytes).map(Response::new).map_err(status)
+        rows_out(&snapshot, &scope, request.get_ref(), after.as_ref(), page_bytes).map(Response::new).map_err(status)
     }
 
     async fn trace(&self, request: Request<api::TraceRequest>) -> Result<Response<api::TraceResponse>, Status> {
@@ -340,6 +381,7 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         &self,
         request: Request<api::GetStatusBoardRequest>,
     ) -> Result<Response<api::GetStatusBoardResponse>, Status> {
+        let _turn = quota::turn(request.extensions()).await;
         let (snapshot, scope) = self.look(&request, request.get_ref().scope.as_ref()).await?;
         let past = snapshot.state.position < snapshot.today.position;
         let time = if past { snapshot.state.time } else { self.consolidator.now() };

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, bad};
 use super::limits;
 use super::status::status;
-use super::{identity, look, scope};
+use super::{identity, look, quota, scope};
 use crate::budget::cell::CellAddress;
 use crate::budget::control_figure::{CeilingStrength, ControlFigure};
 use crate::budget::money::Money;
@@ -79,11 +79,17 @@ impl ControlFigures {
         Ok((done, issued))
     }
 
-    fn affected(&self, year: u16, affected: &[Affected]) -> Vec<api::OverCeiling> {
+    fn affected(&self, issued: &ControlIssued) -> Vec<api::OverCeiling> {
         let snapshot = self.0.snapshot();
-        let tree = snapshot.state.tree(year);
-        affected.iter().map(|one| over_out(&one.over, one.version, tree.map(AsRef::as_ref))).collect()
+        affected_out(&issued.affected, &issued.by, snapshot.state.tree(issued.year).map(AsRef::as_ref))
     }
+}
+
+/// Who is above a ceiling, of those below the node that gave it: others may share a ceiling above, and whoever splits isn't told
+/// what they have filed.
+fn affected_out(affected: &[Affected], by: &str, tree: Option<&UnitTree>) -> Vec<api::OverCeiling> {
+    let below = affected.iter().filter(|one| tree.is_some_and(|tree| tree.is_within(&one.over.unit, by)));
+    below.map(|one| over_out(&one.over, one.version, tree)).collect()
 }
 
 fn changed(changes: &[ControlChange]) -> u32 {
@@ -219,7 +225,7 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
             figures: count(issued.changes.len()),
             repeated: done.repeated,
             changed: changed(&issued.changes),
-            affected: self.affected(issued.year, &issued.affected),
+            affected: self.affected(&issued),
         }))
     }
 
@@ -250,7 +256,7 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
             figures: count(issued.changes.len()),
             repeated: done.repeated,
             changed: changed(&issued.changes),
-            affected: self.affected(issued.year, &issued.affected),
+            affected: self.affected(&issued),
         }))
     }
 
@@ -259,6 +265,7 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
         request: Request<api::CheckControlFiguresRequest>,
     ) -> Result<Response<api::CheckControlFiguresResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         let api::CheckControlFiguresRequest { year, round, form_set, figures, reason, node } = request.into_inner();
         let by = if node.is_empty() { actor.node.clone() } else { UnitCode::from(node) };
         let snapshot = self.0.snapshot();
@@ -268,7 +275,7 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
             return Err(status(Remark::new(Reason::NotPermitted).with("actor", &actor).with("node", &by)));
         }
         let list = List { year, round, form_set, figures, reason, on_over_ceiling: 0 };
-        let (orders, mut faults) = list.orders(by).map_err(status)?;
+        let (orders, mut faults) = list.orders(by.clone()).map_err(status)?;
         let plan = if orders.figures.is_empty() && !faults.is_empty() {
             Default::default()
         } else {
@@ -276,12 +283,11 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
         };
         faults.extend(plan.faults);
         faults.sort_by_key(|fault| fault.line);
-        let over = |one: &Affected| over_out(&one.over, one.version, tree);
         Ok(Response::new(api::CheckControlFiguresResponse {
             position: state.position,
             faults: faults.iter().map(fault_out).collect(),
             changed: changed(&plan.changes),
-            affected: plan.affected.iter().map(over).collect(),
+            affected: affected_out(&plan.affected, &by, tree),
         }))
     }
 

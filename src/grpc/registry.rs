@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, bad};
 use super::limits;
 use super::status::status;
-use super::{identity, look};
+use super::{identity, look, quota};
 use crate::budget::form_set::{FormFault, FormFiles, FormSet};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::{Node, NodeRole};
@@ -177,6 +177,7 @@ impl api::registry_service_server::RegistryService for Registry {
         request: Request<api::CheckFormSetRequest>,
     ) -> Result<Response<api::CheckFormSetResponse>, Status> {
         identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         let files = files(request.into_inner().files).map_err(status)?;
         let answer = match FormSet::load(files) {
             Ok(form) => api::CheckFormSetResponse {

@@ -277,6 +277,7 @@ impl api::review_service_server::ReviewService for Review {
 
     async fn accept(&self, request: Request<api::AcceptRequest>) -> Result<Response<api::AcceptResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         let request = request.into_inner();
         let fingerprint = convert::fingerprint(&request);
         let order = step(target(request.target).map_err(status)?, Move::Accept, request.reason);
@@ -309,6 +310,7 @@ impl api::review_service_server::ReviewService for Review {
     async fn approve(&self, request: Request<api::ApproveRequest>) -> Result<Response<api::ApproveResponse>, Status> {
         use api::approve_request::Target as On;
         let actor = identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         let request = request.into_inner();
         let fingerprint = convert::fingerprint(&request);
         let done = match request.target {
@@ -361,6 +363,7 @@ impl api::review_service_server::ReviewService for Review {
     ) -> Result<Response<api::GetReviewResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
         let bounds = quota::bounds(request.extensions());
+        let _turn = quota::turn(request.extensions()).await;
         let api::GetReviewRequest { slot, as_of } = request.into_inner();
         let api::Slot { unit: node, year, round, kind } = slot.unwrap_or_default();
         let asked = api::Scope { node, year, round, as_of, ..api::Scope::default() };

@@ -157,18 +157,21 @@ impl Submissions {
         let adjustment = header.adjustment.or_else(|| adjusts.then(api::Adjustment::default));
         let adjustment = adjustment.map(convert::adjustment_order).transpose()?;
         let snapshot = self.0.snapshot();
+        let stated = convert::digest("form_set_digest", &header.form_set_digest)?;
+        let operation = if adjustment.is_some() { Operation::Adjust } else { Operation::Submit };
+        let answered = snapshot.state.answered_at(actor, operation, &key);
+        let before = answered.map(|position| judged_on(&snapshot, position)).transpose()?.flatten();
+        let is_meant = |form: &Arc<FormSet>| form.id == header.form_set && stated.is_none_or(|is| is == form.digest);
         let admission = (adjustment.as_ref(), self.0.now());
-        let form = match admit(&snapshot.state, actor, &slot, &header.form_set, admission) {
-            Ok(form) => form.clone(),
-            // Who asks again gets the first answer, also when the round has closed in the meantime.
-            Err(refusal) => {
-                let operation = if adjustment.is_some() { Operation::Adjust } else { Operation::Submit };
-                let known = snapshot.state.knows_key(actor, operation, &key);
-                snapshot.state.form_set(&header.form_set).filter(|_| known).ok_or(refusal)?.clone()
+        // Who asks again gets the first answer, also when the round has closed or the rules have changed in the meantime.
+        let form = match (before.filter(is_meant), admit(&snapshot.state, actor, &slot, &header.form_set, admission)) {
+            (Some(form), _) => form,
+            (None, Ok(form)) => form.clone(),
+            (None, Err(refusal)) => {
+                snapshot.state.form_set(&header.form_set).filter(|_| answered.is_some()).ok_or(refusal)?.clone()
             }
         };
         gate::about(&slot.unit);
-        let stated = convert::digest("form_set_digest", &header.form_set_digest)?;
         if let Some(stated) = stated.filter(|stated| *stated != form.digest) {
             let remark = Remark::new(Reason::FormSetOutdated).with("form_set", &form.id);
             return Err(remark.with("found", stated.short()).with("expected", form.digest.short()));
@@ -177,6 +180,13 @@ impl Submissions {
         let tables = header.tables.into_iter().map(convert::table_header).collect();
         Ok(Opening { key, slot, version, adjustment, form, sentences, tables })
     }
+}
+
+/// The form set that the filing at a position was judged on, if one stands there.
+fn judged_on(snapshot: &Snapshot, position: Position) -> Result<Option<Arc<FormSet>>, Remark> {
+    let envelope = snapshot.event(position)?;
+    let judged = envelope.event.attempt().and_then(|attempt| snapshot.state.form_set_version(&attempt.form_set.digest));
+    Ok(judged.cloned())
 }
 
 /// Messages came in another order than header, rows, seal.
@@ -434,6 +444,7 @@ impl api::submission_service_server::SubmissionService for Submissions {
 
     async fn justify(&self, request: Request<api::JustifyRequest>) -> Result<Response<api::JustifyResponse>, Status> {
         let actor = identity::actor(&request).map_err(status)?;
+        let _turn = quota::turn(request.extensions()).await;
         let request = request.into_inner();
         let fingerprint = convert::fingerprint(&request);
         let slot = convert::slot(request.slot).map_err(status)?;

@@ -6,6 +6,7 @@
 //! A `Peer` is asked with each request whether its certificate still stands. Knows nothing of sockets.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +62,11 @@ impl Files {
             certificate: certificate::read(&folder.join(SERVER_FILE))?,
             key: certificate::read_key(&folder.join(SERVER_KEY_FILE))?,
             ca: certificate::read(&folder.join(CA_FILE))?,
-            revoked: if revoked.exists() { Some(certificate::read(&revoked)?) } else { None },
+            // A link to nothing is a mistake, and not the absence of a list.
+            revoked: match revoked.symlink_metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                _ => Some(certificate::read(&revoked)?),
+            },
         })
     }
 
@@ -146,11 +151,15 @@ impl Tls {
 
     /// Takes the files over if they have changed.
     pub(super) fn look_again(&self) {
-        let live = self.live.load();
+        // One look after the other, each from what the one before has left.
         let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.load();
         let taken = Files::read(&self.folder).and_then(|files| {
             if files == live.files {
                 Ok(None)
+            } else if files.revoked.is_none() && live.files.revoked.is_some() {
+                // While a file is exchanged it isn't there for a moment; nobody who was shut out comes in by that.
+                Err(wrong(&self.folder.join(REVOKED_FILE), "list-gone", ""))
             } else {
                 files.take(&self.folder, &self.clock, live.generation + 1).map(Some)
             }

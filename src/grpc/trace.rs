@@ -121,7 +121,9 @@ fn share_out(snapshot: &Snapshot, address: &CellAddress, share: &Share) -> Resul
         value: line.cell.to_string(),
         exact: exact(&line.cell),
         minus: line.minus,
+        as_filed: line.as_filed.as_ref().map(Cell::to_string),
     };
+    let of_amounts = share.lines.iter().any(|line| line.cell.amount().is_some());
     // The sum of a list stands in no cell: it is said in 元, or as a count.
     let (value, amount, scale) = match &share.cell {
         Some(cell) => {
@@ -129,8 +131,9 @@ fn share_out(snapshot: &Snapshot, address: &CellAddress, share: &Share) -> Resul
             (cell.to_string(), exact(cell), scale)
         }
         None if share.sum.parts == 0 => Default::default(),
-        None => listed(&share.sum, share.lines.iter().any(|line| line.cell.amount().is_some())),
+        None => listed(&share.sum, of_amounts),
     };
+    let list_as_filed = share.sum_as_filed.map(|sum| listed(&sum, of_amounts).0);
     let event = snapshot.event(share.version.position)?;
     let verdicts = event.event.attempt().map(|attempt| &attempt.verdicts);
     let here = verdicts.into_iter().flat_map(|verdicts| &verdicts.listed).filter(|verdict| {
@@ -158,7 +161,7 @@ fn share_out(snapshot: &Snapshot, address: &CellAddress, share: &Share) -> Resul
         path: share.path.iter().map(UnitCode::to_string).collect(),
         verdicts: here.map(verdict).collect(),
         rule_counts: verdicts.map(|verdicts| rule_finding::counts(verdicts.counts)),
-        as_filed: share.as_filed.as_ref().map(Cell::to_string),
+        as_filed: share.as_filed.as_ref().map(Cell::to_string).or(list_as_filed),
     })
 }
 

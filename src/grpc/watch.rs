@@ -126,7 +126,8 @@ impl Watches {
             scope,
             followed,
             messages,
-            told: request.resume_position,
+            // Where nobody can go on from it is no place to resume at either.
+            told: if self.consolidator.is_near(request.resume_position) { request.resume_position } else { 0 },
             patience: Duration::from_secs(u64::from(seconds)) * 2,
         };
         let heartbeat = Duration::from_secs(u64::from(seconds));

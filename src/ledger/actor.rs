@@ -281,8 +281,8 @@ pub fn reach(role: Role, operation: Operation) -> Reach {
         (SplitControl, Bureau | Auditor | Administrator) => Reach::Nowhere,
         (ImportUnits | PublishFormSet, Administrator | Bureau) => Reach::Everywhere,
         (ImportUnits | PublishFormSet, Unit | Department | Auditor) => Reach::Nowhere,
-        (Read, Unit) => Reach::Own,
-        (Read, Department) => Reach::Subtree,
+        // What stands below a unit is in its sums, and it answers for that as a department does.
+        (Read, Unit | Department) => Reach::Subtree,
         (Read | Export, Bureau | Auditor | Administrator) => Reach::Everywhere,
         (Export, Unit | Department) => Reach::Nowhere,
         (OpenRound | CloseRound, Bureau) => Reach::Everywhere,

@@ -168,6 +168,25 @@ impl Event {
         Some(ControlRevision { version: *version, reason, changes, affected })
     }
 
+    /// The budget year that it is of, if it is of one.
+    pub fn year(&self) -> Option<u16> {
+        match self {
+            Event::FormSetPublished(_) | Event::Looked(_) | Event::TailGivenUp(_) => None,
+            Event::UnitsImported(imported) => Some(imported.year),
+            Event::ControlIssued(issued) => Some(issued.year),
+            Event::Submitted(submitted) => Some(submitted.attempt.slot.year),
+            Event::Refused(refused) => Some(refused.attempt.slot.year),
+            Event::Justified(justified) => Some(justified.slot.year),
+            Event::RoundOpened(opened) => Some(opened.year),
+            Event::RoundClosed(closed) => Some(closed.year),
+            Event::VersionMoved(moved) => Some(moved.slot.year),
+            Event::OpinionGiven(given) => Some(given.slot.year),
+            Event::FiguresReviewed(reviewed) => Some(reviewed.slot.year),
+            Event::Forwarded(forwarded) => Some(forwarded.year),
+            Event::AggregateMoved(moved) => Some(moved.year),
+        }
+    }
+
     /// What happened, by a stable name.
     pub fn kind(&self) -> &'static str {
         match self {

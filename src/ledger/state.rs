@@ -703,9 +703,9 @@ impl State {
         self.keys.get(&(actor.clone(), operation, key.clone()))
     }
 
-    /// Whether a key was used before.
-    pub fn knows_key(&self, actor: &Actor, operation: Operation, key: &IdempotencyKey) -> bool {
-        self.key_use(actor, operation, key).is_some()
+    /// Where the event stands that a key was used for.
+    pub fn answered_at(&self, actor: &Actor, operation: Operation, key: &IdempotencyKey) -> Option<Position> {
+        self.key_use(actor, operation, key).map(|used| used.position)
     }
 
     /// The form set of that id that is in force.

@@ -72,6 +72,8 @@ pub struct Share {
     pub as_filed: Option<Cell>,
     /// What the submission adds to the figure: the cell, or the sum of its list.
     pub sum: Sum,
+    /// What its list came to as it was filed, if reviewed figures make it something else.
+    pub sum_as_filed: Option<Sum>,
     /// The lines below the cell, down to the ones that add up no others.
     pub lines: Vec<Line>,
 }
@@ -85,6 +87,8 @@ pub struct Line {
     pub label: String,
     /// What stands in the column.
     pub cell: Cell,
+    /// What was filed in its place, if a reviewed figure stands there.
+    pub as_filed: Option<Cell>,
     /// Whether it is taken off.
     pub minus: bool,
 }
@@ -131,19 +135,25 @@ pub fn shares(
             if shares.len() == limit {
                 return Ok((shares, true));
             }
-            let as_filed = contents.submission(version.position)?;
-            let submission = as_meant(state, scope, version, &as_filed)?;
+            let filing = contents.submission(version.position)?;
+            let submission = as_meant(state, scope, version, &filing)?;
             let table = &form.tables[traced.table];
             let filed = submission.table(traced.table);
             let row = filed.and_then(|filed| filed.row(&traced.address.row));
             let cell = row.and_then(|row| row.cells.get(traced.column)).cloned();
-            let reviewed = scope.reviewed && version.remarks.figure(&traced.address).is_some();
-            let as_filed = as_filed.cell(&form, &traced.address).filter(|_| reviewed).cloned();
+            let as_filed = |row: &str| {
+                let address = CellAddress { row: row.into(), ..traced.address.clone() };
+                let reviewed = scope.reviewed && version.remarks.figure(&address).is_some();
+                filing.cell(&form, &address).filter(|_| reviewed).cloned()
+            };
             let adds_up = table.columns[traced.column].kind.adds_up();
-            let lines = filed
+            let mut lines = filed
                 .map_or_else(Vec::new, |filed| lines_below(&form, table, filed, &traced.address.row, traced.column));
+            lines.iter_mut().for_each(|line| line.as_filed = as_filed(&line.row));
+            let is_list = traced.address.row == SUBTOTAL_ROW;
+            let sum_as_filed = filing.table(traced.table).filter(|_| is_list).map(|filed| listed(filed, traced.column));
             let sum = match filed {
-                Some(filed) if traced.address.row == SUBTOTAL_ROW => listed(filed, traced.column),
+                Some(filed) if is_list => listed(filed, traced.column),
                 _ => cell.as_ref().filter(|_| adds_up).and_then(Sum::of).unwrap_or(Sum::BLANK),
             };
             shares.push(Share {
@@ -153,7 +163,8 @@ pub fn shares(
                 version: version.clone(),
                 path: path_below(tree, &scope.node, code),
                 cell,
-                as_filed,
+                as_filed: as_filed(&traced.address.row),
+                sum_as_filed: sum_as_filed.filter(|filed| *filed != sum),
                 sum,
                 lines,
             });
@@ -220,7 +231,7 @@ fn lines_below(form: &FormSet, table: &Table, filed: &FiledTable, row: &str, col
             "" => named.unwrap_or_default(),
             label => label.to_owned(),
         };
-        (!cell.is_blank()).then(|| Line { row: key.into(), label, cell, minus })
+        (!cell.is_blank()).then(|| Line { row: key.into(), label, cell, as_filed: None, minus })
     };
     found.into_iter().filter_map(line).collect()
 }

@@ -399,7 +399,8 @@ async fn a_rule_added_to_a_published_copy_judges_the_next_filing_and_no_earlier_
     let server = TestServer::fenyang().await;
     let old = form("shanxi-2024");
     let client = server.client(&unit("407002")).await;
-    let first = client.submit(&example(SEED), &old).await.unwrap();
+    let sent = parts(&example(SEED), &old, "once");
+    let first = client.submit_parts(sent.clone()).await.unwrap();
     let before = judged(&server, "407002").await;
     let added = "\n[X-01]\ntitle = \"t\"\ntitle_en = \"t\"\nreason = \"r\"\nreason_en = \"r\"\nstrength = \"balance\"\n\
                  check = '表三[合计].项目支出 = 0'\ntodo = \"d\"\ntodo_en = \"d\"\n";
@@ -408,6 +409,9 @@ async fn a_rule_added_to_a_published_copy_judges_the_next_filing_and_no_earlier_
     // What was found stays what it was, by the version that found it.
     assert_eq!(judged(&server, "407002").await, before);
     assert_eq!(before.form_set_digest, old.digest.0);
+    // Who asks again with the same key and the same filing gets the first answer, of the version that judged it.
+    let again = client.submit_parts(sent).await.unwrap();
+    assert_eq!((again.repeated, again.position, again.version), (true, first.position, 1));
     // The next filing is judged by the new one, and refused by it.
     let second = client.submit(&example(SEED), &new).await.unwrap();
     let verdict = second.verdict.unwrap();

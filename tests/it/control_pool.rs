@@ -7,6 +7,7 @@ use std::sync::Arc;
 use budget_consolidator::budget::form_set::FormSet;
 use budget_consolidator::proto::api;
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::bad_input::assert_refused;
 use crate::control_laws::{filing, form, form_files};
@@ -171,6 +172,44 @@ async fn units_that_file_at_the_same_moment_never_overshoot_their_departments_ce
     }
     println!("{} rounds: {taken} taken, {refused} refused, pool nine tenths full after {full}", rounds());
     assert!(taken > 0 && refused > 0 && full > 0);
+    pool.server.stop().await;
+}
+
+/// Whoever splits is told who is above a ceiling among its own, and nothing of those that share the ceiling above.
+#[tokio::test]
+async fn a_split_tells_nothing_of_what_others_have_filed() {
+    let pool = Pool::new(6).await;
+    let below = |code: &&String| code.starts_with(BETWEEN);
+    let [first, second] = [0, 1].map(|at| pool.units.iter().filter(below).nth(at).unwrap().as_str());
+    let beside = pool.units.iter().find(|code| !code.starts_with(BETWEEN)).unwrap();
+    let (bureau, between) = (pool.server.client(BUREAU).await, pool.server.client("budget://90001/unit").await);
+    let given = issue(vec![figure("900", "100.00", ""), figure(BETWEEN, "30.00", "advisory")], "", false);
+    bureau.control().issue_control_figures(given).await.unwrap();
+    for (code, fen) in [(beside.as_str(), 6_000), (second, 2_000)] {
+        let file = filing(code, YEAR, [fen, 0]);
+        pool.server.client(&unit(code)).await.submit(&file, &pool.form).await.unwrap();
+    }
+    // With 30.00 set apart for the first, what stands between draws 50.00 of the 40.00 that are left.
+    let orders = |mark| split(vec![figure(first, "30.00", "")], "分解", mark);
+    let status = between.control().split_control_figures(orders(false)).await.unwrap_err();
+    assert_eq!(reason(&status), "CEILING_BELOW_FILED");
+    let facts = status.get_error_details().error_info().unwrap().metadata.clone();
+    assert_eq!((facts["unit"].as_str(), facts["who"].as_str(), facts["filed"].as_str()), ("900", second, "20.00"));
+    let check = api::CheckControlFiguresRequest {
+        year: YEAR.into(),
+        round: api::Round::Second.into(),
+        form_set: "pool".into(),
+        figures: orders(true).figures,
+        reason: "分解".into(),
+        node: String::new(),
+    };
+    let seen = between.control().check_control_figures(check).await.unwrap().into_inner();
+    let told = |affected: &[api::OverCeiling]| affected.iter().map(|over| over.unit.clone()).collect::<Vec<_>>();
+    let marked = between.control().split_control_figures(orders(true)).await.unwrap().into_inner();
+    assert!(told(&seen.affected).iter().all(|unit| unit == second) && !seen.affected.is_empty(), "{seen:?}");
+    assert_eq!(told(&marked.affected), told(&seen.affected));
+    // The bureau sees all of them.
+    assert!(told(&pool.headroom(BUREAU, "900").await.over).contains(beside));
     pool.server.stop().await;
 }
 

@@ -500,6 +500,63 @@ async fn a_page_of_long_filings_ends_early() {
     }
 }
 
+/// The pages of a list are of the moment that the first one showed, whatever is filed in the meantime.
+#[tokio::test]
+async fn the_pages_of_a_list_are_of_one_moment() {
+    let server = TestServer::on(Arc::new(MemoryJournal::new())).await;
+    crate::replay::file_the_example(&server).await;
+    let bureau = server.client(BUREAU).await;
+    let page = async |page_size, page_token: &str| {
+        let (scope, table, page_token) = (Some(scope("407")), "T03".into(), page_token.to_owned());
+        let request = api::ListRowsRequest { scope, table, page_size, page_token, reviewed: false };
+        bureau.consolidation().list_rows(request).await.map(|answer| answer.into_inner())
+    };
+    let rows = |page: &api::ListRowsResponse| page.table.clone().unwrap().rows;
+    let whole = page(1_000, "").await.unwrap();
+    let (mut listed, mut token, mut filed) = (Vec::new(), String::new(), 0);
+    loop {
+        let answer = page(1, &token).await.unwrap();
+        assert_eq!(answer.position, whole.position);
+        listed.extend(rows(&answer));
+        token = answer.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+        if filed == 0 {
+            // A unit that is still to come files something else.
+            let mut file = example("fenyang-2024/submissions/407004.json");
+            file.tables.retain(|table| table.header.id != "T03");
+            file.tables.extend(
+                example("fenyang-2024/submissions/407005.json").tables.into_iter().filter(|t| t.header.id == "T03"),
+            );
+            let answer = server.client(&unit("407004")).await.submit(&file, &form("shanxi-2024")).await.unwrap();
+            filed = answer.position;
+        }
+    }
+    assert!(filed > whole.position && listed == rows(&whole));
+    let of_nobody = format!("{}.508", whole.position);
+    for made_up in ["407", "0.407", "x.407", &of_nobody] {
+        refused(page(1, made_up).await, BAD, "BAD_REQUEST", "page_token");
+    }
+    server.stop().await;
+}
+
+/// What stands below a node, side by side, is no more than an answer may be, and is not made beyond that.
+#[tokio::test]
+async fn children_side_by_side_end_where_an_answer_does() {
+    let journal = Arc::new(MemoryJournal::new());
+    let server = TestServer::on(journal.clone()).await;
+    crate::replay::file_the_example(&server).await;
+    let whole = server.client(BUREAU).await.view("407", &[], true).await.unwrap();
+    let of_children: usize = whole.children.iter().map(Message::encoded_len).sum();
+    server.stop().await;
+    let server = TestServer::on_within(journal, Bounds { answer_bytes: of_children / 2, ..Bounds::default() }).await;
+    let bureau = server.client(BUREAU).await;
+    refused(bureau.view("407", &[], true).await, EXHAUSTED, "ANSWER_TOO_LARGE", &(of_children / 2).to_string());
+    bureau.view("407", &["T03"], true).await.unwrap();
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn findings_are_as_many_as_an_answer_holds() {
     // What failed stands among what passed by rounding.

@@ -73,8 +73,15 @@ async fn trace(client: &Client, node: &str, cell: &str, reviewed: bool) -> Optio
 
 /// What two servers have in common of it.
 fn figures(trace: api::TraceResponse) -> api::TraceResponse {
-    let share =
-        |share| api::TraceShare { version: None, verdicts: Vec::new(), rule_counts: None, as_filed: None, ..share };
+    let line = |line| api::TraceLine { as_filed: None, ..line };
+    let share = |share: api::TraceShare| api::TraceShare {
+        version: None,
+        verdicts: Vec::new(),
+        rule_counts: None,
+        as_filed: None,
+        lines: share.lines.into_iter().map(line).collect(),
+        ..share
+    };
     let shares = trace.shares.into_iter().map(share).collect();
     api::TraceResponse { position: 0, time_ms: 0, shares, ..trace }
 }
@@ -151,6 +158,13 @@ async fn law_sums_as_reviewed_are_what_filing_the_reviewed_figures_gives() {
                     let is_reviewed = reviewed.contains(&(share.unit.clone(), share.kind, cell.clone()));
                     assert_eq!(share.as_filed, is_reviewed.then_some(filed.value), "{} {cell}", share.unit);
                     assert_eq!(filed.as_filed, None);
+                    let (table, column) = (cell.split('/').next().unwrap(), cell.rsplit('/').next().unwrap());
+                    for line in &share.lines {
+                        let of_line = (share.unit.clone(), share.kind, format!("{table}/{}/{column}", line.row));
+                        assert_eq!(line.as_filed.is_some(), reviewed.contains(&of_line), "{of_line:?}");
+                        let own = filed.lines.iter().find(|own| own.row == line.row).map_or("", |own| &own.value);
+                        assert!(line.as_filed.as_ref().is_none_or(|as_filed| as_filed == own), "{of_line:?}");
+                    }
                 }
             }
         }

@@ -39,6 +39,13 @@ async fn the_example_flows_from_filing_to_view() {
         assert_eq!(blank.facts.iter().any(|fact| fact.name == "table"), refused, "{blank:#?}");
     }
     let corrected = example("fenyang-2024/submissions/407004.json");
+    // Nor without one in which it shares its department's ceiling.
+    let mut shared = corrected.clone();
+    shared.tables.retain(|table| table.header.id != "T10");
+    let verdict = client.dry_run(&shared, &form).await.unwrap().verdict.unwrap();
+    let blank = verdict.findings.iter().find(|f| f.reason == "CAPPED_CELL_BLANK" && f.table == "T10").unwrap();
+    assert_eq!(blank.strength, i32::from(api::Strength::Balance), "{blank:#?}");
+    assert!(blank.facts.iter().any(|fact| fact.name == "holder" && fact.value == "407"), "{blank:#?}");
     let answer = client.submit(&corrected, &form).await.unwrap();
     assert_eq!(answer.version, 1);
 
@@ -48,6 +55,16 @@ async fn the_example_flows_from_filing_to_view() {
     let view = department.view("407", &["T03"], true).await.unwrap();
     assert_eq!(view.filings, 4);
     assert_eq!(view.children.len(), 6, "five expected units, and one whose money is in another filing");
+    // A list without a total row has a subtotal, of the units as well.
+    let view = department.view("407", &["PF"], true).await.unwrap();
+    let subtotal = |table: &api::ShownTable| {
+        let row = table.rows.iter().find(|row| row.key == "Σ")?;
+        let at = table.columns.iter().position(|column| column.id == "annual_total")?;
+        row.cells[at].exact.replace('.', "").parse::<i128>().ok()
+    };
+    let parts: Vec<i128> = view.children.iter().filter_map(|child| subtotal(&child.tables[0])).collect();
+    assert!(parts.len() > 1);
+    assert_eq!(subtotal(&view.tables[0]), Some(parts.into_iter().sum()));
     let history = server.client(AUDITOR).await.history("407004").await.unwrap();
     assert_eq!(history.events.len(), 3);
     server.stop().await;
@@ -100,5 +117,36 @@ async fn internal_transfers_are_eliminated_in_pairs_and_exceptions_are_shown() {
     let view = department.view("407", &[], false).await.unwrap();
     assert_eq!(view.transfers[0].standing, i32::from(api::TransferStanding::Differs));
     assert_eq!(shown(&view, "T03", "合计", "total").exact, "9543294.41");
+    server.stop().await;
+}
+
+/// A unit's history is read by whoever answers for it, year by year: one that was moved is not laid open to its next department.
+#[tokio::test]
+async fn a_years_history_is_read_by_whoever_answered_for_that_year() {
+    let server = TestServer::fenyang().await;
+    let file = example("fenyang-2024/submissions/407004.json");
+    server.client(&unit("407004")).await.submit(&file, &form("shanxi-2024")).await.unwrap();
+    let moved: Vec<api::UnitNode> = [("408", "0", "department"), ("407", "0", "department"), ("407004", "408", "unit")]
+        .map(|(code, parent, role)| api::UnitNode {
+            code: code.into(),
+            parent: parent.into(),
+            name: code.into(),
+            role: role.into(),
+            budgeted: role == "unit",
+            ..Default::default()
+        })
+        .into();
+    let import = api::ImportUnitsRequest { idempotency_key: new_key(), year: 2025, nodes: moved };
+    server.client(ADMINISTRATOR).await.registry().import_units(import).await.unwrap();
+    let kinds = async |actor: &str| {
+        let history = server.client(actor).await.history("407004").await?;
+        Ok::<_, tonic::Status>(history.events.len())
+    };
+    let all = kinds(AUDITOR).await.unwrap();
+    assert!(all >= 2);
+    assert_eq!(kinds(&unit("407004")).await.unwrap(), all);
+    assert_eq!(kinds(DEPARTMENT).await.unwrap(), all, "what it answered for");
+    assert_eq!(kinds("budget://408/department").await.unwrap(), 0, "nothing happened in its year yet");
+    assert_eq!(reason(&kinds("budget://409/department").await.unwrap_err()), "NOT_PERMITTED");
     server.stop().await;
 }

@@ -8,7 +8,7 @@ use super::super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::super::settings::Settings;
 use super::super::words::{grouped, say};
 use super::give::affected_text;
-use super::{NodeArgs, over_json};
+use super::{NodeArgs, over_json, standing};
 use crate::proto::api::{self, GetHeadroomResponse};
 use crate::wording::label;
 
@@ -57,7 +57,7 @@ impl Show for Left {
                 grouped(&line.left),
                 line.amount_unit.clone(),
                 ceiling_strength(&line.strength, language),
-                if line.left.starts_with('-') { word("over").to_owned() } else { String::new() },
+                standing(line.left.starts_with('-'), &line.filed, &line.ceiling, language).to_owned(),
             ]);
         }
         out.push('\n');

@@ -8,7 +8,7 @@ use super::super::notes::{ceiling_strength, judgement_json};
 use super::super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::super::settings::Settings;
 use super::super::words::{grouped, say};
-use super::NodeArgs;
+use super::{NodeArgs, standing};
 use crate::proto::api::{self, ListControlFiguresResponse};
 use crate::wording::label;
 
@@ -53,10 +53,9 @@ impl Show for Ceilings {
             .text("");
         for listed in &self.0.figures {
             let judgement = listed.judgement.clone().unwrap_or_default();
-            let remark = match (listed.submitted, judgement.over) {
-                (false, _) => word("not-filed"),
-                (true, true) => word("over"),
-                (true, false) => "",
+            let remark = match listed.submitted {
+                false => word("not-filed"),
+                true => standing(judgement.over, &judgement.filed, &judgement.ceiling, language),
             };
             grid.row(vec![
                 node_title(&listed.unit, &listed.unit_name),

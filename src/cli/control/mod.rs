@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::output::{Answer, Failure};
 use super::settings::Settings;
 use super::{Moment, Times};
+use crate::budget::money::Money;
 use crate::proto::api::{ControlFigure, OverCeiling};
+use crate::wording::{Language, label};
 
 /// What `control` is told.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -107,4 +109,28 @@ pub(super) fn over_json(over: &OverCeiling) -> Value {
         "amount_unit": over.amount_unit,
         "strength": over.strength,
     })
+}
+
+/// What is said beside a ceiling: that it is exceeded, or that what was filed under it is more, since somebody below is above
+/// a ceiling of their own that was cut.
+fn standing(is_over: bool, filed: &str, ceiling: &str, language: Language) -> &'static str {
+    let is_more = || Some(Money::parse_total(filed)? > Money::parse_total(ceiling)?);
+    match (is_over, is_more()) {
+        (true, _) => label("over", language),
+        (false, Some(true)) => label("over-below", language),
+        (false, _) => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_that_was_filed_than_a_ceiling_has_is_said_even_where_the_ceiling_has_room() {
+        let said = |is_over, filed| standing(is_over, filed, "7000000.00", Language::English);
+        assert_eq!([said(false, "7000000.00"), said(false, "")], ["", ""]);
+        assert_eq!(said(true, "7367568.86"), "over");
+        assert!(said(false, "7367568.86").starts_with("filed in all is more"));
+    }
 }

@@ -173,21 +173,31 @@ fn carry_out(state: &State, orders: &ControlOrders, plan: ControlPlan) -> Result
     if let Some(first) = plan.affected.iter().find(|affected| affected.is_hard()).filter(|_| !orders.mark) {
         let figure = &first.over.figure;
         let count = plan.affected.iter().filter(|affected| affected.is_hard()).count();
-        return Err(Remark::new(Reason::CeilingBelowFiled)
+        let remark = Remark::new(Reason::CeilingBelowFiled)
             .with("unit", &figure.unit)
             .with("cell", &figure.cell)
             .with("ceiling", figure.ceiling.print(figure.scale))
             .with("over", first.over.over.print(figure.scale))
             .with("amount_unit", figure.scale.denomination.as_str())
-            .with("who", &first.over.unit)
-            .with("filed", first.over.filed.print(figure.scale))
-            .with("count", count));
+            .with("count", count);
+        // Who splits isn't told what others have filed under the ceiling that they share.
+        let told = plan.affected.iter().filter(|affected| affected.is_hard());
+        let told = told.map(|affected| &affected.over).find(|over| is_below(state, orders, &over.unit));
+        return Err(match told {
+            Some(over) => remark.with("who", &over.unit).with("filed", over.filed.print(over.figure.scale)),
+            None => remark,
+        });
     }
     let version = state.control(orders.year, orders.round).map_or(0, |book| book.version) + 1;
     let ControlPlan { mut changes, affected, .. } = plan;
     changes.sort_by(|a, b| (&a.unit, &a.cell).cmp(&(&b.unit, &b.cell)));
     let ControlOrders { by, year, round, reason, .. } = orders.clone();
     Ok(Event::ControlIssued(ControlIssued { year, round, version, by, reason, changes, affected }))
+}
+
+/// Whether a unit stands at or below the node that gives ceilings.
+fn is_below(state: &State, orders: &ControlOrders, unit: &str) -> bool {
+    state.tree(orders.year).is_some_and(|tree| tree.is_within(unit, &orders.by))
 }
 
 /// Whether an issue is what an order in that state comes to: the ceilings before, every sum, and whose versions are above.
@@ -413,8 +423,20 @@ pub(super) fn fits(
 
 /// Nothing filed where a ceiling stands is not the same as 0: it counts as nothing, and is asked about. A whole table that is
 /// left out would slip by a hard ceiling with all its rows; that is refused.
-pub(super) fn blank_under_ceiling(figure: &ControlFigure, submission: &Submission, form: &FormSet) -> Option<Finding> {
+/// Nothing stands in a capped cell, or its whole table was left out. Of a ceiling that a unit shares only the latter is told:
+/// not each of those that share it has something there.
+pub(super) fn blank_under_ceiling(
+    figure: &ControlFigure,
+    unit: &str,
+    submission: &Submission,
+    form: &FormSet,
+) -> Option<Finding> {
     if submission.cell(form, &figure.cell).is_some_and(|cell| !cell.is_blank()) {
+        return None;
+    }
+    let table = form.table(&figure.cell.table).filter(|(at, _)| submission.table(*at).is_none());
+    let is_shared = figure.unit != unit;
+    if is_shared && (table.is_none() || figure.strength != CeilingStrength::Hard) {
         return None;
     }
     let place = Place::address(&figure.cell);
@@ -422,7 +444,7 @@ pub(super) fn blank_under_ceiling(figure: &ControlFigure, submission: &Submissio
         .with("cell", &figure.cell)
         .with("ceiling", figure.ceiling.print(figure.scale))
         .with("amount_unit", figure.scale.denomination.as_str());
-    let table = form.table(&figure.cell.table).filter(|(at, _)| submission.table(*at).is_none());
+    let remark = if is_shared { remark.with("holder", &figure.unit) } else { remark };
     Some(match table {
         Some((_, table)) if figure.strength == CeilingStrength::Hard => {
             Finding::refusing(place, remark.with("table", &table.name))

@@ -198,8 +198,8 @@ pub fn judge(
         for judgement in &judgements {
             capped(&judgement.figure, form)?;
         }
-        let own = book.of_unit(&slot.unit).filter(|figure| figure.strength != CeilingStrength::None);
-        findings.extend(own.filter_map(|figure| blank_under_ceiling(&figure, &reading.submission, form)));
+        let blank = |figure| blank_under_ceiling(figure, &slot.unit, &reading.submission, form);
+        findings.extend(judgements.iter().filter_map(|judgement| blank(&judgement.figure)));
     }
     findings.extend(judgements.iter().filter_map(|judgement| over_ceiling(judgement, &slot.unit)));
     if let Some(adjustment) = adjustment.as_ref().filter(|adjustment| adjustment.raised.is_none()) {

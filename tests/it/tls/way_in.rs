@@ -197,6 +197,21 @@ async fn files_that_change_count_without_a_restart_and_broken_ones_do_not() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     before.ask(&server.address).await.unwrap();
+    // A list that is gone, as while files are exchanged, or a link to nothing, lets nobody in again.
+    let revoked = certificates.issue("407003/unit", year());
+    certificates.authority.revoke("407003/unit", now()).unwrap();
+    std::fs::write(tls.join("revoked.pem"), both("revoked.pem")).unwrap();
+    while revoked.ask(&server.address).await.is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the revoked one still gets in");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    std::fs::remove_file(tls.join("revoked.pem")).unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(revoked.ask(&server.address).await.is_err(), "the list was only gone");
+    std::os::unix::fs::symlink("nowhere", tls.join("revoked.pem")).unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(revoked.ask(&server.address).await.is_err(), "a link to nothing is no absence");
+    std::fs::remove_file(tls.join("revoked.pem")).unwrap();
     // The first is taken out: its certificates are not taken any more, on open connections either.
     std::fs::write(tls.join("revoked.pem"), read("next", "revoked.pem")).unwrap();
     std::fs::write(tls.join("ca.pem"), read("next", "ca.pem")).unwrap();
