@@ -207,6 +207,11 @@ impl View {
                 out.push_str(&card_or_grid(table, &rows, self.money, look));
             }
         }
+        // A difference form moves a total without being anybody's filing: whoever reads one is told.
+        let adjusted = table.rows.iter().filter(|row| row.cells.iter().any(|cell| !cell.adjusted.is_empty())).count();
+        if adjusted > 0 && !self.children {
+            out.push_str(&format!("  {}\n", say(language, "view-adjusted", &[("n", &adjusted.to_string())])));
+        }
         let count = |key: &str, n: u32, of: u32| say(language, key, &[("n", &n.to_string()), ("of", &of.to_string())]);
         if table.empty > 0 {
             out.push_str(&format!("  {}\n", count("table-partly-empty", table.empty, table.filings)));
