@@ -7,7 +7,8 @@
 pub mod authority;
 pub(crate) mod signature;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -103,7 +104,7 @@ pub(crate) fn wrong(file: &Path, problem: &str, what: impl std::fmt::Display) ->
 /// `CERTIFICATE_FILE`, as of everything here.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Remark> {
     std::fs::read(file).map_err(|error| {
-        let absent = error.kind() == std::io::ErrorKind::NotFound;
+        let absent = error.kind() == io::ErrorKind::NotFound;
         wrong(file, if absent { "absent" } else { "unreadable" }, error)
     })
 }
@@ -155,21 +156,32 @@ pub(crate) fn write_new(file: &Path, text: &str, private: bool) -> Result<(), Re
     options.write(true).create_new(true).mode(if private { 0o600 } else { 0o644 });
     let written =
         options.open(file).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.map_err(|error| {
-        let there = error.kind() == std::io::ErrorKind::AlreadyExists;
+    written.and_then(|()| sync_name(file, &File::sync_all)).map_err(|error| {
+        let there = error.kind() == io::ErrorKind::AlreadyExists;
         wrong(file, if there { "there-already" } else { "unwritable" }, error)
     })
 }
 
-/// Writes a file anew as a whole: whoever reads it sees the old one or the new one.
+/// Writes a file anew as a whole: whoever reads it sees the old one or the new one, and after a power cut it is the new one.
 pub(crate) fn replace(file: &Path, text: &str) -> Result<(), Remark> {
-    let unwritable = |error: std::io::Error| wrong(file, "unwritable", error);
+    replace_syncing(file, text, &File::sync_all)
+}
+
+fn replace_syncing(file: &Path, text: &str, sync: &dyn Fn(&File) -> io::Result<()>) -> Result<(), Remark> {
+    let unwritable = |error: io::Error| wrong(file, "unwritable", error);
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = file.with_file_name(name);
     std::fs::write(&new, text).map_err(unwritable)?;
-    std::fs::File::open(&new).and_then(|file| file.sync_all()).map_err(unwritable)?;
-    std::fs::rename(&new, file).map_err(unwritable)
+    File::open(&new).and_then(|file| sync(&file)).map_err(unwritable)?;
+    std::fs::rename(&new, file).map_err(unwritable)?;
+    sync_name(file, sync).map_err(unwritable)
+}
+
+/// Makes a file's name survive a power cut: that stands in its directory.
+fn sync_name(file: &Path, sync: &dyn Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| sync(&folder))
 }
 
 #[cfg(test)]
@@ -202,6 +214,27 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(problem(read_key(&key).unwrap_err()), "open-key");
+    }
+
+    /// A list of revoked certificates whose name is not on the disk is the old list after a power cut.
+    #[test]
+    fn what_is_replaced_is_on_the_disk_with_its_name() {
+        use std::os::fd::AsRawFd;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        let file = path.join("revoked.pem");
+        let seen = std::cell::RefCell::new(Vec::new());
+        let sync = |synced: &File| {
+            let name = std::fs::read_link(format!("/proc/self/fd/{}", synced.as_raw_fd()))?;
+            seen.borrow_mut().push((name, std::fs::read_to_string(&file).unwrap_or_default()));
+            synced.sync_all()
+        };
+        replace_syncing(&file, "old", &sync).unwrap();
+        seen.borrow_mut().clear();
+        replace_syncing(&file, "new", &sync).unwrap();
+        // The content before it has the name, the name after.
+        let expected = [(path.join("revoked.pem.new"), "old".to_owned()), (path, "new".to_owned())];
+        assert_eq!(seen.into_inner(), expected);
     }
 
     #[test]
