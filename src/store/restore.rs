@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::archive::{Entry, Flaw, Reader};
-use super::directory::{LOCK_FILE, io_at, sync, take_lock};
+use super::directory::{LOCK_FILE, io_at, nearest_existing, sync, sync_above, take_lock};
 use super::sled::open::{BLOBS, CONFIG_FILE, DATA_FILE, SNAPSHOT_PREFIX};
 use super::sled::witness::WITNESS_FILE;
 use super::{
@@ -111,6 +111,8 @@ pub struct Draft {
     target: PathBuf,
     /// Whether the draft lies in the directory that the store is for, which stays.
     within: bool,
+    /// The nearest directory above the target that was there before.
+    existed: PathBuf,
 }
 
 impl Draft {
@@ -139,7 +141,8 @@ impl Draft {
         if within && is_draft(&beside) {
             remove_left_over(&beside, None)?;
         }
-        let mut draft = Draft { journal: None, draft: path, target, within };
+        let existed = nearest_existing(&target);
+        let mut draft = Draft { journal: None, draft: path, target, within, existed };
         fs::create_dir_all(&draft.draft).map_err(io_at(&draft.draft))?;
         fs::write(draft.draft.join(DRAFT_FILE), "").map_err(io_at(&draft.draft))?;
         let journal = SledJournal::open(&draft.draft, SledOptions::default())?;
@@ -171,20 +174,23 @@ impl Draft {
     ///
     /// # Errors
     /// What the system says; then nothing is left, or in a directory that was there something without FORMAT.
-    pub fn finish(mut self) -> Result<(), JournalError> {
+    pub fn finish(self) -> Result<(), JournalError> {
+        self.finish_on(&RealDisk)
+    }
+
+    fn finish_on(mut self, disk: &dyn Disk) -> Result<(), JournalError> {
         self.journal = None;
-        let disk = RealDisk;
         // The store's own is gone; another restore must not take this for what one left that was cut off.
         let _lock = take_lock(&self.draft)?;
         refuse_unless_empty(&self.target, self.within)?;
         if self.within {
-            return self.move_in(&disk);
+            return self.move_in(disk);
         }
         fs::rename(&self.draft, &self.target).map_err(io_at(&self.target))?;
         let draft_file = self.target.join(DRAFT_FILE);
         fs::remove_file(&draft_file).map_err(io_at(&draft_file))?;
-        sync(&disk, &self.target)?;
-        self.target.parent().map_or(Ok(()), |parent| sync(&disk, parent))
+        sync(disk, &self.target)?;
+        sync_above(disk, &self.target, &self.existed)
     }
 
     /// Moves what is in the draft to where it lies. FORMAT comes last: without it nothing there is taken for a store.
@@ -344,5 +350,51 @@ fn compare(journal: &dyn Journal, archive: &Path, through: u64) -> Result<(), Jo
     match stored.next().transpose()? {
         None => Ok(()),
         Some((position, _)) => Err(JournalError::Damaged { position, what: "it is not in the archive".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::store::archive;
+
+    /// A disk that notes what it syncs.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<PathBuf>>);
+
+    impl Disk for Noting {
+        fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+            RealDisk.free_bytes(dir)
+        }
+
+        fn sync(&self, file: &File) -> io::Result<()> {
+            use std::os::fd::AsRawFd;
+            let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+            self.0.lock().unwrap().push(path);
+            RealDisk.sync(file)
+        }
+    }
+
+    #[test]
+    fn a_store_is_there_after_a_power_cut_with_all_directories_that_were_made_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let source = root.join("archive");
+        let mut bytes = archive::line().into_bytes();
+        archive::add_batch(&mut bytes, 0, [&b"one"[..], b"two"]);
+        fs::write(&source, bytes).unwrap();
+        // The first time `a` has to be made as well, the second it is there.
+        for (store, above) in [("a/b/store", &["a/b", "a", ""][..]), ("a/store", &["a"])] {
+            let (store, disk) = (root.join(store), Noting::default());
+            Draft::write(&source, &store, 2, &|_| {}).unwrap().finish_on(&disk).unwrap();
+            let mut expected = vec![store.clone()];
+            expected.extend(above.iter().map(|at| root.join(at).components().collect::<PathBuf>()));
+            assert_eq!(*disk.0.lock().unwrap(), expected);
+            assert_eq!(SledJournal::open(&store, SledOptions::default()).unwrap().head().unwrap(), 2);
+        }
     }
 }
