@@ -182,11 +182,16 @@ impl Notary {
             (tree.size() + leaves.len() as u64, tree.root_with(&leaves))
         };
         let note = |signing: &Signing| {
-            let again = signing.last.as_ref().filter(|(last, _)| last.size == size && last.root == root);
-            if let Some((_, note)) = again {
+            let key = signing.key.public();
+            // One that hands over to a key that was never kept is not handed out: nobody signs by that key.
+            let same = |last: &Checkpoint| {
+                let is_own = last.successor.as_ref().is_none_or(|successor| *successor == key);
+                last.size == size && last.root == root && is_own
+            };
+            if let Some((_, note)) = signing.last.as_ref().filter(|(last, _)| same(last)) {
                 return note.clone();
             }
-            let origin = signing.key.public().name().to_owned();
+            let origin = key.name().to_owned();
             checkpoint::sign(&Checkpoint { origin, size, root, successor: None }, &[&signing.key])
         };
         let signing = self.signing.as_ref().filter(|_| size > 0);

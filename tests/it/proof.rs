@@ -282,6 +282,13 @@ async fn a_change_to_a_key_that_never_came_to_be_is_replaced() {
     let server = served(&journal, folder.path()).await;
     let keys = keys_of(&server).await;
     assert!(keys.key_changes.is_empty() && keys.public_key != lost.to_string(), "{keys:?}");
+    // Nobody is told of the key that is lost either: the same head is signed anew, and it proves what it should.
+    let (note, signed) = checkpoint_of(&server.client(AUDITOR).await).await;
+    assert_eq!((signed.successor, note.contains(&lost.to_string())), (None, false), "{note}");
+    assert_eq!(signed.root, recomputed(journal.as_ref()).root(journal.head().unwrap()).unwrap());
+    server.stop().await;
+    let server = served(&journal, folder.path()).await;
+    assert_eq!(checkpoint_of(&server.client(AUDITOR).await).await.0, note, "and again");
     server.stop().await;
     let new = signing(folder.path()).rotate().unwrap();
     let server = served(&journal, folder.path()).await;
