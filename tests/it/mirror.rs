@@ -241,6 +241,53 @@ fn what_the_store_refuses_for_sure_is_taken_back_from_the_mirror() {
     expect(&directory.path().join(MIRROR_FILE), 4);
 }
 
+/// The checkpoint of the head goes with the batch behind it, and must not be lost when that is taken back.
+#[test]
+fn a_checkpoint_that_was_taken_back_with_a_batch_is_written_with_the_next() {
+    let notes = |directory: &TempDir| {
+        let (mut reader, mut notes) = (Reader::open(&file(directory)).unwrap(), Vec::new());
+        while let Some(entry) = reader.next().unwrap() {
+            if let Entry::Checkpoint { position, note } = entry {
+                notes.push((position, note));
+            }
+        }
+        notes
+    };
+    for goes_on in [true, false] {
+        let directory = TempDir::new().unwrap();
+        let engine = Arc::new(Picky { engine: MemoryJournal::new(), full: AtomicBool::new(false) });
+        let journal = on(engine.clone(), directory.path()).unwrap();
+        fill(&journal, 1);
+        journal.keep_checkpoint(1, b"of one");
+        fill(&journal, 2);
+        journal.keep_checkpoint(2, b"of two");
+        engine.full.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            journal.append(2, &[record(3)]).unwrap_err();
+            assert_eq!(notes(&directory), [(1, b"of one".to_vec())]);
+        }
+        engine.full.store(false, Ordering::SeqCst);
+        let head = if goes_on { 3 } else { 2 };
+        fill(&journal, head);
+        drop(journal);
+        assert_eq!(notes(&directory), [(1, b"of one".to_vec()), (2, b"of two".to_vec())], "{goes_on}");
+        expect(&file(&directory), head);
+    }
+    // An older one, which is in the file, is not written again in its place.
+    let directory = TempDir::new().unwrap();
+    let engine = Arc::new(Picky { engine: MemoryJournal::new(), full: AtomicBool::new(false) });
+    let journal = on(engine.clone(), directory.path()).unwrap();
+    fill(&journal, 1);
+    journal.keep_checkpoint(1, b"of one");
+    fill(&journal, 2);
+    engine.full.store(true, Ordering::SeqCst);
+    journal.append(2, &[record(3)]).unwrap_err();
+    engine.full.store(false, Ordering::SeqCst);
+    fill(&journal, 3);
+    drop(journal);
+    assert_eq!(notes(&directory), [(1, b"of one".to_vec())]);
+}
+
 #[test]
 fn a_batch_that_cannot_be_taken_back_stops_the_journal_with_an_unknown_outcome() {
     let (directory, device) = (TempDir::new().unwrap(), Arc::new(Device::default()));

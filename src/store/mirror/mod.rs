@@ -152,7 +152,7 @@ impl MirroredJournal {
         refuse_full(&self.directory, self.options.disk.as_ref(), self.options.reserve_bytes)?;
         let mut bytes = std::mem::take(&mut writer.buffer);
         bytes.clear();
-        add_checkpoint(&mut bytes, head, &self.checkpoint);
+        let with_checkpoint = add_checkpoint(&mut bytes, head, &self.checkpoint);
         let through = archive::add_batch(&mut bytes, head, batch.iter().map(Vec::as_slice));
         writer.tell(Work::Append { bytes, through })?;
         let in_engine = self.engine.append(head, batch);
@@ -169,6 +169,9 @@ impl MirroredJournal {
                     tracing::error!(%undone, through, "the journal stops: the mirror has a batch that the store refused");
                     undone
                 })?;
+                if with_checkpoint {
+                    put_back_checkpoint(head, &self.checkpoint);
+                }
                 writer.stopped |= matches!(error, JournalError::Stopped);
                 Err(error)
             }
@@ -339,6 +342,16 @@ fn add_checkpoint(out: &mut Vec<u8>, head: u64, checkpoint: &Checkpoint) -> bool
     archive::add_checkpoint(out, head, &note);
     checkpoints.written = Some(note);
     true
+}
+
+/// Lets the checkpoint that was added last wait again: the batch that it was written with was taken back.
+fn put_back_checkpoint(head: u64, checkpoint: &Checkpoint) {
+    let mut checkpoints = checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+    // What is in the file now is an older one, which doesn't come again.
+    let note = checkpoints.written.take();
+    if checkpoints.waiting.is_none() {
+        checkpoints.waiting = note.map(|note| (head, note));
+    }
 }
 
 /// What became of following the engine.
