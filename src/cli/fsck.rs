@@ -11,12 +11,12 @@ use super::output::{Answer, Failure};
 use super::report::{Report, Standing};
 use super::settings::Settings;
 use crate::budget::reason::{Reason, Remark};
-use crate::consolidator::operator_fault;
-use crate::consolidator::verify::{Faults, verify};
+use crate::consolidator::verify::{Faults, verify_store};
+use crate::consolidator::{SAVED_STATE_FILE, operator_fault};
 use crate::store::inspect::{Directory, StoreCopy};
 use crate::store::places::{Misnamed, refuse_misnamed};
 use crate::store::restore::archive_at;
-use crate::store::{Journal, JournalError, archive};
+use crate::store::{Journal, JournalError, ReplacedFile, archive};
 
 /// What `fsck` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -58,7 +58,8 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Answer, Failure> {
         Err(error) => (Err(error), None),
     };
     judge(&mut report, ["fsck-opens", "fsck-opens-not"], opened)?;
-    let head = copy.as_ref().map(|copy| look_at_records(copy, &mut report)).transpose()?;
+    let saved = ReplacedFile::new(&args.store, SAVED_STATE_FILE);
+    let head = copy.as_ref().map(|copy| look_at_records(copy, &saved, &mut report)).transpose()?;
     if let Some(mirror) = &args.its_mirror {
         compare(mirror, copy.as_ref().map(StoreCopy::journal), head.unwrap_or(0), &mut report)?;
     }
@@ -75,8 +76,8 @@ fn scratch(store: &Path, asked: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(parent.join(format!("{name}.fsck-{}", std::process::id())))
 }
 
-/// Head mark, every record, their fold, every digest. Returns the head as far as it is known.
-fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure> {
+/// Head mark, every record, their fold, every digest, and the saved state. Returns the head as far as it is known.
+fn look_at_records(copy: &StoreCopy, saved: &ReplacedFile, report: &mut Report) -> Result<u64, Failure> {
     let head = copy.journal().head().map_err(|error| Failure::Refused(operator_fault(error)))?;
     match (&copy.mark, &copy.last) {
         (Ok(mark), Ok(last)) if mark == last => report.say(Standing::Good, "fsck-head", &[("head", mark.to_string())]),
@@ -95,7 +96,8 @@ fn look_at_records(copy: &StoreCopy, report: &mut Report) -> Result<u64, Failure
         report.bad("fsck-tail-lost", &facts, Vec::new());
     }
     let bar = progress(head, "{bar:30} {pos}/{len}");
-    let verified = verify(copy.journal(), &|position| bar.set_position(position)).map_err(Failure::Refused)?;
+    let verified = verify_store(copy.journal(), saved, &|position| bar.set_position(position));
+    let verified = verified.map_err(Failure::Refused)?;
     bar.finish_and_clear();
     report.verified(verified);
     Ok(head)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::output::{Failure, Look, Sheet, Show, alarm, strong};
 use super::words::{say, time, who};
 use crate::budget::reason::Remark;
-use crate::consolidator::verify::{Faults, Verified};
+use crate::consolidator::verify::{Faults, SavedState, Verified};
 use crate::wording::{Language, label, sentence};
 
 /// How a thing stands.
@@ -123,6 +123,13 @@ impl Report {
         self.faults("fsck-findings", "fsck-findings-bad", &submissions, verified.findings);
         if verified.shape_untold > 0 {
             self.say(Standing::Note, "fsck-shape-untold", &[("n", verified.shape_untold.to_string())]);
+        }
+        if let Some(SavedState { position, same }) = verified.saved_state {
+            let facts = [("position", position.to_string())];
+            match same {
+                true => self.say(Standing::Good, "fsck-saved-state", &facts),
+                false => self.bad("fsck-saved-state-differs", &facts, Vec::new()),
+            }
         }
     }
 

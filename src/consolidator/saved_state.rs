@@ -1,8 +1,10 @@
 //! The state, saved beside the journal now and then, so that a restart folds only what came after.
 //!
-//! Disposable and never trusted: a saved state counts only if its digest is right, a program that folds alike wrote
-//! it, and the journal's record at its position is the one that it was made of. Otherwise the journal is folded from
-//! its first event, which gives the same state. Saving runs on a thread of its own, on the readers' snapshot.
+//! Disposable: a saved state counts only if its digest is right, a program that folds alike wrote it, and the journal's
+//! record at its position is the one that it was made of. Otherwise the journal is folded from its first event, which gives
+//! the same state. That tells damage, another program and another journal, but not a state that somebody made who can write
+//! in the directory: a start believes it, and `fsck` compares it with what the journal folds to. Saving runs on a thread of
+//! its own, on the readers' snapshot.
 //!
 //! ```text
 //! line    budget-consolidator saved state, format 1, program SOURCES
@@ -37,17 +39,25 @@ const EVENTS_MIN: u64 = 1_000;
 
 /// The saved state of a journal, if there is one that counts.
 pub(super) fn read(file: &ReplacedFile, journal: &dyn Journal) -> Option<State> {
-    let passed_over = |why: &str| tracing::warn!(why, "the saved state is passed over; the journal is folded whole");
-    let bytes = match file.read() {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return None,
-        Err(error) => {
-            passed_over(&error.to_string());
-            return None;
-        }
-    };
-    let state = parse(&bytes, journal);
-    state.map_err(passed_over).ok()
+    let passed_over = |why: String| tracing::warn!(why, "the saved state is passed over; the journal is folded whole");
+    usable(file, journal).map_err(passed_over).ok().flatten()
+}
+
+/// Where a start would begin: the position of the saved state, and the digest of its image. None if there is none that
+/// counts.
+pub(super) fn beginning(file: &ReplacedFile, journal: &dyn Journal) -> Option<(Position, Digest)> {
+    let state = usable(file, journal).ok().flatten()?;
+    Some((state.position, digest(&state)))
+}
+
+/// What names a state.
+pub(super) fn digest(state: &State) -> Digest {
+    Digest::of(&image::image(state))
+}
+
+fn usable(file: &ReplacedFile, journal: &dyn Journal) -> Result<Option<State>, String> {
+    let bytes = file.read().map_err(|error| error.to_string())?;
+    Ok(bytes.map(|bytes| parse(&bytes, journal)).transpose()?)
 }
 
 fn parse(bytes: &[u8], journal: &dyn Journal) -> Result<State, &'static str> {

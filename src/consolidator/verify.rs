@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::past::Past;
 use super::record::Record;
-use super::{JudgedFiling, store_fault, stored};
+use super::{JudgedFiling, saved_state, store_fault, stored};
 use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::FormSet;
@@ -29,7 +29,7 @@ use crate::ledger::event::{Adjustment, Envelope, Event, Justified, Timestamp};
 use crate::ledger::review::Aggregate;
 use crate::ledger::state::{FormSetVersions, State, Version};
 use crate::ledger::{Position, checkpoint, checks};
-use crate::store::Journal;
+use crate::store::{Journal, ReplacedFile};
 
 /// The most faults of one kind that are told one by one.
 pub const FAULTS_TOLD_MAX: usize = 20;
@@ -67,6 +67,17 @@ pub struct Verified {
     pub findings: Faults,
     /// Where what had been signed was given up, in order.
     pub given_up: Vec<GivenUp>,
+    /// What was found of the saved state; none if a start would use none, or if the events before it don't make a state.
+    pub saved_state: Option<SavedState>,
+}
+
+/// A saved state, held against the fold of the events up to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedState {
+    /// Its position.
+    pub position: Position,
+    /// Whether it is that fold.
+    pub same: bool,
 }
 
 /// An event by which the store's owner went on without records that had been signed.
@@ -171,6 +182,27 @@ fn otherwise(position: Position, what: &str) -> Remark {
 /// # Errors
 /// If the journal can't even say where its head is.
 pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Verified, Remark> {
+    verify_from(journal, None, progress)
+}
+
+/// The same of a store, with the state that is saved in it: its journal, and the file.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_store(
+    journal: &dyn Journal,
+    saved: &ReplacedFile,
+    progress: &dyn Fn(Position),
+) -> Result<Verified, Remark> {
+    // Its digest is enough: two whole states need not be in memory at once.
+    verify_from(journal, saved_state::beginning(saved, journal), progress)
+}
+
+fn verify_from(
+    journal: &dyn Journal,
+    saved: Option<(Position, Digest)>,
+    progress: &dyn Fn(Position),
+) -> Result<Verified, Remark> {
     let head = journal.head().map_err(store_fault)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
@@ -179,7 +211,7 @@ pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Veri
         for _ in 0..threads {
             scope.spawn(|| work_out_all(journal, &waiting, &found));
         }
-        fold_all(journal, head, jobs, &found, progress)
+        fold_all(journal, head, (jobs, &found), saved, progress)
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.wrong.sort_by_key(|(position, wrong, _)| (*position, *wrong));
@@ -200,8 +232,8 @@ pub fn verify(journal: &dyn Journal, progress: &dyn Fn(Position)) -> Result<Veri
 fn fold_all(
     journal: &dyn Journal,
     head: Position,
-    jobs: SyncSender<Job>,
-    found: &Mutex<Found>,
+    (jobs, found): (SyncSender<Job>, &Mutex<Found>),
+    saved: Option<(Position, Digest)>,
     progress: &dyn Fn(Position),
 ) -> Verified {
     let mut verified = Verified::default();
@@ -217,6 +249,9 @@ fn fold_all(
             Ok(record) => {
                 if let Err(fault) = fold_one(journal, &mut state, &record, (&jobs, found), &mut verified) {
                     verified.unfolded = Some(fault);
+                } else if let Some((_, digest)) = saved.filter(|(at, _)| *at == position) {
+                    let same = saved_state::digest(&state) == digest;
+                    verified.saved_state = Some(SavedState { position, same });
                 }
             }
         }

@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use budget_consolidator::consolidator::SAVED_STATE_FILE;
 use budget_consolidator::store::{
-    Journal, MIRROR_FILE, MemoryJournal, MirrorOptions, MirroredJournal, SledJournal, SledOptions,
+    Journal, MIRROR_FILE, MemoryJournal, MirrorOptions, MirroredJournal, ReplacedFile, SledJournal, SledOptions,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -403,4 +404,29 @@ async fn fsck_recomputes_digests_and_tells_a_store_that_is_behind_its_mirror() {
     let data = root.path().join("data");
     let (text, code) = said(&consolidator(&["fsck", "--data", path(&data)]));
     assert!(code == Some(1) && text.contains("STORE_IN_USE"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fsck_compares_the_saved_state_with_what_the_records_fold_to() {
+    let root = TempDir::new().unwrap();
+    let data = root.path().join("data");
+    let journal = Arc::new(sled(&data));
+    let server = TestServer::saving(journal, Some(ReplacedFile::new(&data, SAVED_STATE_FILE))).await;
+    file_the_example(&server).await;
+    server.stop().await;
+    let (report, code) = fsck(root.path(), false);
+    assert_eq!((code, bad(&report)), (Some(0), vec![]), "{report:#}");
+    assert!(report.to_string().contains("fsck-saved-state"), "{report:#}");
+    // The time of the last event, which stands behind its position.
+    let saved = data.join(SAVED_STATE_FILE);
+    let forged = crate::saved_state::forged(&fs::read(&saved).unwrap(), |image| image[1] ^= 2);
+    fs::write(&saved, forged).unwrap();
+    let files = contents(root.path());
+    let (report, code) = fsck(root.path(), false);
+    assert_eq!((code, bad(&report)), (Some(1), vec![("fsck-saved-state-differs".to_owned(), String::new())]));
+    assert_eq!(contents(root.path()), files, "nothing is changed");
+    let (text, _) = said(&consolidator(&["fsck", "--data", path(&data)]));
+    assert!(text.contains("move the file saved-state away"), "{text}");
+    fs::remove_file(&saved).unwrap();
+    assert_eq!(fsck(root.path(), false).1, Some(0));
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use budget_consolidator::budget::digest::Digest;
+use budget_consolidator::consolidator::verify::{SavedState, Verified, verify_store};
 use budget_consolidator::consolidator::{Consolidator, SAVED_STATE_FILE, embedded_form_sets, fold};
 use budget_consolidator::ledger::image;
 use budget_consolidator::store::{Journal, JournalError, MemoryJournal, Records, ReplacedFile};
@@ -144,4 +146,47 @@ async fn where_it_cannot_be_saved_the_service_goes_on() {
     file_the_example(&server).await;
     server.stop().await;
     assert!(!nowhere.exists());
+}
+
+/// A saved state with another image, as somebody makes it who can write in the directory: its digest is right.
+pub fn forged(saved: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let (line, rest) = saved.split_at(saved.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+    let (record, packed) = rest[32..].split_at(32);
+    let mut image = zstd::decode_all(packed).unwrap();
+    change(&mut image);
+    let packed = zstd::bulk::compress(&image, 1).unwrap();
+    let checked = [record, &packed].concat();
+    [line, &Digest::of(&checked).0, &checked].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_state_that_somebody_made_is_told_from_the_fold() {
+    let (journal, directory) = filed().await;
+    let (path, head) = (directory.path().join(SAVED_STATE_FILE), journal.head().unwrap());
+    let file = saved(directory.path()).unwrap();
+    let found = || {
+        let Verified { saved_state, unfolded, figures, .. } = verify_store(&journal.journal, &file, &|_| {}).unwrap();
+        assert_eq!((unfolded, figures.count), (None, 0));
+        saved_state
+    };
+    assert_eq!(found(), Some(SavedState { position: head, same: true }));
+    // Of all the bytes that could be others, some that a start would take.
+    let whole = std::fs::read(&path).unwrap();
+    let fold = image::image(&fold(&journal.journal).unwrap());
+    let taken = (0..fold.len()).rev().step_by(fold.len() / 97).filter(|at| {
+        let mut other = fold.clone();
+        other[*at] ^= 1;
+        image::state(&other).is_some_and(|state| state.position == head && image::image(&state) != fold)
+    });
+    let taken: Vec<usize> = taken.take(4).collect();
+    assert_eq!(taken.len(), 4);
+    for at in taken {
+        std::fs::write(&path, forged(&whole, |image| image[at] ^= 1)).unwrap();
+        assert_eq!(found(), Some(SavedState { position: head, same: false }), "byte {at}");
+    }
+    // One that no start would take is nobody's business.
+    std::fs::write(&path, forged(&whole, Vec::clear)).unwrap();
+    assert_eq!(found(), None);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(found(), None);
 }
