@@ -28,7 +28,7 @@ use crate::ledger::decide::{Action, Command, Decision, decide};
 use crate::ledger::event::{Envelope, Event, TailGivenUp, Timestamp};
 use crate::ledger::state::{Filings, State};
 use crate::ledger::{Contents, Position};
-use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+use crate::store::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
 
 /// A command on its way to the writer.
 pub(super) struct Job {
@@ -338,6 +338,12 @@ impl Writer {
                 return Step::Taken;
             }
         };
+        // The store would refuse it with all that was decided beside it.
+        if bytes.len() > RECORD_BYTES_MAX {
+            let refusal = Remark::new(Reason::SubmissionTooLarge).with("packed", bytes.len());
+            group.answers.push((job.reply, Err(refusal.with("allowed_packed", RECORD_BYTES_MAX))));
+            return Step::Taken;
+        }
         if !group.batch.is_empty()
             && (group.bytes + bytes.len() > BATCH_BYTES_MAX || group.batch.len() == BATCH_RECORDS_MAX)
         {

@@ -1,14 +1,18 @@
 //! A filing that comes alone is prepared and folded in by several threads at once, one of many by one: what comes of it is
 //! the same.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Waker};
+use std::time::Duration;
 
+use budget_consolidator::budget::intake::TEXT_BYTES_MAX;
 use budget_consolidator::budget::reason::Reason;
 use budget_consolidator::consolidator::{Clock, Consolidator, PreparedFiling, embedded_form_sets};
 use budget_consolidator::ledger::actor::Actor;
-use budget_consolidator::store::{Journal, JournalError, MemoryJournal, Records};
+use budget_consolidator::store::{Journal, JournalError, MemoryJournal, RECORD_BYTES_MAX, Records};
 use budget_consolidator::submission_file::SubmissionFile;
+use budget_consolidator::wording::{Language, sentence};
 
 use crate::support::*;
 
@@ -128,6 +132,86 @@ async fn a_filing_that_takes_the_place_of_an_unreadable_one_is_not_appended() {
     assert_eq!(worn.head().unwrap(), second, "nothing was appended");
     assert_eq!(server.consolidator.snapshot().state.position, second);
     assert_eq!(file("fourth").await.unwrap_err().reason, Reason::StoreStopped);
+    server.stop().await;
+}
+
+/// Lets the writer's clock stand while a test puts a group together.
+#[derive(Default)]
+struct Gate {
+    is_shut: AtomicBool,
+    is_reached: AtomicBool,
+}
+
+impl Gate {
+    fn clock(self: &Arc<Gate>) -> Clock {
+        let (gate, clock) = (self.clone(), test_clock());
+        Arc::new(move || {
+            let is_writer = std::thread::current().name() == Some("writer");
+            // Not for ever: a test that fails must end too.
+            for _ in 0..10_000 {
+                if !is_writer || !gate.is_shut.load(Ordering::SeqCst) {
+                    break;
+                }
+                gate.is_reached.store(true, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            clock()
+        })
+    }
+}
+
+/// Texts that don't pack: more than a record may have, and less than a filing may.
+fn endless(code: &str) -> SubmissionFile {
+    let mut file = filing(code);
+    let mut noise = 1u64;
+    let mut text = || {
+        let letter = |_| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'0' + (noise >> 58) as u8)
+        };
+        (0..TEXT_BYTES_MAX).map(letter).collect::<String>()
+    };
+    let table = file.tables.iter_mut().find(|table| table.header.id == "PI").unwrap();
+    for (_, values) in &mut table.rows {
+        values.iter_mut().for_each(|value| *value = text());
+    }
+    file
+}
+
+/// What the store can't hold is refused by itself: whoever is decided in the same group hears what is meant for him.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_filing_that_no_record_holds_is_refused_by_itself() {
+    let gate = Arc::new(Gate::default());
+    let opened = Consolidator::open(Arc::new(MemoryJournal::new()), gate.clock(), embedded_form_sets(), None);
+    let server = TestServer::around(opened.unwrap()).await;
+    server.furnish("fenyang-2024", "shanxi-2024", 2024).await;
+    let (small, large) = (Actor::parse(&unit("407003")).unwrap(), Actor::parse(&unit("407002")).unwrap());
+    let one = prepared(&server, "407003").await;
+    let first = server.consolidator.submit(small.clone(), "once".into(), one).await.unwrap();
+
+    let form = server.consolidator.snapshot().state.form_set("shanxi-2024").unwrap().clone();
+    let placed = endless("407002").place_on(&form);
+    let beyond = server.consolidator.prepare(placed, None, &form, (None, None)).await.unwrap();
+    let again = prepared(&server, "407003").await;
+    gate.is_shut.store(true, Ordering::SeqCst);
+    let consolidator = server.consolidator.clone();
+    let beyond = tokio::spawn(async move { consolidator.submit(large, "large".into(), beyond).await });
+    until("the writer has it", async || gate.is_reached.load(Ordering::SeqCst)).await;
+    // Asked once, it waits in the queue.
+    let mut again = Box::pin(server.consolidator.submit(small.clone(), "once".into(), again));
+    assert!(again.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    gate.is_shut.store(false, Ordering::SeqCst);
+
+    let refused = beyond.await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::SubmissionTooLarge, "{refused}");
+    assert!(refused.fact("packed").unwrap().parse::<usize>().unwrap() > RECORD_BYTES_MAX, "{refused}");
+    let says = sentence(&refused, Language::English);
+    assert!(says.contains(&format!("where {RECORD_BYTES_MAX} are allowed")), "{says}");
+    let again = again.await.unwrap();
+    assert_eq!((again.repeated, again.envelope.position), (true, first.envelope.position));
+    assert_eq!(server.consolidator.snapshot().state.position, first.envelope.position, "nothing of it was kept");
+    let next = prepared(&server, "407003").await;
+    assert!(server.consolidator.submit(small, "next".into(), next).await.is_ok());
     server.stop().await;
 }
 
