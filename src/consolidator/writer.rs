@@ -351,9 +351,11 @@ impl Writer {
         }
         if taken && let Action::Submit(filing) = &job.command.action {
             let submission = &filing.reading.submission;
+            // Nothing of it is in the group yet, so nobody else has to suffer for a record that can't be read.
             if let Err(fault) = group.fold.hold_replaced(&submission.header) {
-                group.answers.push((job.reply, Err(fault.clone())));
-                return Step::Broken(fault);
+                tracing::error!(%fault, slot = %submission.header, "what a filing takes the place of can't be read");
+                group.answers.push((job.reply, Err(fault)));
+                return Step::Taken;
             }
             // Shared with the reading: no second copy of the rows.
             group.fold.past.hold(envelope.position, submission.clone());

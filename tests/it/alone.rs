@@ -131,7 +131,12 @@ async fn a_filing_that_takes_the_place_of_an_unreadable_one_is_not_appended() {
     assert_eq!(refused.reason, Reason::JournalDamaged);
     assert_eq!(worn.head().unwrap(), second, "nothing was appended");
     assert_eq!(server.consolidator.snapshot().state.position, second);
-    assert_eq!(file("fourth").await.unwrap_err().reason, Reason::StoreStopped);
+    // Nor does it keep anybody else from filing.
+    let other = prepared(&server, "407003").await;
+    let other = server.consolidator.submit(Actor::parse(&unit("407003")).unwrap(), "other".into(), other).await;
+    assert_eq!(other.unwrap().envelope.position, second + 1);
+    assert!(server.consolidator.is_accepting());
+    assert_eq!(file("fourth").await.unwrap_err().reason, Reason::JournalDamaged);
     server.stop().await;
 }
 
