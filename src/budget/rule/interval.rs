@@ -127,7 +127,7 @@ impl Interval {
         Interval { low, high, roundings: Roundings::Several, ..Interval::exact(fen, 1) }
     }
 
-    /// What a percentage stands for; exact if it is written without decimals that could hide more.
+    /// What a percentage stands for: half its last digit around it, so 50 % for 49.5 up to, but not, 50.5.
     pub(crate) fn of_percent(number: Number) -> Interval {
         let denominator = 200 * 10_i128.pow(u32::from(number.decimals));
         Interval::printed(2 * i128::from(number.mantissa), 1, denominator)
