@@ -242,17 +242,14 @@ impl Interval {
 
     /// The quotient.
     pub(crate) fn divided_by(&self, other: &Interval) -> Result<Interval> {
-        let sign = if other.low > 0 || other.low == 0 && other.low_open && other.high > 0 {
+        // Down to zero, even if zero itself is left out, there is no greatest quotient. What is printed lies in between.
+        let sign = if other.low > 0 {
             1
         } else if other.high < 0 {
             -1
         } else {
             return Err(Impossible::DivisionByZero);
         };
-        if other.low == 0 || other.printed == 0 {
-            // Down to zero: there is no greatest quotient.
-            return Err(Impossible::DivisionByZero);
-        }
         // 1 / [c, d] = [1/d, 1/c], over the common denominator c·d.
         let multiply = |a: i128, b: i128| a.checked_mul(b).ok_or(Impossible::TooLarge);
         let (c, d) = if sign > 0 { (other.low, other.high) } else { (-other.high, -other.low) };
@@ -430,6 +427,10 @@ mod tests {
     fn what_can_be_zero_divides_nothing() {
         assert_eq!(wan("1.00").divided_by(&wan("0.00")), Err(Impossible::DivisionByZero));
         assert_eq!(wan("1.00").divided_by(&Interval::ZERO), Err(Impossible::DivisionByZero));
+        // From zero, which is left out, to one.
+        let open = Interval::exact(5, 1_000).plus(&percent("0")).unwrap();
+        assert_eq!(wan("1.00").divided_by(&open), Err(Impossible::DivisionByZero));
+        assert_eq!(wan("1.00").divided_by(&open.negative()), Err(Impossible::DivisionByZero));
         let half = wan("1.00").divided_by(&yuan("-2.00")).unwrap();
         assert_eq!(half.compare(Relation::Equal, &Interval::exact(-5_000, 1)), Ok(Meeting::Plain));
     }
