@@ -4,7 +4,8 @@
 //! a filing's own keys behind them, when it is judged.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
 
 use compact_str::CompactString;
 
@@ -12,14 +13,17 @@ use super::book::NONE;
 use super::names::Names;
 use crate::budget::form_set::{FixedRow, FormSet, Rows};
 
-/// Row keys are a few bytes long, and a filing's own keys harm nobody else: eight bytes at a time, and no more.
-#[derive(Clone, Default)]
-pub(super) struct KeyHasher(u64);
+/// Row keys are a few bytes long: eight bytes at a time, and no more. Whoever files chooses up to a hundred thousand of
+/// them, so both numbers are secret: nobody can choose keys that all fall together.
+#[derive(Clone, Copy)]
+pub(super) struct KeyHasher {
+    state: u64,
+    factor: u64,
+}
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
-        // The map looks at the lowest bits too, which multiplying leaves nearly alone.
-        self.0 ^ self.0.rotate_left(29)
+        self.state
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -43,11 +47,33 @@ impl Hasher for KeyHasher {
     }
 
     fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        // Both halves of the product: the lower alone says nothing of the upper bits.
+        let product = u128::from(self.state ^ word) * u128::from(self.factor);
+        self.state = product as u64 ^ (product >> 64) as u64;
     }
 }
 
-pub(super) type KeyHash = BuildHasherDefault<KeyHasher>;
+/// One secret for the whole process. The order of these maps is never seen.
+#[derive(Clone, Copy)]
+pub(super) struct KeyHash(KeyHasher);
+
+impl Default for KeyHash {
+    fn default() -> KeyHash {
+        static SECRET: LazyLock<KeyHasher> = LazyLock::new(|| {
+            let random = RandomState::new();
+            KeyHasher { state: random.hash_one(0), factor: random.hash_one(1) | 1 }
+        });
+        KeyHash(*SECRET)
+    }
+}
+
+impl BuildHasher for KeyHash {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        self.0
+    }
+}
 
 /// The keys that a form set knows, by axis.
 #[derive(Debug, Default)]
@@ -145,5 +171,31 @@ impl<'a> Keys<'a> {
             Some(name) => name,
             None => own.names.get(at - known.names.len()).copied().unwrap_or(""),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bit that differs at the top of one word and is taken back in the next makes no difference to a hash of the lower
+    /// halves of products, whatever it began with.
+    #[test]
+    fn differences_that_take_each_other_back_change_the_hash() {
+        let key = |which: u32| -> Vec<u8> {
+            let words = (0..8_u32).map(|at| {
+                let differs = u64::from(which >> (at / 2) & 1);
+                0x3131_3131_3131_3131 ^ differs << (if at % 2 == 0 { 63 } else { 4 })
+            });
+            words.flat_map(u64::to_le_bytes).collect()
+        };
+        let hash = |key: &[u8]| {
+            let mut hasher = KeyHash::default().build_hasher();
+            hasher.write(key);
+            hasher.finish()
+        };
+        let hashes: std::collections::BTreeSet<u64> = (0..16).map(|which| hash(&key(which))).collect();
+        assert_eq!(hashes.len(), 16);
+        assert_eq!(hash(&key(7)), hash(&key(7)), "the same in all maps");
     }
 }
