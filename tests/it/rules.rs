@@ -265,6 +265,26 @@ fn a_department_is_compared_with_its_units() {
     assert_eq!(cells.len(), 1 + units.len(), "its own cell and one of each unit");
 }
 
+/// What is too large to be told is left out; nothing else is told in its place.
+#[test]
+fn a_side_that_is_too_large_is_not_told_as_another() {
+    let form = form("shanxi-2024");
+    let patch = "base = 'fenyang-2024/submissions/407004'\n[set]\n'NOTE/-/general' = '999999999.99'\n\
+                 'NOTE/-/income_budget' = '0.000001'";
+    let filing = read(&crate::gallery::patched(&toml::from_str(patch).unwrap(), &form), &form);
+    let checked = judged_both_ways(&form, &Books::of(&filing));
+    let finding = checked.findings.iter().find(|finding| finding.rule == "N-03" && finding.check == 0).unwrap();
+    assert_eq!((finding.verdict, &finding.right, &finding.difference), (Verdict::Fail, &None, &None));
+    let said = Language::ALL.map(|language| say::brief(finding, &form, language));
+    assert_eq!(
+        said,
+        [
+            "N-03 占比等于部分除以总数 · 说明 · 一般公共预算占比：查看了：一般公共预算占比 100.00、一般公共预算收入 999999999.99、收入预算 0.000001",
+            "N-03 A share equals the part divided by the whole · 说明 · 一般公共预算占比: looked at: 一般公共预算占比 100.00, 一般公共预算收入 999999999.99, 收入预算 0.000001"
+        ]
+    );
+}
+
 /// The department has filed that table, and can't do anything about it but ask.
 #[test]
 fn a_table_that_a_unit_has_not_filed_is_the_units_to_file() {

@@ -236,7 +236,7 @@ pub struct RuleFinding {
     /// Names the cells of rows that were looked through to see whether they are meant: too many to tell, but a failure
     /// rests on them too. None if there were none.
     pub looked: Option<Digest>,
-    /// The left side.
+    /// The left side; none of a condition, nor of a figure that is too large to be told. So for the three below.
     pub left: Option<Quantity>,
     /// How the two should lie: `=`, `≤` and so on.
     pub relation: &'static str,

@@ -153,7 +153,7 @@ impl Reporter<'_, '_> {
             Value::Text(_) => None,
         };
         let (Some(a), Some(b)) = (number(&sides.left), number(&sides.right)) else {
-            return (Some(left), Some(right), None, None);
+            return (left, right, None, None);
         };
         // Sides in different units differ by an amount in the finer one.
         let scale = match scales {
@@ -163,10 +163,10 @@ impl Reporter<'_, '_> {
             [Some(a), Some(b)] => Scale { decimals: a.decimals.max(b.decimals), ..a },
             _ => common,
         };
-        let difference = a.minus(&b).ok().map(|difference| fraction(difference.nominal(), sides.measure, scale));
+        let difference = a.minus(&b).ok().and_then(|difference| fraction(difference.nominal(), sides.measure, scale));
         let slack = a.slack(&b, self.step(sides.measure, &a, &b)).ok();
-        let slack = slack.map(|slack| fraction(slack, sides.measure, scale));
-        (Some(left), Some(right), difference, slack)
+        let slack = slack.and_then(|slack| fraction(slack, sides.measure, scale));
+        (left, right, difference, slack)
     }
 
     fn values(&self, seen: &[Seen]) -> impl Iterator<Item = &Cell> {
@@ -213,41 +213,37 @@ impl Reporter<'_, '_> {
     }
 }
 
-fn quantity(value: &Value<'_, Interval>, measure: Measure, scale: Scale) -> Quantity {
+fn quantity(value: &Value<'_, Interval>, measure: Measure, scale: Scale) -> Option<Quantity> {
     match value {
-        Value::Blank => Quantity::Blank,
-        Value::Text(text) => Quantity::Text((*text).into()),
+        Value::Blank => Some(Quantity::Blank),
+        Value::Text(text) => Some(Quantity::Text((*text).into())),
         Value::Number(number) => fraction(number.nominal(), measure, scale),
     }
 }
 
-/// A fraction as a quantity: an amount at that scale, with more decimals if it needs them.
-fn fraction((value, over): (i128, i128), measure: Measure, scale: Scale) -> Quantity {
-    match measure {
+/// A fraction as a quantity: an amount at that scale, with more decimals if it needs them. None if it is too large to be
+/// told: no other figure stands for it.
+fn fraction((value, over): (i128, i128), measure: Measure, scale: Scale) -> Option<Quantity> {
+    let times = |by: i128| Some(rounded(value.checked_mul(by)?, over));
+    Some(match measure {
         Measure::Amount | Measure::Rate | Measure::Zero => {
-            let value = Money::from_total_fen(rounded(value, over)).unwrap_or(Money::ZERO);
+            let value = Money::from_total_fen(rounded(value, over))?;
             let decimals = value.exact_decimals(scale.denomination, scale.decimals);
             Quantity::Amount(Amount { value, scale: Scale { decimals, ..scale } })
         }
         Measure::Ratio => {
-            let hundredths = value.checked_mul(10_000).map(|value| rounded(value, over));
             let exact = value.checked_mul(10_000).is_some_and(|value| value % over == 0);
-            match (hundredths, exact) {
-                (Some(mantissa), true) => Quantity::Percent(number(mantissa, 2)),
-                _ => Quantity::Percent(number(value.checked_mul(1_000_000).map_or(0, |value| rounded(value, over)), 4)),
-            }
+            Quantity::Percent(if exact { number(times(10_000)?, 2)? } else { number(times(1_000_000)?, 4)? })
         }
         Measure::Count | Measure::Year | Measure::Plain | Measure::Text | Measure::Time | Measure::Condition => {
-            if value % over == 0 {
-                return Quantity::Number(number(value / over, 0));
-            }
-            Quantity::Number(number(value.checked_mul(100).map_or(0, |value| rounded(value, over)), 2))
+            let whole = value % over == 0;
+            Quantity::Number(if whole { number(value / over, 0)? } else { number(times(100)?, 2)? })
         }
-    }
+    })
 }
 
-fn number(mantissa: i128, decimals: u8) -> Number {
-    Number { mantissa: i64::try_from(mantissa).unwrap_or(i64::MAX), decimals }
+fn number(mantissa: i128, decimals: u8) -> Option<Number> {
+    Some(Number { mantissa: i64::try_from(mantissa).ok()?, decimals })
 }
 
 /// Half away from zero.
@@ -268,5 +264,30 @@ fn sign(relation: Relation) -> &'static str {
         Relation::AtMost => "≤",
         Relation::Above => ">",
         Relation::AtLeast => "≥",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_to_be_told_is_not_told_as_nothing() {
+        let told = |value: i128, over: i128, measure| fraction((value, over), measure, Scale::FEN);
+        let large = i128::from(i64::MAX);
+        for measure in [Measure::Amount, Measure::Ratio, Measure::Count] {
+            assert!(told(6, 3, measure).is_some());
+            assert_eq!(told(i128::MAX, 1, measure), None);
+            assert_eq!(told(i128::MAX, 2, measure), None);
+        }
+        assert!(told(large, 1, Measure::Count).is_some() && told(large, 1, Measure::Amount).is_some());
+        assert_eq!(told(large + 1, 1, Measure::Count), None);
+        // Sums of money may be larger than the other figures.
+        assert!(told(large + 1, 1, Measure::Amount).is_some());
+        assert_eq!(told(10_i128.pow(27), 1, Measure::Amount), None);
+        assert_eq!(
+            told(large, 10_000, Measure::Ratio),
+            Some(Quantity::Percent(Number { mantissa: i64::MAX, decimals: 2 }))
+        );
     }
 }
