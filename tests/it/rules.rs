@@ -330,6 +330,24 @@ fn a_department_is_less_than_its_units_by_what_they_grant_each_other() {
     }
 }
 
+/// Each unit spends what it takes in code by code; with what units pay each other taken off, only the totals still agree.
+#[test]
+fn a_departments_income_and_expenditure_agree_in_total_alone() {
+    let form = form("shanxi-2024");
+    let judge = |cell: &str, value: &str| {
+        let patch =
+            format!("base = 'fenyang-2024/submissions/407004'\ndepartment = '407'\n[set]\n'{cell}' = '{value}'");
+        let filing = read(&crate::gallery::patched(&toml::from_str(&patch).unwrap(), &form), &form);
+        let fails = failures(&judged_both_ways(&form, &Books::of(&filing)));
+        fails.into_iter().filter(|(rule, _)| rule.starts_with('T')).collect::<Vec<_>>()
+    };
+    assert_eq!(judge("T02/2101102/total", "5.30"), []);
+    assert_eq!(
+        judge("T02/合计/total", "163.00"),
+        [("T-01".to_owned(), "T01A/total/amount".to_owned()), ("T-01".to_owned(), "T01A/year/amount".to_owned())]
+    );
+}
+
 /// What is too large to be told is left out; nothing else is told in its place.
 #[test]
 fn a_side_that_is_too_large_is_not_told_as_another() {

@@ -3,7 +3,7 @@
 use crate::support::*;
 use budget_consolidator::budget::intake::TableHeader;
 use budget_consolidator::proto::{ShownCell, api};
-use budget_consolidator::submission_file::FileTable;
+use budget_consolidator::submission_file::{FileTable, SubmissionFile};
 
 #[tokio::test]
 async fn the_example_flows_from_filing_to_view() {
@@ -148,5 +148,42 @@ async fn a_years_history_is_read_by_whoever_answered_for_that_year() {
     assert_eq!(kinds(DEPARTMENT).await.unwrap(), all, "what it answered for");
     assert_eq!(kinds("budget://408/department").await.unwrap(), 0, "nothing happened in its year yet");
     assert_eq!(reason(&kinds("budget://409/department").await.unwrap_err()), "NOT_PERMITTED");
+    server.stop().await;
+}
+
+/// What is paid under one code and received under another is taken off both: no code of the sum agrees then, and nothing is wrong.
+#[tokio::test]
+async fn a_transfer_under_two_codes_leaves_a_sum_that_no_rule_fails() {
+    let server = TestServer::fenyang().await;
+    let form = form("shanxi-2024");
+    let patch = r#"
+        base = "fenyang-2024/submissions/407001"
+        remove = ["T02/2080111", "T03/2080111", "PFUNC/2024-004/2080111"]
+        [set]
+        "T02/2080108/total" = "20.00"
+        "T02/2080108/own" = "12.00"
+        "T03/2080108/total" = "20.00"
+        "T03/2080108/project" = "20.00"
+        "PFUNC/2024-004/2080108/amount" = "12.00"
+        "TRANSFER/407003/grant-out/function" = "2080108"
+    "#;
+    let payer = crate::gallery::patched(&toml::from_str(patch).unwrap(), &form).to_string();
+    let receiver = std::fs::read_to_string(project("examples/fenyang-2024/submissions/407003.json")).unwrap();
+    for (code, file) in [("407001", payer), ("407003", receiver)] {
+        let file = SubmissionFile::read(&file).unwrap();
+        let answer = server.client(&unit(code)).await.submit(&file, &form).await.unwrap();
+        assert_eq!(answer.version, 1, "{code}: {:?}", answer.verdict);
+    }
+    let view = server.client(DEPARTMENT).await.view("407", &[], false).await.unwrap();
+    assert_eq!(view.transfers[0].standing, i32::from(api::TransferStanding::Eliminated));
+    for (table, row, eliminated) in [
+        ("T02", "2080111", "120000.00"),
+        ("T02", "2080108", ""),
+        ("T03", "2080111", ""),
+        ("T03", "2080108", "120000.00"),
+    ] {
+        assert_eq!(shown(&view, table, row, "total").eliminated, eliminated, "{table}/{row}");
+    }
+    assert_eq!((view.rule_counts.unwrap().fail, found(&view.rule_findings)), (0, Vec::new()));
     server.stop().await;
 }
