@@ -206,7 +206,7 @@ fn what_only_others_know_is_said_and_not_passed() {
     let Counts { pass, pass_by_rounding, fail, not_evaluable } = all.counts;
     insta::assert_snapshot!(
         format!("{pass} pass, {pass_by_rounding} by rounding, {fail} fail, {not_evaluable} not evaluable"),
-        @"1861 pass, 31 by rounding, 64 fail, 2 not evaluable"
+        @"1862 pass, 31 by rounding, 64 fail, 2 not evaluable"
     );
 }
 
@@ -346,6 +346,25 @@ fn a_departments_income_and_expenditure_agree_in_total_alone() {
         judge("T02/合计/total", "163.00"),
         [("T-01".to_owned(), "T01A/total/amount".to_owned()), ("T-01".to_owned(), "T01A/year/amount".to_owned())]
     );
+}
+
+/// A share that is part of the whole is found where each share is right by itself: the parts are.
+#[test]
+fn shares_of_income_add_up_to_all_of_it() {
+    let form = form("shanxi-2024");
+    let judge = |share: &str| {
+        // Without an income there is nothing to hold a share against, but the others.
+        let patch = format!(
+            "base = 'fenyang-2024/submissions/407004'\n[set]\n'NOTE/-/income_budget' = ''\n'NOTE/-/own_share' = '{share}'"
+        );
+        let filing = read(&crate::gallery::patched(&toml::from_str(&patch).unwrap(), &form), &form);
+        let checked = judged_both_ways(&form, &Books::of(&filing));
+        let of_rule = checked.findings.into_iter().filter(|finding| finding.rule == "N-03" && finding.cause.is_none());
+        of_rule.map(|finding| (finding.check, finding.verdict)).collect::<Vec<_>>()
+    };
+    assert_eq!(judge("0"), []);
+    assert_eq!(judge("0.01"), [(11, Verdict::PassByRounding)]);
+    assert_eq!(judge("5.00"), [(11, Verdict::Fail)]);
 }
 
 /// What is too large to be told is left out; nothing else is told in its place.

@@ -23,7 +23,7 @@ pub const UNTOUCHED: &[(&str, &[usize], &str)] = &[
     ("P-10", &[0], "texts of indicators"),
     ("P-12", &[0], "a date"),
     ("A-01", &[0], "a written sum against a text"),
-    ("N-03", &[8], "two percentages"),
+    ("N-03", &[8, 11], "percentages alone"),
     ("N-07", &[0, 2, 4, 6, 7, 10, 12, 13], "counts"),
     ("N-08", &[1, 2], "which projects a goal means"),
     ("N-09", &[0], "names"),
