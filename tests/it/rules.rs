@@ -150,6 +150,7 @@ const ROUNDED: &[(&str, &str, i64, i64, i64)] = &[
     ("H-03", "T06/合计/total", 45_086, 45_087, 2),
     ("T-08", "T05/2080109/basic", 31_365, 31_366, 0),
     ("T-09", "T03/2082602/project", 1_106_588, 1_106_589, 15),
+    ("T-09", "T05/2082602/project", 1_106_588, 1_106_589, 15),
     ("N-07", "NOTE/-/managed_target_amount", 4_110_917, 4_110_918, 26),
 ];
 
@@ -206,7 +207,7 @@ fn what_only_others_know_is_said_and_not_passed() {
     let Counts { pass, pass_by_rounding, fail, not_evaluable } = all.counts;
     insta::assert_snapshot!(
         format!("{pass} pass, {pass_by_rounding} by rounding, {fail} fail, {not_evaluable} not evaluable"),
-        @"1862 pass, 31 by rounding, 64 fail, 2 not evaluable"
+        @"1873 pass, 32 by rounding, 64 fail, 2 not evaluable"
     );
 }
 
@@ -365,6 +366,25 @@ fn shares_of_income_add_up_to_all_of_it() {
     assert_eq!(judge("0"), []);
     assert_eq!(judge("0.01"), [(11, Verdict::PassByRounding)]);
     assert_eq!(judge("5.00"), [(11, Verdict::Fail)]);
+}
+
+/// General expenditure on projects under a code is part of what the projects under it cost.
+#[test]
+fn projects_are_held_against_general_expenditure_too() {
+    let form = form("shanxi-2024");
+    let judge = |cells: &str| {
+        let patch = format!("base = 'fenyang-2024/submissions/407004'\n[set]\n{cells}");
+        let filing = read(&crate::gallery::patched(&toml::from_str(&patch).unwrap(), &form), &form);
+        let checked = judged_both_ways(&form, &Books::of(&filing));
+        let of_rule = checked.findings.into_iter().filter(|finding| finding.rule == "T-09");
+        of_rule.map(|finding| (finding.check, finding.place.to_string(), finding.verdict)).collect::<Vec<_>>()
+    };
+    let found = |check: usize| vec![(check, "T05/2080112/project".to_owned(), Verdict::Fail)];
+    assert_eq!(judge("'T05/2080112/project' = '39.00'"), found(2));
+    // With other money beside, it may be less, and not more.
+    let other = "'T01A/carry/amount' = '1.00'";
+    assert_eq!(judge(&format!("{other}\n'T05/2080112/project' = '39.00'")), []);
+    assert_eq!(judge(&format!("{other}\n'T05/2080112/project' = '40.00'")), found(3));
 }
 
 /// What is too large to be told is left out; nothing else is told in its place.

@@ -252,6 +252,15 @@ fn by_code(sheet: &mut Sheet<'_>) {
     for project in list(filing, "T12").leaves() {
         sheet.hold(&format!("T12/{project}/total = {}", of_projects(&|of, _| of == project)));
     }
+    for (check, relation) in [(2, "="), (3, "≤")] {
+        match check {
+            2 => sheet.check("T-09", 2).when_zero(&NOT_GENERAL),
+            _ => sheet.check("T-09", 3).unless_zero(&NOT_GENERAL),
+        };
+        for item in filing.rows("T05").iter().filter(|code| is_item(code)) {
+            sheet.hold(&format!("T05/{item}/project {relation} {}", of_projects(&|_, code| code == item)));
+        }
+    }
 }
 
 /// In a public institution some function codes fix the economic item.
