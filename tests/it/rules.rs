@@ -387,6 +387,32 @@ fn projects_are_held_against_general_expenditure_too() {
     assert_eq!(judge(&format!("{other}\n'T05/2080112/project' = '40.00'")), found(3));
 }
 
+/// A standard a month is for twelve of them, one that says nothing for one time, if the form doesn't say for how many.
+#[test]
+fn heads_times_standard_is_reckoned_without_months_too() {
+    let form = form("shanxi-2024");
+    let judge = |standard: &str, months: &str| {
+        let patch = format!(
+            "base = 'fenyang-2024/submissions/407004'\n[set]\n'PI/2024-001/1/annual_value' = '50人'\n\
+             'PI/2024-001/2/annual_value' = '{standard}'\n'PF/2024-001/months' = '{months}'"
+        );
+        let filing = read(&crate::gallery::patched(&toml::from_str(&patch).unwrap(), &form), &form);
+        let checked = judged_both_ways(&form, &Books::of(&filing));
+        let of_rule = checked.findings.into_iter().filter(|finding| finding.rule == "P-13");
+        of_rule.map(|finding| (finding.check, finding.verdict)).collect::<Vec<_>>()
+    };
+    // 240000 元 are asked for.
+    assert_eq!(judge("4800元/人", ""), []);
+    assert_eq!(judge("4800元/人", "1"), []);
+    assert_eq!(judge("4800元/人·年", ""), []);
+    assert_eq!(judge("400元/人", "12"), []);
+    assert_eq!(judge("400元/人·月", "12"), []);
+    assert_eq!(judge("400元/人·月", ""), []);
+    assert_eq!(judge("400元/人", ""), [(1, Verdict::Fail)]);
+    assert_eq!(judge("4800元/人/月", ""), [(2, Verdict::Fail)]);
+    assert_eq!(judge("4800元/人", "12"), [(0, Verdict::Fail)]);
+}
+
 /// What is too large to be told is left out; nothing else is told in its place.
 #[test]
 fn a_side_that_is_too_large_is_not_told_as_another() {

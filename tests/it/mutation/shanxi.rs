@@ -341,19 +341,29 @@ fn projects(sheet: &mut Sheet<'_>) {
     }
 }
 
+/// A rate is for so many months; if the form doesn't say how many, for twelve if it is one a month, else for one time.
 fn heads_times_rate(sheet: &mut Sheet<'_>, project: &str) {
-    sheet.check("P-13", 0);
     let filing = sheet.filing;
     let rows = filing.rows("PI").iter().filter(|row| row.split_once('/').unwrap().0 == project);
     let values: Vec<&str> = rows.map(|row| filing.text(&format!("PI/{row}/annual_value"))).collect();
     let people: Vec<i128> = values.iter().filter_map(|value| heads(value)).collect();
-    let rates: Vec<i128> = values.iter().filter_map(|value| rate(value)).collect();
-    let months = filing.text(&format!("PF/{project}/months")).parse::<i128>();
-    if let (false, [rate], Ok(months)) = (people.is_empty(), &rates[..], months) {
-        let product = people.iter().sum::<i128>() * rate * months;
-        let (opening, total) = (format!("PF/{project}/opening"), format!("PF/{project}/annual_total"));
-        let exactly = super::oracle::Span { low: product, high: product };
-        sheet.hold_text(&format!("PF/{project}/"), exactly, &[&opening], &total);
+    let rates: Vec<(i128, bool)> =
+        values.iter().filter_map(|value| Some((rate(value)?, value.contains('月')))).collect();
+    let months = filing.text(&format!("PF/{project}/months"));
+    for check in 0..3 {
+        sheet.check("P-13", check);
+        let ([(rate, monthly)], false) = (&rates[..], people.is_empty()) else { continue };
+        let times = match (months, monthly) {
+            ("", false) => (1, 1),
+            ("", true) => (2, 12),
+            (months, _) => (0, months.parse::<i128>().unwrap()),
+        };
+        if times.0 == check {
+            let product = people.iter().sum::<i128>() * rate * times.1;
+            let (opening, total) = (format!("PF/{project}/opening"), format!("PF/{project}/annual_total"));
+            let exactly = super::oracle::Span { low: product, high: product };
+            sheet.hold_text(&format!("PF/{project}/"), exactly, &[&opening], &total);
+        }
     }
 }
 
