@@ -18,7 +18,7 @@ use super::output::{Answer, Failure};
 use super::serve::wall_clock;
 use super::settings::{DEFAULT_SERVER, Settings};
 use super::words::read_time;
-use super::{CommandLine, Globals, dispatch, parse_actor, way};
+use super::{CommandLine, Globals, dispatch, parse_actor, way, without_empty_variables};
 use crate::budget::reason::Remark;
 use crate::certificate::authority::{Authority, Validity};
 use crate::ledger::actor::Actor;
@@ -279,7 +279,8 @@ async fn play(line: &str, stage: &Stage, address: &str, settings: &Settings) -> 
         if file.is_file() { file.into_os_string() } else { OsString::from(word) }
     });
     let arguments = std::iter::once(OsString::from("consolidator")).chain(words);
-    let parsed = CommandLine::command().try_get_matches_from(arguments).and_then(|m| CommandLine::from_arg_matches(&m));
+    let command = without_empty_variables(CommandLine::command());
+    let parsed = command.try_get_matches_from(arguments).and_then(|m| CommandLine::from_arg_matches(&m));
     let CommandLine { globals, verb } = parsed.map_err(|error| Failure::Failed(error.to_string()))?;
     let globals = Globals { profile: Some(stage.people()), server: Some(address.to_owned()), ..globals };
     let settings = Settings {

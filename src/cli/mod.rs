@@ -247,7 +247,7 @@ fn node_title(code: &str, name: &str) -> String {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Ended {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let language = language(&arguments);
-    let command = help::translate(CommandLine::command(), language);
+    let command = help::translate(without_empty_variables(CommandLine::command()), language);
     let parsed = command.try_get_matches_from(arguments).and_then(|found| CommandLine::from_arg_matches(&found));
     let CommandLine { globals, verb } = match parsed {
         Ok(line) => line,
@@ -315,6 +315,14 @@ async fn dispatch(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Fsck(args) => fsck::run(&args, settings),
         Verb::Explain(args) => explain::run(&args, settings),
     }
+}
+
+/// The same where a variable that is set to nothing counts as not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let named = arg.get_env().and_then(std::env::var_os);
+        if named.is_some_and(|value| value.is_empty()) { arg.env(None::<&str>) } else { arg }
+    })
 }
 
 /// Help, version, or a wrong command line.

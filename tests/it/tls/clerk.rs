@@ -22,7 +22,8 @@ impl Desk {
         let mut command = Command::new("timeout");
         command.args(["60", env!("CARGO_BIN_EXE_consolidator")]);
         for name in ["BUDGET_PROFILE", "BUDGET_SERVER", "BUDGET_AS", "BUDGET_CERT", "BUDGET_CERT_KEY", "BUDGET_CA"] {
-            command.env_remove(name);
+            // Set to nothing is as good as not set.
+            command.env(name, "");
         }
         command.env("HOME", self.home.path()).env_remove("XDG_CONFIG_HOME").env("LANG", "en_US.UTF-8");
         command.env_remove("LC_ALL").args(line).current_dir(self.home.path());
