@@ -28,7 +28,7 @@ use crate::proto::api::control_figure_service_client::ControlFigureServiceClient
 use crate::proto::api::registry_service_client::RegistryServiceClient;
 use crate::proto::api::review_service_client::ReviewServiceClient;
 use crate::proto::api::submission_service_client::SubmissionServiceClient;
-use crate::wording::{Language, sentence};
+use crate::wording::{Language, label, sentence};
 
 /// The header that says who asks.
 const ACTOR_HEADER: &str = "x-budget-actor";
@@ -214,11 +214,22 @@ const TLS_TROUBLE: [(&str, &str); 12] = [
     ("InvalidContentType", "tls-server-plain"),
 ];
 
+/// What the libraries below say of a lost connection, and the label that says it to a person.
+const LOST: [(&str, &str); 6] = [
+    ("unexpected-eof", "lost-broken-off"),
+    ("broken pipe", "lost-broken-off"),
+    ("unexpected EOF", "lost-broken-off"),
+    ("connection closed", "lost-broken-off"),
+    ("deadline has elapsed", "lost-no-answer"),
+    ("failed to lookup address", "lost-no-such-host"),
+];
+
 fn unreachable(language: Language, otherwise: &'static str, server: &str, cause: &str) -> Failure {
     let known = TLS_TROUBLE.iter().find(|(said, _)| cause.contains(said));
     let key = known.map_or(otherwise, |(_, key)| *key);
     let last = cause.rsplit(": ").next().unwrap_or(cause);
-    Failure::Unreachable(say(language, key, &[("server", server), ("error", last)]))
+    let said = LOST.iter().find(|(said, _)| cause.contains(said)).map_or(last, |(_, key)| label(key, language));
+    Failure::Unreachable(say(language, key, &[("server", server), ("error", said)]))
 }
 
 /// All causes, from the outermost to the one that says something: "Connection refused".
@@ -237,6 +248,23 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
     use tonic_types::ErrorDetails;
+
+    #[test]
+    fn a_lost_connection_is_told_in_plain_words() {
+        let library = "transport error: peer closed connection without sending TLS close_notify: \
+                       https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+        for (language, plain) in [(Language::Chinese, "服务器中断了连接"), (Language::English, "broke off")] {
+            let Failure::Unreachable(said) = unreachable(language, "server-lost", "https://here", library) else {
+                panic!("another failure")
+            };
+            assert!(said.contains(plain) && !said.contains("docs.rs"), "{said}");
+        }
+        let refused = "tcp connect error: Connection refused (os error 111)";
+        let said = unreachable(Language::Chinese, "server-unreachable", "http://here", refused);
+        assert!(said.sentence(Language::Chinese).contains("（服务器没有在那个地址上接受连接）"), "{said:?}");
+        let unknown = unreachable(Language::Chinese, "server-lost", "http://here", "outer: something new");
+        assert!(unknown.sentence(Language::Chinese).contains("（something new）"), "{unknown:?}");
+    }
 
     #[test]
     fn a_status_carries_its_reason_and_facts() {

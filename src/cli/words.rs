@@ -8,7 +8,7 @@ use jiff::tz::Offset;
 use crate::budget::money::{Denomination, Money, Scale};
 use crate::ledger::actor::Actor;
 use crate::proto::api;
-use crate::wording::{Language, label};
+use crate::wording::{Language, label, system_words};
 
 /// The label of that key with `{name}`s filled in.
 pub(super) fn say(language: Language, key: &str, facts: &[(&str, &str)]) -> String {
@@ -17,7 +17,11 @@ pub(super) fn say(language: Language, key: &str, facts: &[(&str, &str)]) -> Stri
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
         let Some((name, tail)) = after.split_once('}') else { break };
-        out.push_str(facts.iter().find(|(known, _)| *known == name).map_or("", |(_, fact)| fact));
+        let fact = facts.iter().find(|(known, _)| *known == name).map_or("", |(_, fact)| fact);
+        match name {
+            "error" | "why" => out.push_str(&system_words(fact, language)),
+            _ => out.push_str(fact),
+        }
         rest = tail;
     }
     out.push_str(rest);

@@ -7,6 +7,7 @@
 
 pub mod rule;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -235,6 +236,7 @@ fn fill_whole(template: &str, remark: &Remark, language: Language) -> Option<Str
                 let items: Vec<&str> = fact.split(", ").map(|item| word(item).unwrap_or(item)).collect();
                 out.push_str(&enumeration(&items.join(", "), language).replace(", ", language.of("、", ", ")));
             }
+            None if name == "what" => out.push_str(&enumeration(&system_words(fact, language), language)),
             None => out.push_str(&enumeration(fact, language)),
         }
         rest = after;
@@ -258,6 +260,16 @@ fn slot(fact: &str, language: Language) -> String {
 /// The word for one of the values of a fact, such as a step of review; the value itself if it has none.
 pub fn word<'v>(list: &str, value: &'v str, language: Language) -> &'v str {
     CATALOGUE.value.get(list).and_then(|words| words.get(value)).map_or(value, |word| word.text(language))
+}
+
+/// The system's own words for an error, as in `File exists (os error 17)`, in the reader's; what is not known stays as it is.
+pub fn system_words(text: &str, language: Language) -> Cow<'_, str> {
+    let Some((before, after)) = text.split_once(" (os error ") else { return text.into() };
+    let Some((_, after)) = after.split_once(')') else { return text.into() };
+    let (rest, said) = before.rsplit_once(": ").map_or(("", before), |(rest, said)| (rest, said));
+    let Some(known) = CATALOGUE.value.get("system_error").and_then(|words| words.get(said)) else { return text.into() };
+    let between = if rest.is_empty() { "" } else { ": " };
+    format!("{rest}{between}{}{after}", known.text(language)).into()
 }
 
 /// A fact for a sentence: on one line, and of an enumeration only the beginning.

@@ -255,6 +255,19 @@ proptest! {
 }
 
 #[test]
+fn what_the_system_says_is_said_in_the_readers_language() {
+    let chinese = |text| system_words(text, Language::Chinese);
+    assert_eq!(chinese("File exists (os error 17)"), "已有同名的文件或目录");
+    assert_eq!(chinese("tcp: Connection refused (os error 111)"), "tcp: 服务器没有在那个地址上接受连接");
+    assert_eq!(system_words("File exists (os error 17)", Language::English), "File exists");
+    for other in ["Strange (os error 999)", "no number", "cut (os error "] {
+        assert_eq!(chinese(other), other);
+    }
+    let remark = Remark::new(Reason::PathUnusable).with("path", "/a").with("what", "Is a directory (os error 21)");
+    assert!(sentence(&remark, Language::Chinese).starts_with("/a 用不了：这是目录，不是文件。"));
+}
+
+#[test]
 fn a_long_list_is_cut_and_still_counted() {
     let units = |n: u32| (0..n).map(|at| format!("407{at:03}"));
     let says = |remark: &Remark, language| {

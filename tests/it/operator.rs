@@ -43,6 +43,11 @@ fn refused(arguments: &[&str], code: &str, words: &[&str]) {
         let (text, exit) = told(language, arguments);
         assert!(exit == Some(1) && text.contains(code), "{arguments:?}: {exit:?} {text}");
         for word in words {
+            let word = match (language, *word) {
+                ("zh", "No such file") => "没有这个文件",
+                ("zh", "Not a directory") => "不是目录",
+                (_, word) => word,
+            };
             assert!(text.contains(word), "{arguments:?}: no {word} in {text}");
         }
         assert!(!text.contains("send it again") && !text.contains("重新提交"), "{arguments:?}: {text}");
