@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::output::{Answer, Failure};
 use super::serve::wall_clock;
-use super::settings::{DEFAULT_SERVER, Settings};
+use super::settings::{DEFAULT_SERVER, Settings, is_filled};
 use super::words::read_time;
 use super::{CommandLine, Globals, dispatch, parse_actor, way, without_empty_variables};
 use crate::budget::reason::Remark;
@@ -215,6 +215,9 @@ pub async fn run(options: &Options, settings: &Settings) -> Result<Answer, Failu
     let failed = |error: std::io::Error| Failure::Failed(settings.say("demo-failed", &[("why", &error.to_string())]));
     let script = EXAMPLE.iter().find(|(name, _)| *name == "demo.toml").map(|(_, bytes)| String::from_utf8_lossy(bytes));
     let script: Script = toml::from_str(&script.unwrap_or_default()).map_err(|e| failed(std::io::Error::other(e)))?;
+    if let Some(folder) = options.keep.as_ref().filter(|folder| is_filled(folder).unwrap_or(true)) {
+        return Err(Failure::Usage(settings.say("folder-not-empty", &[("folder", &folder.display().to_string())])));
+    }
     let stage = Stage::set(options).map_err(failed)?;
     stage.certify(&script).map_err(Failure::Refused)?;
     let begins = script.scene.iter().find_map(|scene| scene.at.as_deref());

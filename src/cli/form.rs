@@ -11,7 +11,7 @@ use super::check::{find, forms, read_folder};
 use super::client::Client;
 use super::output::{Answer, Failure, Grid, Look, Sheet, Show, strong};
 use super::rules::{rule_json, rules_text};
-use super::settings::Settings;
+use super::settings::{Settings, is_filled};
 use super::table_file::receipt;
 use super::words::{hex, say, short_digest};
 use crate::budget::digest::Digest;
@@ -34,6 +34,8 @@ pub enum Verb {
     Publish(FolderArgs),
     /// Checks the form set of a folder and changes nothing.
     Check(FolderArgs),
+    /// Writes the files of one into a folder.
+    Save(SaveArgs),
 }
 
 impl Verb {
@@ -42,6 +44,7 @@ impl Verb {
             Verb::List(source) | Verb::Show(ShowArgs { source, .. }) | Verb::Schema(ShowArgs { source, .. }) => {
                 !source.is_offline()
             }
+            Verb::Save(SaveArgs { shown, .. }) => !shown.source.is_offline(),
             Verb::Publish(_) => true,
             Verb::Check(_) => false,
         }
@@ -71,6 +74,15 @@ pub struct ShowArgs {
     pub(super) source: SourceArgs,
 }
 
+/// What `form save` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SaveArgs {
+    #[command(flatten)]
+    shown: ShowArgs,
+    #[arg(id = "save_dir", value_name = "DIR")]
+    dir: PathBuf,
+}
+
 /// What `form publish` and `form check` are told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FolderArgs {
@@ -92,6 +104,7 @@ pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         }
         Verb::Publish(args) => publish(args, settings).await,
         Verb::Check(args) => check(&args, settings),
+        Verb::Save(args) => save(&args, settings).await,
     }
 }
 
@@ -117,6 +130,32 @@ async fn form_set(args: &ShowArgs, settings: &Settings) -> Result<Arc<FormSet>, 
         return find(&forms(args.source.forms.as_deref(), settings)?, &args.id).cloned();
     }
     Ok(Arc::new(Client::connect(settings).await?.form_set(&args.id).await?))
+}
+
+/// Writes the files of a form set into a folder that is new or empty: from there the next year's is made.
+async fn save(args: &SaveArgs, settings: &Settings) -> Result<Answer, Failure> {
+    let folder = args.dir.display().to_string();
+    let unwritable = |error: std::io::Error| {
+        let facts = [("file", folder.as_str()), ("error", &error.to_string())];
+        Failure::Failed(settings.say("file-unwritable", &facts))
+    };
+    if is_filled(&args.dir).map_err(unwritable)? {
+        return Err(Failure::Usage(settings.say("folder-not-empty", &[("folder", &folder)])));
+    }
+    let form = form_set(&args.shown, settings).await?;
+    std::fs::create_dir_all(&args.dir).map_err(unwritable)?;
+    for (name, bytes) in form.files.iter() {
+        // Names come from the server: none may lead out of the folder.
+        let plain = std::path::Path::new(name).file_name().is_some_and(|file| file == name.as_str());
+        if !plain {
+            return Err(unwritable(std::io::Error::other(name.clone())));
+        }
+        std::fs::write(args.dir.join(name), bytes).map_err(unwritable)?;
+    }
+    let facts = [("id", form.id.to_string()), ("n", form.files.len().to_string()), ("folder", folder.clone())];
+    let files: Vec<&String> = form.files.keys().collect();
+    let json = json!({ "id": form.id.as_str(), "digest": form.digest.to_string(), "folder": folder, "files": files });
+    Ok(settings.answer(&Done::new("form-saved", &facts, false, json)))
 }
 
 async fn publish(args: FolderArgs, settings: &Settings) -> Result<Answer, Failure> {

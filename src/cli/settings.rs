@@ -86,6 +86,15 @@ impl Settings {
     }
 }
 
+/// Whether a folder is there and something is in it.
+pub(super) fn is_filled(folder: &Path) -> std::io::Result<bool> {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The language of the locale: of the first of the three variables that says something.
 pub(super) fn language_of(variable: impl Fn(&str) -> Option<String>) -> Language {
     let said = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(variable).find(|value| !value.is_empty());

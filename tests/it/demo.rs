@@ -17,6 +17,16 @@ fn the_demo_plays_the_year_in_both_languages() {
     }
 }
 
+#[test]
+fn the_demo_is_not_kept_among_other_files() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mine"), "").unwrap();
+    let played =
+        Command::new(env!("CARGO_BIN_EXE_consolidator")).args(["demo", "--keep"]).arg(folder.path()).output().unwrap();
+    assert_eq!(played.status.code(), Some(2));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
 /// Each line of the excerpt in README is one that was printed.
 fn shows_what_the_readme_shows(said: &str) {
     let readme = include_str!("../../README.md");

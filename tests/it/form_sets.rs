@@ -40,6 +40,41 @@ async fn publishing_tells_the_warnings() {
     server.stop().await;
 }
 
+/// From the program alone to another year: saved, changed in three places, checked, published, saved again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_set_is_saved_to_make_the_next_of_it() {
+    let server = TestServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (next, again) = (folder.path().join("next"), folder.path().join("again"));
+    let form = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consolidator"));
+        command.args(["--server", &server.address, "--as", "0/bureau", "--lang", "zh", "form"]);
+        let output = command.args(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let text = next.to_str().unwrap();
+    let (code, told) = form(&["save", "shanxi-2024", text, "--offline"]);
+    assert!(code == 0 && told.contains(&format!("form publish {text}")), "{told}");
+    for (name, bytes) in &form_files("shanxi-2024") {
+        assert_eq!(&std::fs::read(next.join(name)).unwrap(), bytes, "{name}");
+    }
+    let (code, told) = form(&["save", "shanxi-2024", text]);
+    assert!(code == 2 && told.contains("已经有东西"), "{told}");
+    let forms = std::fs::read_to_string(next.join("forms.toml")).unwrap();
+    let changed = forms.replacen("\"shanxi-2024\"", "\"shanxi-2025\"", 1).replacen("year = 2024", "year = 2025", 1);
+    std::fs::write(next.join("forms.toml"), &changed).unwrap();
+    for verb in ["check", "publish"] {
+        let (code, told) = form(&[verb, text]);
+        assert!(code == 0 && told.contains("shanxi-2025"), "{told}");
+    }
+    let (code, told) = form(&["save", "shanxi-2025", again.to_str().unwrap()]);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(std::fs::read_to_string(again.join("forms.toml")).unwrap(), changed);
+    let (code, told) = form(&["save", "nothing", folder.path().join("none").to_str().unwrap()]);
+    assert!(code == 1 && told.contains("UNKNOWN_FORM_SET") && !folder.path().join("none").exists(), "{told}");
+    server.stop().await;
+}
+
 /// Nodes by code, each with the one above: two departments, units at up to three levels below.
 fn random_tree(random: &mut Random) -> BTreeMap<String, String> {
     let mut nodes: BTreeMap<String, String> =
