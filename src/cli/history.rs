@@ -389,6 +389,7 @@ fn event_json(event: &JournalEvent) -> Value {
             "form_set": submitted.form_set,
             "adjusts": (submitted.adjusts > 0).then_some(submitted.adjusts),
             "cause": submitted.adjustment.as_ref().map(|adjustment| &adjustment.cause),
+            "raised": submitted.raised.iter().map(super::control::history::change_json).collect::<Vec<_>>(),
             "verdict": submitted.verdict.as_ref().map(verdict_json),
         }),
         Some(Event::Refused(refused)) => json!({

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::control::history::ceiling;
 use super::words::{
     grouped, hex, kind_code, kind_name, round_code, round_name, say, short_digest, time, time_for_programs,
 };
@@ -233,10 +234,18 @@ pub(super) fn details(event: Option<&Event>, language: Language) -> Vec<String> 
         Some(Event::AggregateMoved(moved)) => said(&moved.reason),
         Some(Event::Submitted(submitted)) if submitted.adjusts > 0 => {
             let cause = submitted.adjustment.as_ref().map_or("", |adjustment| &adjustment.cause);
-            vec![say(language, "event-adjusts", &[("base", &submitted.adjusts.to_string()), ("cause", cause)])]
+            let adjusts = say(language, "event-adjusts", &[("base", &submitted.adjusts.to_string()), ("cause", cause)]);
+            std::iter::once(adjusts).chain(submitted.raised.iter().map(|change| raised(change, language))).collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// A ceiling that an addition raised.
+fn raised(change: &api::ControlChange, language: Language) -> String {
+    let (from, to) = (ceiling(change.before.as_ref(), language), ceiling(change.after.as_ref(), language));
+    let facts = [("unit", change.unit.as_str()), ("cell", &change.cell), ("from", &from), ("to", &to)];
+    say(language, "event-raised", &facts)
 }
 
 /// The version that it is about; empty for other events.
@@ -354,4 +363,31 @@ pub(super) fn aggregate_json(sealed: &api::Aggregate) -> Value {
             "reviewed_position": member.reviewed_position,
         })).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_addition_says_which_ceilings_it_raised() {
+        let figure = |ceiling: &str| {
+            let figure = api::ControlFigure {
+                ceiling: ceiling.to_owned(),
+                amount_unit: "万元".to_owned(),
+                ..Default::default()
+            };
+            Some(api::ControlFigure { strength: "hard".to_owned(), ..figure })
+        };
+        let change = api::ControlChange {
+            unit: "508001".to_owned(),
+            cell: "T03/合计/total".to_owned(),
+            before: figure("41.85"),
+            after: figure("44.00"),
+            ..Default::default()
+        };
+        let submitted = api::SubmittedEvent { adjusts: 3, raised: vec![change], ..Default::default() };
+        let said = details(Some(&Event::Submitted(submitted)), Language::Chinese);
+        assert_eq!(said[1], "提高控制数：508001 T03/合计/total  41.85 万元 硬性 → 44.00 万元 硬性");
+    }
 }

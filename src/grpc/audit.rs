@@ -15,10 +15,14 @@ use crate::budget::reason::{Reason, Remark};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::Consolidator;
 use crate::ledger::actor::{Operation, may};
-use crate::ledger::event::{Envelope, Event, Justification};
+use crate::ledger::event::{ControlIssued, Envelope, Event, Justification};
 use crate::proto::api;
 
 pub(super) struct Audit(pub(super) Consolidator);
+
+fn raised_out(raised: &ControlIssued) -> Vec<api::ControlChange> {
+    raised.changes.iter().map(|change| convert::change_out(change, String::new())).collect()
+}
 
 /// An event for a reader; `unit` leaves only that unit's figures in an issue of control figures.
 pub(super) fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::JournalEvent {
@@ -31,6 +35,12 @@ pub(super) fn event_out(envelope: &Envelope, unit: Option<&str>) -> api::Journal
             verdict: Some(convert::verdict(&submitted.attempt, false)),
             adjusts: submitted.adjustment.as_ref().map_or(0, |adjustment| adjustment.base),
             adjustment: submitted.adjustment.as_ref().map(convert::adjustment_out),
+            raised: submitted
+                .adjustment
+                .iter()
+                .flat_map(|adjustment| &adjustment.raised)
+                .flat_map(raised_out)
+                .collect(),
         }),
         Event::Refused(refused) => Wire::Refused(api::RefusedEvent {
             slot: Some(convert::slot_out(&refused.attempt.slot)),

@@ -351,18 +351,8 @@ impl api::control_figure_service_server::ControlFigureService for ControlFigures
                     && seen(&change.unit)
                     && (request.cell.is_empty() || change.cell.to_string() == request.cell)
             });
-            let changes: Vec<api::ControlChange> = changes
-                .map(|change| {
-                    let out = |ceiling| convert::ceiling_out(&change.unit, &change.cell, Some(ceiling));
-                    api::ControlChange {
-                        unit: change.unit.to_string(),
-                        unit_name: name(Some(tree), &change.unit),
-                        cell: change.cell.to_string(),
-                        before: change.before.as_ref().map(out),
-                        after: change.after.as_ref().map(out),
-                    }
-                })
-                .collect();
+            let changes: Vec<api::ControlChange> =
+                changes.map(|change| convert::change_out(change, name(Some(tree), &change.unit))).collect();
             if changes.is_empty() {
                 continue;
             }

@@ -14,7 +14,7 @@ use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, Kind, Round, Slot, Submission};
 use crate::consolidator::AsOf;
 use crate::ledger::Position;
-use crate::ledger::control::Ceiling;
+use crate::ledger::control::{Ceiling, ControlChange};
 use crate::ledger::decide::{AdjustmentOrder, FigureOrder};
 use crate::ledger::event::{Adjustment, Attempt, Timestamp};
 use crate::ledger::review::{AggregateState, VersionState};
@@ -263,6 +263,18 @@ pub(super) fn submission_out(submission: &Submission, form: &FormSet) -> (Vec<pr
             id: table.id.clone(),
             empty: filed.content == Content::Empty,
             amount_unit: filed.denomination.map_or("", Denomination::as_str).into(),
+/// What became of a ceiling, with the name of its node.
+pub(super) fn change_out(change: &ControlChange, unit_name: String) -> api::ControlChange {
+    let out = |ceiling| ceiling_out(&change.unit, &change.cell, Some(ceiling));
+    api::ControlChange {
+        unit: change.unit.to_string(),
+        unit_name,
+        cell: change.cell.to_string(),
+        before: change.before.as_ref().map(out),
+        after: change.after.as_ref().map(out),
+    }
+}
+
             decimals: filed.decimals.map(u32::from),
             columns: table.columns.iter().map(|column| column.id.clone()).collect(),
         });

@@ -639,6 +639,10 @@ async fn adjusted(year: &Year) {
     };
     assert_eq!((last.position, last.reason.as_str()), (added.position, "上级追加设备经费"));
     assert_eq!(ceilings(&last.changes[0]), ["39.60", "43.60"]);
+    let told = year.auditor.history("407004").await.unwrap().events.into_iter();
+    let told = told.filter(|event| event.position == added.position).find_map(|event| event.event);
+    let Some(api::journal_event::Event::Submitted(told)) = told else { panic!("{told:?}") };
+    assert_eq!(told.raised.iter().map(ceilings).collect::<Vec<_>>(), [["39.60", "43.60"]]);
     let seen = year.get_review(&year.auditor, "407004").await;
     let causes: Vec<&str> = seen.versions.iter().map(|version| version.cause.as_str()).collect();
     assert_eq!(causes, ["", "办案经费结余，调剂用于设备", "上级追加设备经费"]);

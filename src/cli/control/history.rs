@@ -41,8 +41,19 @@ pub(super) async fn history(args: HistoryArgs, settings: &Settings) -> Result<An
 #[derive(Debug)]
 struct Track(Vec<ControlRevision>);
 
+/// What became of a ceiling, for programs.
+pub(in crate::cli) fn change_json(change: &api::ControlChange) -> Value {
+    json!({
+        "unit": change.unit,
+        "unit_name": change.unit_name,
+        "cell": change.cell,
+        "before": change.before.as_ref().map(figure_json),
+        "after": change.after.as_ref().map(figure_json),
+    })
+}
+
 /// `1,234.00 万元 硬性`.
-fn ceiling(figure: Option<&ControlFigure>, language: Language) -> String {
+pub(in crate::cli) fn ceiling(figure: Option<&ControlFigure>, language: Language) -> String {
     let Some(figure) = figure else { return "–".to_owned() };
     format!("{} {} {}", grouped(&figure.ceiling), figure.amount_unit, ceiling_strength(&figure.strength, language))
 }
@@ -88,15 +99,6 @@ impl Show for Track {
     }
 
     fn json(&self) -> Value {
-        let change = |change: &api::ControlChange| {
-            json!({
-                "unit": change.unit,
-                "unit_name": change.unit_name,
-                "cell": change.cell,
-                "before": change.before.as_ref().map(figure_json),
-                "after": change.after.as_ref().map(figure_json),
-            })
-        };
         let revision = |revision: &ControlRevision| {
             json!({
                 "position": revision.position,
@@ -104,7 +106,7 @@ impl Show for Track {
                 "actor": revision.actor,
                 "version": revision.version,
                 "reason": revision.reason,
-                "changes": revision.changes.iter().map(change).collect::<Vec<_>>(),
+                "changes": revision.changes.iter().map(change_json).collect::<Vec<_>>(),
                 "affected": revision.affected.iter().map(over_json).collect::<Vec<_>>(),
             })
         };

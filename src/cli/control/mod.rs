@@ -2,7 +2,7 @@
 
 pub(super) mod give;
 mod headroom;
-mod history;
+pub(super) mod history;
 mod list;
 
 use std::path::PathBuf;
