@@ -64,6 +64,8 @@ pub struct Issued {
 pub struct Authority {
     folder: PathBuf,
     pem: String,
+    /// Until when its own certificate holds, in seconds of Unix time.
+    until: i64,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -98,11 +100,17 @@ impl Authority {
     pub fn open(folder: &Path) -> Result<Authority, Remark> {
         let (file, key_file) = (folder.join(CA_FILE), folder.join(CA_KEY_FILE));
         let pem = String::from_utf8(read(&file)?).map_err(|error| wrong(&file, "no-certificate", error))?;
-        certificates(&file, pem.as_bytes())?;
+        let own = certificates(&file, pem.as_bytes())?;
+        let until = own.first().and_then(|der| Certificate::read(der)).map_or(i64::MAX, |own| own.until);
         let key = String::from_utf8(read_key(&key_file)?).map_err(|error| wrong(&key_file, "no-key", error))?;
         let key = KeyPair::from_pem(&key).map_err(|error| wrong(&key_file, "no-key", error))?;
         let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|error| wrong(&file, "no-certificate", error))?;
-        Ok(Authority { folder: folder.to_path_buf(), pem, issuer })
+        Ok(Authority { folder: folder.to_path_buf(), pem, until, issuer })
+    }
+
+    /// Until when its own certificate holds, in seconds of Unix time: nothing that it issues holds longer.
+    pub fn until(&self) -> i64 {
+        self.until
     }
 
     /// Issues the certificate of a client, into a folder that holds all that the command line needs.

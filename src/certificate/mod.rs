@@ -158,7 +158,8 @@ pub(crate) fn write_new(file: &Path, text: &str, private: bool) -> Result<(), Re
         options.open(file).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.and_then(|()| sync_name(file, &File::sync_all)).map_err(|error| {
         let there = error.kind() == io::ErrorKind::AlreadyExists;
-        wrong(file, if there { "there-already" } else { "unwritable" }, error)
+        // That it is there says it all; the system's words would only repeat it.
+        if there { wrong(file, "there-already", "") } else { wrong(file, "unwritable", error) }
     })
 }
 

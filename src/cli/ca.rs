@@ -12,12 +12,17 @@ use super::settings::Settings;
 use super::words::{time, time_for_programs};
 use super::{Done, parse_actor};
 use crate::certificate::authority::{Authority, Issued, Validity, file_name};
-use crate::certificate::{Certificate, WARN_DAYS};
+use crate::certificate::{Certificate, DAY, WARN_DAYS};
 use crate::ledger::actor::{Role, fits};
 use crate::wording::label;
 
 /// Port of a server where nobody says.
 const PORT: u16 = 7_407;
+
+/// For how many days a certificate may hold: a hundred years are for ever.
+fn days() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=36_500)
+}
 
 /// What `ca` is told.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -39,7 +44,7 @@ pub struct Init {
     ca_dir: PathBuf,
     #[arg(long = "name", value_name = "TEXT", default_value = "budget consolidator")]
     ca_name: String,
-    #[arg(long, value_name = "DAYS", default_value_t = 3_650)]
+    #[arg(long, value_name = "DAYS", default_value_t = 3_650, value_parser = days())]
     days: u32,
 }
 
@@ -54,7 +59,7 @@ pub struct Issue {
     ca_role: String,
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
-    #[arg(long, value_name = "DAYS", default_value_t = 365)]
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = days())]
     days: u32,
     #[arg(long = "out", value_name = "DIR")]
     ca_out: Option<PathBuf>,
@@ -104,6 +109,11 @@ pub fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
 fn issue(args: &Issue, now: i64, settings: &Settings) -> Result<Answer, Failure> {
     let authority = Authority::open(&args.ca_dir).map_err(Failure::Refused)?;
     let validity = Validity::days(now, args.days);
+    if validity.until > authority.until() {
+        let left = (authority.until() - now).div_euclid(DAY).max(0).to_string();
+        let until = time(authority.until().saturating_mul(1_000));
+        return Err(Failure::Usage(settings.say("ca-too-long", &[("until", &until), ("days", &left)])));
+    }
     let (label, folder, issued) = match &args.ca_unit {
         None => {
             let folder = args.ca_out.clone().unwrap_or_else(|| args.ca_dir.join("server"));

@@ -59,6 +59,17 @@ async fn from_an_authority_to_a_filing_by_the_commands_of_the_readme() {
         let (code, said) = desk.run(&line.split_whitespace().collect::<Vec<_>>()).await;
         assert!(code == Some(2) && said.contains("There can be no") && !home.join("nobody").exists(), "{said}");
     }
+    // One that is dead, for ever, or outlives who issued it, and one that would be written over.
+    for (line, words) in [
+        ("--unit 407 --role department --days 0", "1–36500"),
+        ("--unit 407 --role department --days 99999", "1–36500"),
+        ("--unit 407 --role department --days 4000", "--days, at most 3649"),
+        ("--host localhost", "another folder with --out"),
+    ] {
+        let line = format!("ca issue {line}");
+        let (code, said) = desk.run(&line.split_whitespace().collect::<Vec<_>>()).await;
+        assert!(code != Some(0) && said.contains(words) && !said.contains("os error"), "{line}: {said}");
+    }
     let units = project("examples/fenyang-2024/units.csv");
     ok(&format!("--as 0/administrator unit import {} --year 2024", text(&units))).await;
     let filing = project("examples/fenyang-2024/submissions/407003.json");
