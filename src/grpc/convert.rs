@@ -9,7 +9,7 @@ use crate::budget::digest::Digest;
 use crate::budget::finding::Finding;
 use crate::budget::form_set::{ColumnKind, FormSet, RollUp};
 use crate::budget::intake::TableHeader;
-use crate::budget::money::{Amount, Decimals, Denomination, Money};
+use crate::budget::money::{Amount, AmountError, Decimals, Denomination, Money};
 use crate::budget::reason::{Reason, Remark};
 use crate::budget::submission::{Content, Kind, Round, Slot, Submission};
 use crate::consolidator::AsOf;
@@ -217,7 +217,7 @@ pub(super) fn figure(line: u32, figure: api::ControlFigure) -> Result<FigureOrde
     let cell = CellAddress::parse(&figure.cell).ok_or_else(|| bad_cell(&figure.cell).with("unit", &figure.unit))?;
     let (strength, ceiling) = match figure.strength.as_str() {
         LIFTED if figure.ceiling.is_empty() => (None, None),
-        LIFTED => return Err(bad("ceiling", &figure.ceiling)),
+        LIFTED => return Err(bad("ceiling", &figure.ceiling).with("expected", "blank, for lifted")),
         text => {
             let denomination = Denomination::parse(&figure.amount_unit)
                 .ok_or_else(|| bad("amount_unit", &figure.amount_unit).with("expected", "元, 万元"))?;
@@ -229,11 +229,21 @@ pub(super) fn figure(line: u32, figure: api::ControlFigure) -> Result<FigureOrde
                 ),
             };
             let amount = Amount::parse(&figure.ceiling, denomination, Decimals::Fixed(2));
-            let amount = amount.map_err(|_| bad("ceiling", &figure.ceiling).with("expected", "1234.56"))?.value;
+            let amount =
+                amount.map_err(|error| bad("ceiling", &figure.ceiling).with("expected", amount_like(error)))?;
+            let amount = amount.value;
             (strength, Some((amount, ControlFigure::scale_of(denomination))))
         }
     };
     Ok(FigureOrder { line, unit: figure.unit.into(), cell, ceiling, strength })
+}
+
+/// What an amount that can't be read should have been like.
+pub(super) fn amount_like(error: AmountError) -> &'static str {
+    match error {
+        AmountError::TooLarge => "smaller",
+        _ => "1234.56",
+    }
 }
 
 /// What stands for a strength where a ceiling is taken away.
@@ -253,16 +263,6 @@ pub(super) fn ceiling_out(unit: &str, cell: &CellAddress, ceiling: Option<&Ceili
     }
 }
 
-/// A submission as it was filed: headers and rows, sorted by table and key.
-pub(super) fn submission_out(submission: &Submission, form: &FormSet) -> (Vec<proto::TableHeader>, Vec<api::Row>) {
-    let mut headers = Vec::new();
-    let mut rows = Vec::new();
-    for (at, filed) in submission.tables.iter().enumerate() {
-        let table = &form.tables[filed.table];
-        headers.push(proto::TableHeader {
-            id: table.id.clone(),
-            empty: filed.content == Content::Empty,
-            amount_unit: filed.denomination.map_or("", Denomination::as_str).into(),
 /// What became of a ceiling, with the name of its node.
 pub(super) fn change_out(change: &ControlChange, unit_name: String) -> api::ControlChange {
     let out = |ceiling| ceiling_out(&change.unit, &change.cell, Some(ceiling));
@@ -275,6 +275,16 @@ pub(super) fn change_out(change: &ControlChange, unit_name: String) -> api::Cont
     }
 }
 
+/// A submission as it was filed: headers and rows, sorted by table and key.
+pub(super) fn submission_out(submission: &Submission, form: &FormSet) -> (Vec<proto::TableHeader>, Vec<api::Row>) {
+    let mut headers = Vec::new();
+    let mut rows = Vec::new();
+    for (at, filed) in submission.tables.iter().enumerate() {
+        let table = &form.tables[filed.table];
+        headers.push(proto::TableHeader {
+            id: table.id.clone(),
+            empty: filed.content == Content::Empty,
+            amount_unit: filed.denomination.map_or("", Denomination::as_str).into(),
             decimals: filed.decimals.map(u32::from),
             columns: table.columns.iter().map(|column| column.id.clone()).collect(),
         });

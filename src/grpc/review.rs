@@ -86,7 +86,7 @@ fn figure(figure: api::ReviewedFigure, form: &FormSet) -> Result<FigureSet, Rema
         let (denomination, decimals) =
             scale.map_or((Denomination::Yuan, 2), |scale| (scale.denomination, scale.decimals));
         let amount = Amount::parse(&text, denomination, Decimals::Fixed(decimals));
-        amount.map_err(|_| bad(&figure.cell, &text).with("expected", "1234.56"))
+        amount.map_err(|error| bad(&figure.cell, &text).with("expected", convert::amount_like(error)))
     };
     Ok(FigureSet { amount: figure.amount.map(read).transpose()?, cell, reason: figure.reason })
 }

@@ -66,6 +66,17 @@ async fn the_example_is_issued_and_split_and_bad_files_change_nothing() {
     assert_eq!((issued.code, issued.json()["figures"].as_u64()), (0, Some(10)), "{}", issued.text);
     let done = desk.give("407/department", "split", &split, &[]).await;
     assert_eq!((done.code, done.json()["changed"].as_u64()), (0, Some(36)), "{}", done.text);
+    let again = ["split", split.to_str().unwrap(), "再分", "--year", "2024", "--form-set", "shanxi-2024"];
+    let again = desk.control("407/department", "table", &again).await;
+    assert!(again.code == 0 && again.text.contains("没有一项改动"), "{}", again.text);
+    for (line, words) in [
+        ("407004,T03,合计,project,万元,99999999999999999999,hard\n", "这个数太大"),
+        ("407004,T03,合计,project,万元,5,lifted\n", "这一栏留空"),
+    ] {
+        let file = desk.file("wrong.csv", &[HEADER, line].concat());
+        let said = desk.give("407/department", "split", &file, &["重分"]).await;
+        assert!(said.code == 1 && said.text.contains(words), "{}", said.text);
+    }
 
     // Both lists together are the one list of the example.
     let whole = TestServer::fenyang().await;

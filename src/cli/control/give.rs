@@ -157,7 +157,11 @@ impl Show for Given {
             [("n", &facts[0]), ("changed", &facts[1]), ("version", &facts[2]), ("position", &position.to_string())]
                 .map(|(name, fact)| (name, fact.to_owned()));
         let facts = facts.each_ref().map(|(name, fact)| (*name, fact.as_str()));
-        let key = if self.way == Way::Issue { "control-issued" } else { "control-split" };
+        let key = match self.way {
+            _ if *changed == 0 => "control-unchanged",
+            Way::Issue => "control-issued",
+            Way::Split => "control-split",
+        };
         let mut out = format!("{}\n", say(language, key, &facts));
         if self.round == Round::First {
             out.push_str(&format!("{}\n", label("control-first-round", language)));
@@ -222,6 +226,7 @@ impl Show for Looked {
         let key = match (self.answer.faults.is_empty(), self.put_over) {
             (false, _) => "control-faults",
             (true, true) => "control-puts-over",
+            (true, false) if self.answer.changed == 0 => "control-same",
             (true, false) => "control-could",
         };
         out.push_str(&format!("{}\n", say(language, key, &facts)));
