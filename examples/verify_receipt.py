@@ -101,8 +101,14 @@ def parse_key(text):
     return name, bytes.fromhex(identity), data[1:]
 
 
+# The longest note that is read, in bytes: as in src/ledger/checkpoint.rs.
+NOTE_BYTES_MAX = 2_000
+
+
 def open_note(note, keys):
     """The lines of a note that one of the keys has signed under the name in its first line."""
+    if len(note.encode()) > NOTE_BYTES_MAX:
+        raise Wrong("the note is too long")
     text, _, signatures = note.rpartition("\n\n")
     text += "\n"
     if not signatures.endswith("\n"):

@@ -102,6 +102,18 @@ async fn a_receipt_proves_a_filing_offline_and_a_changed_digit_is_named() {
             assert!(proved && said.contains("PROVED") && said.contains(ORIGIN), "{said}");
         }
     }
+    // Signatures of others don't count, and a note of more than 2,000 bytes is not read, here as there.
+    for (others, good) in [(2, true), (20, false)] {
+        let mut receipt: Value = serde_json::from_str(&fs::read_to_string(&second).unwrap()).unwrap();
+        let line = format!("— somebody.else {}=\n", "A".repeat(91));
+        receipt["checkpoint"] = (receipt["checkpoint"].as_str().unwrap().to_owned() + &line.repeat(others)).into();
+        let long = root.join("long.receipt");
+        fs::write(&long, receipt.to_string()).unwrap();
+        assert_eq!(offline(&["audit", "verify", text(&long), "--key", &key]).1 == 0, good, "{others}");
+        if let Some((said, proved)) = python(&long, &key) {
+            assert_eq!((proved, said.contains("too long")), (good, !good), "{said}");
+        }
+    }
     // The key may be given as the file that the service keeps.
     assert_eq!(offline(&["audit", "verify", text(&first), "--key", text(&root.join("signing/public-keys"))]).1, 0);
 
