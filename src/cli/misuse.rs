@@ -11,10 +11,21 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::words::say;
 use crate::wording::{Language, label};
 
+/// Options that clap's usage has once they are said, be it by a variable, as if they had to be written.
+const NEVER_NEEDED: [&str; 6] = [
+    " --server <URL>",
+    " --as <NODE/ROLE>",
+    " --profile <FILE>",
+    " --cert <FILE>",
+    " --cert-key <FILE>",
+    " --ca <FILE>",
+];
+
 /// All that is said of it; none for help, version, and what there are no words for.
 pub(super) fn complaint(error: &clap::Error, language: Language) -> Option<String> {
     let said = format!("{} {}", label("help-error", language), sentence(error, language)?);
     let usage = error.get(ContextKind::Usage).map(|usage| format!("{usage}\n\n")).unwrap_or_default();
+    let usage = NEVER_NEEDED.iter().fold(usage, |usage, option| usage.replace(option, ""));
     Some(format!("{said}\n\n{usage}{}\n", label("misuse-more", language)))
 }
 
@@ -118,5 +129,14 @@ mod tests {
             assert!(english.is_ascii() || english.contains('“'), "{line}: {english}");
         }
         assert_eq!(said("view --help", Language::Chinese), None);
+    }
+
+    #[test]
+    fn the_usage_asks_for_no_option_that_may_be_left_out() {
+        let words = "consolidator --server here --as 0/bureau --ca file trace 407".split(' ');
+        let error = super::super::CommandLine::command().try_get_matches_from(words).unwrap_err();
+        let said = complaint(&error, Language::English).unwrap();
+        assert!(said.contains("trace") && said.contains("<TABLE/ROW/COLUMN>") && !said.contains("--server"), "{said}");
+        assert!(!said.contains("--as") && !said.contains("--ca"), "{said}");
     }
 }
