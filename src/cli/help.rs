@@ -37,8 +37,9 @@ fn translate_below(command: Command, path: &str, language: Language) -> Command 
         command = command.after_help(said(more, language));
     }
     command = command.mut_args(|arg| {
-        // Where a node must be named, nothing is said of what is meant without one.
-        let named = if arg.get_id() == "node" && arg.is_required_set() { "-named" } else { "" };
+        // Where a node or a year must be named, nothing is said of what is meant without one.
+        let named =
+            if (arg.get_id() == "node" || arg.get_id() == "year") && arg.is_required_set() { "-named" } else { "" };
         let text = said(&format!("arg-{}{named}", arg.get_id()), language);
         arg.help(text).long_help(None)
     });

@@ -467,4 +467,13 @@ mod tests {
         assert!(chinese.contains("查看") && !chinese.contains("Usage"), "{chinese}");
         assert!(english.contains("Usage"), "{english}");
     }
+
+    #[test]
+    fn a_year_that_must_be_named_has_no_default() {
+        for line in ["unit import", "control issue", "control split"] {
+            let help = ended(&format!("consolidator --lang zh {line} --help")).out;
+            assert!(help.contains("预算年度") && !help.contains("默认最近一年"), "{line}: {help}");
+        }
+        assert!(ended("consolidator --lang zh unit list --help").out.contains("默认最近一年"));
+    }
 }

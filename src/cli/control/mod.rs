@@ -33,6 +33,7 @@ pub enum Verb {
 
 /// What `control issue` and `control split` are told.
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("year", |arg| arg.required(true)))]
 pub struct GiveArgs {
     #[arg(value_name = "FILE.csv")]
     pub(super) csv: PathBuf,
