@@ -78,7 +78,7 @@ pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
         Verb::Verify { proof, filing, key, forms } => {
             verify(&proof, filing.as_deref(), &key, forms.as_deref(), settings)
         }
-        Verb::Export(args) => backup::run(args, settings).await,
+        Verb::Export(args) => backup::save(args, "export-saved", settings).await,
         Verb::RotateKey { signing } => {
             // Opening it would make it, with a key that nobody asked for.
             let there = signing.join(KEY_FILE);

@@ -33,6 +33,11 @@ pub struct Args {
 /// # Errors
 /// A file that is there already or can't be written, a refusal, or a server that can't be reached.
 pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
+    save(args, "backup-saved", settings).await
+}
+
+/// The same for an auditor, `audit export`, with the label that says that it is done.
+pub(super) async fn save(args: Args, said: &'static str, settings: &Settings) -> Result<Answer, Failure> {
     let file = &args.archive_file;
     let name = file.display().to_string();
     if file.exists() {
@@ -49,7 +54,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Answer, Failure> {
     fs::rename(&draft.0, file).map_err(failed)?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    Ok(settings.answer(&saved))
+    Ok(settings.answer(&Saved { said, ..saved }))
 }
 
 /// Writes what the server sends; returns the position that it ends at.
@@ -89,7 +94,14 @@ fn check(draft: &Path, head: u64, name: &str, settings: &Settings) -> Result<Sav
         return Err(Checked::Wrong(Failure::Failed(text)));
     }
     let sha256 = sha256(draft).map_err(Checked::Unread)?;
-    Ok(Saved { file: name.to_owned(), head, bytes: contents.bytes, sha256, time_ms: wall_clock()().0 })
+    Ok(Saved {
+        said: "backup-saved",
+        file: name.to_owned(),
+        head,
+        bytes: contents.bytes,
+        sha256,
+        time_ms: wall_clock()().0,
+    })
 }
 
 fn sha256(path: &Path) -> std::io::Result<String> {
@@ -130,6 +142,8 @@ impl Drop for Draft {
 /// What was saved.
 #[derive(Debug)]
 struct Saved {
+    /// The label that says it.
+    said: &'static str,
     file: String,
     head: u64,
     bytes: u64,
@@ -146,7 +160,7 @@ impl Show for Saved {
             ("time", time(self.time_ms)),
             ("sha256", self.sha256.clone()),
         ];
-        say(look.language, "backup-saved", &facts.each_ref().map(|(key, fact)| (*key, fact.as_str()))) + "\n"
+        say(look.language, self.said, &facts.each_ref().map(|(key, fact)| (*key, fact.as_str()))) + "\n"
     }
 
     fn json(&self) -> Value {

@@ -168,7 +168,7 @@ fn absent_and_endless_facts_leave_a_natural_sentence() {
     );
     assert_eq!(
         sentence(&Remark::new(Reason::UnknownYear).with("year", ""), Language::Chinese),
-        "还没有单位名册。请核对年度；年度没有错的，请财政局先导入当年的单位名册。看的是过去某一时刻的，当时可能还没有导入，请看以后的时刻。"
+        "还没有单位名册。请核对年度；年度没有错的，请财政局先导入当年的单位名册（unit import）。"
     );
     assert_eq!(sentence(&Remark::new(Reason::OverCeiling), Language::English), "Above the control figure.");
     assert_eq!(
