@@ -216,7 +216,7 @@ const TLS_TROUBLE: [(&str, &str); 12] = [
 
 /// What the libraries below say of a lost connection, and the label that says it to a person.
 const LOST: [(&str, &str); 6] = [
-    ("unexpected-eof", "lost-broken-off"),
+    ("#unexpected-eof", "lost-broken-off"),
     ("broken pipe", "lost-broken-off"),
     ("unexpected EOF", "lost-broken-off"),
     ("connection closed", "lost-broken-off"),
