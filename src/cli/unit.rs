@@ -15,6 +15,9 @@ use super::{Done, Moment};
 use crate::proto::api::{self, ListUnitsResponse, UnitNode};
 use crate::wording::{Language, label};
 
+/// How far ahead of the clock a tree may be: it makes its year the one that everybody looks at, and can't be taken back.
+const YEARS_AHEAD: i32 = 2;
+
 /// What `unit` is told.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Verb {
@@ -57,6 +60,12 @@ pub async fn run(verb: Verb, settings: &Settings) -> Result<Answer, Failure> {
 
 async fn import(args: ImportArgs, settings: &Settings) -> Result<Answer, Failure> {
     let columns = ["code", "parent", "name", "role", "type", "funding", "division", "budgeted"];
+    let this = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now()).year();
+    if i32::from(args.year) > i32::from(this) + YEARS_AHEAD {
+        let facts = [("year", args.year.to_string()), ("this", this.to_string())];
+        let facts = facts.each_ref().map(|(key, value)| (*key, value.as_str()));
+        return Err(Failure::Usage(settings.say("year-far-ahead", &facts)));
+    }
     let file = TableFile::read(&args.csv, &columns, settings)?;
     let mut nodes = Vec::with_capacity(file.rows.len());
     for row in &file.rows {
