@@ -50,7 +50,8 @@ pub(super) fn pack(submission: &Submission, form: &FormSet) -> Result<(Vec<u8>, 
     Ok((compress(&content)?, content.len()))
 }
 
-/// Unpacks the cells of a submission. `None` if they can't be read.
+/// Unpacks the cells of a submission. `None` if they can't be read, or don't stand as they were packed: the digest of a
+/// submission knows no order, but whoever looks for a row or sums up goes by it.
 pub(super) fn unpack(packed: &[u8], form: &FormSet) -> Option<Vec<FiledTable>> {
     let bytes = decompress(packed)?;
     let mut tables = Vec::with_capacity(form.tables.len());
@@ -62,7 +63,7 @@ pub(super) fn unpack(packed: &[u8], form: &FormSet) -> Option<Vec<FiledTable>> {
         }
         _ => None,
     })?;
-    Some(tables)
+    tables.is_sorted_by(|a: &FiledTable, b| a.table < b.table).then_some(tables)
 }
 
 thread_local! {
@@ -208,12 +209,22 @@ fn unpack_table(packed: &[u8], form: &FormSet, kept: &mut CellTexts) -> Option<F
     for key in keys {
         rows.push(key.into(), width);
     }
-    columns.into_iter().try_for_each(|column| unpack_column(column, definition, &mut rows, kept))?;
+    if !rows.is_sorted() || empty && !(rows.is_empty() && columns.is_empty()) {
+        return None;
+    }
+    let mut next = 0;
+    for packed in columns {
+        let column = unpack_column(packed, definition, &mut rows, kept)?;
+        if column < std::mem::replace(&mut next, column + 1) {
+            return None;
+        }
+    }
     let content = if empty { Content::Empty } else { Content::Rows(rows) };
     Some(FiledTable { table, denomination, decimals, content })
 }
 
-fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows, kept: &mut CellTexts) -> Option<()> {
+/// Fills one column, and says which.
+fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows, kept: &mut CellTexts) -> Option<usize> {
     let (mut id, mut states, mut values, mut scales) = ("", &[][..], &[][..], &[][..]);
     // Texts come last.
     let texts = fields_before(5, packed, |number, field| {
@@ -232,8 +243,9 @@ fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows, kept: &mut 
     }
     let alike = scales.len() == 1;
     let (first, mut scales) = (scales.first().copied(), scales.iter().copied());
-    for (filled, state) in rows.column_mut(table.column(id)?).zip(states) {
-        let mut scale = || if alike { first } else { scales.next() };
+    let column = table.column(id)?;
+    for (filled, state) in rows.column_mut(column).zip(states) {
+        let mut scale = || if alike { scales.next().or(first) } else { scales.next() };
         let cell = match *state {
             BLANK => continue,
             AMOUNT => {
@@ -255,7 +267,7 @@ fn unpack_column(packed: &[u8], table: &Table, rows: &mut FiledRows, kept: &mut 
         };
         *filled = cell;
     }
-    texts.is_empty().then_some(())
+    (texts.is_empty() && values.is_empty() && scales.next().is_none()).then_some(column)
 }
 
 #[cfg(test)]
@@ -271,7 +283,7 @@ mod tests {
             let form = FormSet::load(files).unwrap();
             let place = form.id.strip_prefix("shanxi").map_or(form.id.to_string(), |year| format!("fenyang{year}"));
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(place).join("submissions");
-            let mut filings = 0;
+            let (mut filings, mut reordered) = (0, 0);
             for file in std::fs::read_dir(folder).unwrap() {
                 let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
                 let reading = crate::submission_file::SubmissionFile::read(&text).unwrap().read_on(&form);
@@ -281,8 +293,10 @@ mod tests {
                 let generated = storage::Content::decode(bytes.as_slice()).unwrap();
                 assert_eq!(generated.encode_to_vec(), bytes);
                 assert_eq!(unpack(&packed, &form).unwrap(), reading.submission.tables);
-                // A text, a state or a field too many is damage, and so is one too few.
-                let spoils: [fn(&mut storage::Column); 4] = [
+                // A text, a value, a scale, a state or a field too many is damage, and so is one too few.
+                let spoils: [fn(&mut storage::Column); 6] = [
+                    |column| column.values.push(0),
+                    |column| column.scales.extend([2, 2]),
                     |column| column.texts.push("x".into()),
                     |column| drop(column.texts.pop()),
                     |column| column.states.push(BLANK),
@@ -294,11 +308,49 @@ mod tests {
                     spoil(columns.rev().find(|column| !column.texts.is_empty()).unwrap());
                     assert!(unpack(&compress(&spoilt.encode_to_vec()).unwrap(), &form).is_none());
                 }
+                // So is any other order, which has the same digest: of rows, with their cells, of columns or of tables; and
+                // rows, columns or tables that are there twice.
+                let reorders: [fn(&mut storage::Content) -> Option<()>; 6] = [
+                    |content| {
+                        let rows_of = |table: &&mut storage::Table| table.keys.len() > 1;
+                        let table = content.tables.iter_mut().find(rows_of)?;
+                        table.keys.swap(0, 1);
+                        table.columns.clear();
+                        Some(())
+                    },
+                    |content| {
+                        let table = content.tables.iter_mut().find(|table| table.keys.len() > 1)?;
+                        table.keys[1] = table.keys[0].clone();
+                        Some(())
+                    },
+                    |content| Some(content.tables.iter_mut().find(|table| table.columns.len() > 1)?.columns.swap(0, 1)),
+                    |content| {
+                        let table = content.tables.iter_mut().find(|table| !table.columns.is_empty())?;
+                        table.columns.insert(0, table.columns[0].clone());
+                        Some(())
+                    },
+                    |content| (content.tables.len() > 1).then(|| content.tables.swap(0, 1)),
+                    |content| {
+                        content.tables.insert(0, content.tables.first()?.clone());
+                        Some(())
+                    },
+                ];
+                for reorder in reorders {
+                    let mut otherwise = generated.clone();
+                    if reorder(&mut otherwise).is_some() {
+                        reordered += 1;
+                        assert!(unpack(&compress(&otherwise.encode_to_vec()).unwrap(), &form).is_none());
+                    }
+                }
+                // What is empty on purpose has no rows.
+                let mut emptied = generated.clone();
+                emptied.tables.iter_mut().for_each(|table| table.empty = true);
+                assert!(unpack(&compress(&emptied.encode_to_vec()).unwrap(), &form).is_none());
                 let more = [bytes, vec![0x10, 1]].concat();
                 assert!(unpack(&compress(&more).unwrap(), &form).is_none(), "a field that there isn't");
                 filings += 1;
             }
-            assert!(filings > 2, "{}", form.id);
+            assert!(filings > 2 && reordered >= 4 * filings, "{}", form.id);
         }
     }
 }
