@@ -22,7 +22,7 @@ use crate::budget::submission::Submission;
 use crate::ledger::actor::Actor;
 use crate::ledger::checks::{Ahead, Grounds};
 use crate::ledger::decide::{
-    AdjustmentOrder, Filing, Judged, aggregate_leads_to, figures_follow, issue_follows, judge, leads_to,
+    AdjustmentOrder, Filing, Judged, aggregate_leads_to, decided_so, figures_follow, issue_follows, judge, leads_to,
     seals_what_counts,
 };
 use crate::ledger::event::{Adjustment, Envelope, Event, Justified, Timestamp};
@@ -98,7 +98,7 @@ pub struct GivenUp {
 impl GivenUp {
     /// How many records were given up.
     pub fn count(&self) -> u64 {
-        (self.signed + 1).saturating_sub(self.position)
+        self.signed.saturating_add(1).saturating_sub(self.position)
     }
 }
 
@@ -206,11 +206,14 @@ fn verify_from(
     let head = journal.head().map_err(store_fault)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
-    let (waiting, found) = (Mutex::new(waiting), Mutex::new(Found::default()));
+    // The threads alone hold the end where they wait: should all of them end early, nobody is left to wait for them.
+    let (waiting, found) = (Arc::new(Mutex::new(waiting)), Mutex::new(Found::default()));
     let mut verified = std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| work_out_all(journal, &waiting, &found));
+            let (waiting, found) = (waiting.clone(), &found);
+            scope.spawn(move || work_out_all(journal, &waiting, found));
         }
+        drop(waiting);
         fold_all(journal, head, (jobs, &found), saved, progress)
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -276,7 +279,10 @@ fn fold_one(
         verified.judged += attempt.judgements.len() as u64;
         match record.submission(&form).map(Arc::new) {
             // The fold may need those cells as well, and says so then.
-            Err(fault) => verified.digests.add(fault),
+            Err(fault) => {
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.wrong.push((position, Wrong::Digest, fault));
+            }
             Ok(submission) => {
                 verified.rows += submission.row_count() as u64;
                 past.hold(position, submission.clone());
@@ -305,7 +311,8 @@ fn fold_one(
 
 /// What of an event that is no filing doesn't follow from the state before it, if anything: whether it counts on from the one
 /// before, where a step of review led to and which reviewed figures it was about, whether such figures could be set, what an
-/// aggregate seals, and what an issue of ceilings replaced and left behind. What people said and chose can't be worked out.
+/// aggregate seals, what an issue of ceilings replaced and left behind; and whether it would be decided so again. What people
+/// said and chose can't be worked out.
 fn strays(state: &State, envelope: &Envelope, past: &Past<'_>) -> Option<&'static str> {
     let round = |year, round| state.round(year, round).map_or(0, |found| found.version) + 1;
     let (follows, what) = match &envelope.event {
@@ -332,9 +339,19 @@ fn strays(state: &State, envelope: &Envelope, past: &Past<'_>) -> Option<&'stati
             let leads = (from, aggregate_leads_to(moved.step, moved.from)) == (Some(moved.from), Some(moved.to));
             (leads, "step")
         }
+        Event::FormSetPublished(published) => (envelope.fingerprint == published.form_set.digest, "fingerprint"),
+        Event::Looked(looked) => (envelope.fingerprint == Digest::of(looked.method.as_bytes()), "fingerprint"),
+        Event::TailGivenUp(given_up) => {
+            let signed = checkpoint::unverified(&given_up.checkpoint);
+            let is_lost = signed.is_ok_and(|signed| signed.size >= envelope.position);
+            (is_lost && envelope.fingerprint == Digest::of(given_up.checkpoint.as_bytes()), "given up")
+        }
         _ => (true, ""),
     };
-    (!follows).then_some(what)
+    if !follows {
+        return Some(what);
+    }
+    (!decided_so(state, envelope, past)).then_some("refused")
 }
 
 /// Whether each finding that is explained is one that failed there. What can't be read is said elsewhere.
@@ -411,20 +428,20 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     let mut add = |kind, what: &str| wrong.push((position, kind, otherwise(position, what)));
     let Some(attempt) = envelope.event.attempt() else { return (wrong, false) };
     let past = Past::of(journal, forms.clone());
-    let checked = checks::judge(&forms, &submission, &attempt.verdicts.grounds, &past);
+    // On what it was to be judged on then; what the record says of that may lead anywhere.
+    let judged = judged.and_then(|judged| {
+        let checked = checks::judge(&forms, &submission, &judged.grounds, &past)?;
+        Ok((judged, checked))
+    });
     // Nobody else needs the cells any more.
     let again = read_again(submission, &form);
     if again.digest != attempt.digest {
         add(Wrong::Digest, "digest");
     }
-    let (judged, checked) = match (judged, checked) {
-        (Ok(judged), Ok(checked)) => (judged, checked),
-        (Err(fault), _) | (_, Err(fault)) => {
-            // A record that can't be read says so itself; what is refused now could not have been recorded then.
-            let fault = if fault.fact("position").is_some() { fault } else { otherwise(position, "refused") };
-            wrong.push((position, Wrong::Findings, fault));
-            return (wrong, false);
-        }
+    let Ok((judged, checked)) = judged else {
+        // What is refused now could not have been recorded then.
+        add(Wrong::Findings, "refused");
+        return (wrong, false);
     };
     if !attempt.verdicts.are_of(&checked) {
         add(Wrong::Verdicts, "verdicts");
@@ -442,7 +459,7 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     if taken.is_some_and(|version| version != judged.version) {
         add(Wrong::Figures, "version");
     }
-    if taken.is_some() && judged.adjustment.as_ref() != adjustment(&envelope.event) {
+    if judged.adjustment.as_ref() != adjustment(&envelope.event) {
         add(Wrong::Figures, "adjustment");
     }
     // A refused filing may have had rows that found no place. Those were counted, and what was found in them stands as recorded.
@@ -459,7 +476,8 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     let meant: Vec<&Finding> = again.findings.iter().filter(told).chain(&judged.findings).collect();
     let found: Vec<&Finding> = attempt.findings.iter().filter(told).collect();
     let untold = found.len() < attempt.findings.len();
-    if ![true, false].into_iter().all(|refusing| same(&meant, &found, refusing)) {
+    let is_full = |refusing| attempt.findings.iter().filter(|f| f.refuses() == refusing).count() >= FINDINGS_MAX;
+    if ![true, false].into_iter().all(|refusing| same(&meant, &found, (refusing, is_full(refusing)))) {
         add(Wrong::Findings, "findings");
     }
     let refused = untold || meant.iter().any(|finding| finding.refuses()) || checked.refuses();
@@ -479,14 +497,10 @@ fn work_out(journal: &dyn Journal, filed: Filed) -> (Vec<(Position, Wrong, Remar
     (wrong, false)
 }
 
-/// Whether the same was found, of what refuses or of the rest; rows may have stood in another order when they were filed.
-fn same(meant: &[&Finding], found: &[&Finding], refusing: bool) -> bool {
+/// Whether the same was found, of what refuses or of the rest; rows may have stood in another order when they were filed. Of a
+/// list that is full all must be found again, unless what is found again fills a list too.
+fn same(meant: &[&Finding], found: &[&Finding], (refusing, is_full): (bool, bool)) -> bool {
     let of = |finding: &&&Finding| finding.refuses() == refusing;
-    let count = |all: &[&Finding]| all.iter().filter(of).count();
-    // Beyond so many none was noted.
-    if count(meant).max(count(found)) >= FINDINGS_MAX {
-        return true;
-    }
     let key = |finding: &&Finding| {
         let place = &finding.place;
         let cell = (place.table.clone(), place.row.clone(), place.column.clone());
@@ -496,5 +510,12 @@ fn same(meant: &[&Finding], found: &[&Finding], refusing: bool) -> bool {
         keys.sort();
         keys
     };
-    sorted(meant.iter().filter(of).map(key).collect()) == sorted(found.iter().filter(of).map(key).collect())
+    let (meant, found) =
+        (sorted(meant.iter().filter(of).map(key).collect()), sorted(found.iter().filter(of).map(key).collect()));
+    if !is_full {
+        return meant == found;
+    }
+    let mut left = meant.iter();
+    // Beyond so many none was noted.
+    meant.len() >= FINDINGS_MAX || found.iter().all(|one| left.any(|other| other == one))
 }

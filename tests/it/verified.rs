@@ -34,7 +34,7 @@ const VERSIONS: [(&str, Count); 5] = [
 ];
 
 /// Each other alteration with the kind of fault that it is, which is told at its position.
-const ALTERATIONS: [(&str, Kind, Alter); 16] = [
+const ALTERATIONS: [(&str, Kind, Alter); 27] = [
     (
         "what an aggregate seals",
         |verified| &verified.figures,
@@ -186,6 +186,109 @@ const ALTERATIONS: [(&str, Kind, Alter); 16] = [
             let table = storage::Table { id: "NOWHERE".to_owned(), ..Default::default() };
             let content = storage::Content { tables: vec![table] };
             refused.content_zstd = zstd::bulk::compress(&content.encode_to_vec(), 1).unwrap();
+            Some(())
+        },
+    ),
+    (
+        "an explanation of what is no filing",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::Justified(justified) = envelope.event.as_mut()? else { return None };
+            justified.position = 1;
+            Some(())
+        },
+    ),
+    (
+        "a finding that is explained twice at once",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::Justified(justified) = envelope.event.as_mut()? else { return None };
+            justified.items.push(justified.items.first()?.clone());
+            Some(())
+        },
+    ),
+    (
+        "where the version stands that an opinion is about",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::OpinionGiven(given) = envelope.event.as_mut()? else { return None };
+            given.version.as_mut()?.position += 1;
+            Some(())
+        },
+    ),
+    (
+        "the id of a form set",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::FormSetPublished(published) = envelope.event.as_mut()? else { return None };
+            published.id.push('x');
+            Some(())
+        },
+    ),
+    (
+        "what the request of a form set said",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::FormSetPublished(_) = envelope.event.as_ref()? else { return None };
+            envelope.fingerprint[0] ^= 1;
+            Some(())
+        },
+    ),
+    (
+        "an event under no key",
+        |verified| &verified.figures,
+        |envelope| {
+            envelope.key.clear();
+            Some(())
+        },
+    ),
+    (
+        "an aggregate that was led on by somebody who may not",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::AggregateMoved(_) = envelope.event.as_ref()? else { return None };
+            "budget://407999/unit".clone_into(&mut envelope.actor);
+            Some(())
+        },
+    ),
+    (
+        "the version that an adjustment would have changed, if it had not been refused",
+        |verified| &verified.figures,
+        |envelope| {
+            let Event::Refused(refused) = envelope.event.as_mut()? else { return None };
+            refused.adjustment.as_mut()?.base += 1;
+            Some(())
+        },
+    ),
+    (
+        "a thousand questions that nobody asked",
+        |verified| &verified.findings,
+        |envelope| {
+            let Event::Submitted(submitted) = envelope.event.as_mut()? else { return None };
+            let (strength, reason) = ("verify".to_owned(), "NAME_DIFFERS".to_owned());
+            let question = storage::Finding { strength, reason, ..Default::default() };
+            submitted.attempt.as_mut()?.findings.extend(vec![question; 1_000]);
+            Some(())
+        },
+    ),
+    (
+        "grounds that are no filing",
+        |verified| &verified.verdicts,
+        |envelope| {
+            let Event::Submitted(submitted) = envelope.event.as_mut()? else { return None };
+            submitted.attempt.as_mut()?.verdicts.as_mut()?.last = 1;
+            Some(())
+        },
+    ),
+    (
+        "rows in another order, which leaves the digest as it was",
+        |verified| &verified.digests,
+        |envelope| {
+            let Event::Submitted(submitted) = envelope.event.as_mut()? else { return None };
+            let content = zstd::bulk::decompress(&submitted.content_zstd, 1 << 28).unwrap();
+            let mut content = storage::Content::decode(content.as_slice()).unwrap();
+            content.tables.iter_mut().find(|table| table.keys.len() > 1)?.keys.swap(0, 1);
+            submitted.content_zstd = zstd::bulk::compress(&content.encode_to_vec(), 1).unwrap();
             Some(())
         },
     ),

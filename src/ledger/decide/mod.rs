@@ -14,7 +14,7 @@ mod round;
 use std::sync::Arc;
 
 use super::actor::{Actor, Operation, may, may_whole};
-use super::event::{Event, FormSetPublished, IdempotencyKey, Justification, Looked, Timestamp};
+use super::event::{Envelope, Event, FormSetPublished, IdempotencyKey, Justification, Looked, ReviewedItem, Timestamp};
 use super::review::OpinionView;
 use super::state::State;
 use super::{Contents, Position};
@@ -247,6 +247,86 @@ pub fn decide(state: &State, command: &Command, contents: &dyn Contents) -> Resu
         }
     };
     Ok(Decision::Record(Box::new(event), None))
+}
+
+/// Whether an event is what is decided in that state if it is ordered again by whoever it names, at its time and under its
+/// key. Of a filing, and of what its owner gave up, only whether the key was free then; of an issue of ceilings also whether
+/// that was theirs to give: what else those say is worked out elsewhere ([`judge`], [`issue_follows`]). Which findings a
+/// version had to have explained, and what the lines of a return mean, has to be looked up, as it was then.
+pub fn decided_so(state: &State, envelope: &Envelope, contents: &dyn Contents) -> bool {
+    let Envelope { actor, key, fingerprint, time, event, .. } = envelope;
+    if let Some(action) = ordered(state, event) {
+        let command =
+            Command { actor: actor.clone(), key: key.clone(), fingerprint: *fingerprint, time: *time, action };
+        let again = decide(state, &command, contents);
+        return matches!(again, Ok(Decision::Record(again, _)) if *again == *event);
+    }
+    let theirs = match event {
+        Event::ControlIssued(issued) => {
+            may(actor, event.operation(), &issued.by, state.tree(issued.year).map(Arc::as_ref))
+        }
+        _ => true,
+    };
+    let free = state.key_use(actor, event.operation(), key).is_none();
+    theirs && free && (1..=REQUEST_KEY_BYTES_MAX).contains(&key.len())
+}
+
+/// What was ordered when that happened, if the event says all of it.
+fn ordered(state: &State, event: &Event) -> Option<Action> {
+    let target = |slot: &Slot, version| Target { slot: slot.clone(), version };
+    Some(match event.clone() {
+        Event::FormSetPublished(published) => {
+            let known = state.form_set_version(&published.form_set.digest).cloned();
+            let read = || FormSet::load((*published.files).clone()).ok().map(Arc::new);
+            Action::PublishFormSet { form: known.or_else(read)? }
+        }
+        Event::UnitsImported(imported) => Action::ImportUnits { year: imported.year, nodes: imported.nodes },
+        Event::Justified(said) => Action::Justify { slot: said.slot, position: said.position, items: said.items },
+        Event::Looked(looked) => Action::Look(looked),
+        Event::RoundOpened(opened) => Action::OpenRound {
+            year: opened.year,
+            round: opened.round,
+            deadline: opened.deadline,
+            reason: opened.reason,
+        },
+        Event::RoundClosed(closed) => {
+            Action::CloseRound { year: closed.year, round: closed.round, reason: closed.reason }
+        }
+        Event::VersionMoved(moved) => Action::Step(VersionStep {
+            target: target(&moved.slot, moved.version),
+            step: moved.step,
+            reason: moved.reason,
+            lines: moved.lines,
+            to_justify: Vec::new(),
+            reviewed: Some(moved.reviewed),
+        }),
+        Event::OpinionGiven(given) => Action::GiveOpinion {
+            target: target(&given.slot, given.version),
+            office: given.office.to_string(),
+            view: given.view,
+            text: given.text,
+        },
+        Event::FiguresReviewed(reviewed) => {
+            let figure = |item: ReviewedItem| FigureSet { cell: item.cell, amount: item.amount, reason: item.reason };
+            let figures = reviewed.items.into_iter().map(figure).collect();
+            Action::ReviewFigures { target: target(&reviewed.slot, reviewed.version), figures }
+        }
+        Event::Forwarded(forwarded) => Action::Forward {
+            department: forwarded.department,
+            year: forwarded.year,
+            round: forwarded.round,
+            text: forwarded.text,
+        },
+        Event::AggregateMoved(moved) => Action::StepAggregate(AggregateStep {
+            department: moved.department,
+            year: moved.year,
+            round: moved.round,
+            version: moved.version,
+            step: moved.step,
+            reason: moved.reason,
+        }),
+        Event::ControlIssued(_) | Event::Submitted(_) | Event::Refused(_) | Event::TailGivenUp(_) => return None,
+    })
 }
 
 fn permit(actor: &Actor, operation: Operation, node: &str, tree: Option<&UnitTree>) -> Result<(), Remark> {
