@@ -323,7 +323,11 @@ mod tests {
                         table.keys[1] = table.keys[0].clone();
                         Some(())
                     },
-                    |content| Some(content.tables.iter_mut().find(|table| table.columns.len() > 1)?.columns.swap(0, 1)),
+                    |content| {
+                        let table = content.tables.iter_mut().find(|table| table.columns.len() > 1)?;
+                        table.columns.swap(0, 1);
+                        Some(())
+                    },
                     |content| {
                         let table = content.tables.iter_mut().find(|table| !table.columns.is_empty())?;
                         table.columns.insert(0, table.columns[0].clone());

@@ -319,9 +319,9 @@ impl World {
             let filed = self.control_model(cell, Some(text)).own[unit];
             self.control_model(cell, None).refuses(unit, filed)
         };
-        // A table that is left out doesn't slip by a hard ceiling of the unit's own.
-        let mut own = self.ceilings.keys().filter(|(node, _)| node == unit);
-        cells.into_iter().any(refuses) || own.any(|(_, cell)| text["tables"].get(&cell[0]).is_none())
+        // A table that is left out doesn't slip by a hard ceiling, the unit's own or one that it shares.
+        let mut held = self.ceilings.keys().filter(|(node, _)| self.is_below(unit, node));
+        cells.into_iter().any(refuses) || held.any(|(_, cell)| text["tables"].get(&cell[0]).is_none())
     }
 
     fn is_below(&self, code: &str, above: &str) -> bool {
