@@ -22,7 +22,6 @@ use crate::budget::roll_up::SUBTOTAL_ROW;
 use crate::budget::submission::{Content, FiledRow, FiledTable, UnitCode};
 use crate::budget::unit_tree::{BUREAU, UnitTree};
 use crate::consolidator::{Consolidator, Snapshot};
-use crate::ledger::Position;
 use crate::ledger::view::{self, NodeView, Posted, PostedRow, Scope, TransferStanding};
 use crate::proto::{ShownCell, api};
 
@@ -274,18 +273,6 @@ fn transfer_out(tree: &UnitTree, transfer: &view::InternalTransfer) -> api::Inte
     }
 }
 
-/// The position that the first page showed, and the last unit of the page before.
-fn rows_token(token: &str) -> Result<Option<(Position, UnitCode)>, Remark> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let read = || {
-        let (shown, after) = token.split_once('.')?;
-        Some((shown.parse().ok().filter(|shown| *shown > 0)?, UnitCode::from(after)))
-    };
-    read().map(Some).ok_or_else(|| bad("page_token", token))
-}
-
 /// The rows of a list table from the first unit behind one on.
 fn rows_out(
     snapshot: &Snapshot,
@@ -353,7 +340,8 @@ impl api::consolidation_service_server::ConsolidationService for Consolidation {
         request: Request<api::ListRowsRequest>,
     ) -> Result<Response<api::ListRowsResponse>, Status> {
         let _turn = quota::turn(request.extensions()).await;
-        let token = rows_token(&request.get_ref().page_token).map_err(status)?;
+        let unit = |after: &str, _| Some(UnitCode::from(after));
+        let token = convert::token_of(&request.get_ref().page_token, unit).map_err(status)?;
         let mut asked = request.get_ref().scope.clone().unwrap_or_default();
         let after = token.map(|(shown, after)| {
             asked.as_of = Some(convert::moment(shown));

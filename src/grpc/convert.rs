@@ -334,18 +334,26 @@ pub(super) fn moment(position: Position) -> api::AsOf {
     api::AsOf { moment: Some(api::as_of::Moment::Position(position)) }
 }
 
-/// A page token of two positions: which the first page showed, so that all pages show the same; and behind which the page
-/// begins. None for the first page.
-pub(super) fn page_token(token: &str) -> Result<Option<(Position, Position)>, Remark> {
+/// A page token that begins with the position that the first page showed, so that all pages show the same; `behind` reads what
+/// the page begins behind. None for the first page.
+pub(super) fn token_of<T>(
+    token: &str,
+    behind: impl FnOnce(&str, Position) -> Option<T>,
+) -> Result<Option<(Position, T)>, Remark> {
     if token.is_empty() {
         return Ok(None);
     }
     let read = || {
         let (shown, after) = token.split_once('.')?;
-        let (shown, after): (Position, Position) = (shown.parse().ok()?, after.parse().ok()?);
-        (0 < after && after <= shown).then_some((shown, after))
+        let shown = shown.parse().ok().filter(|shown| *shown > 0)?;
+        Some((shown, behind(after, shown)?))
     };
     read().map(Some).ok_or_else(|| bad("page_token", token))
+}
+
+/// The same where a page begins behind a position.
+pub(super) fn page_token(token: &str) -> Result<Option<(Position, Position)>, Remark> {
+    token_of(token, |after, shown| after.parse().ok().filter(|after| (1..=shown).contains(after)))
 }
 
 /// A page token that is a position; empty is 0.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::consolidation::{filed_cell, node_name, on_basis, summed_cell};
-use super::convert::{self, bad, moment};
+use super::convert::{self, moment};
 use super::rule_finding;
 use super::{limits, look};
 use crate::budget::cell::{Cell, CellAddress};
@@ -33,20 +33,15 @@ pub(super) async fn answer(
 
 /// The position that the first page showed, and the last share of the page before.
 fn token(token: &str) -> Result<Option<(u64, After)>, Remark> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let read = || {
-        let (position, after) = token.split_once('.')?;
+    convert::token_of(token, |after, _| {
         let (unit, kind) = after.split_once('.')?;
         let difference = match kind {
             "unit" => false,
             "difference" => true,
             _ => return None,
         };
-        Some((position.parse().ok().filter(|position| *position > 0)?, After { unit: unit.into(), difference }))
-    };
-    read().map(Some).ok_or_else(|| bad("page_token", token))
+        Some(After { unit: unit.into(), difference })
+    })
 }
 
 fn trace(

@@ -224,11 +224,17 @@ impl Journal for Picky {
     }
 }
 
-#[test]
-fn what_the_store_refuses_for_sure_is_taken_back_from_the_mirror() {
+/// A mirror in a directory of its own, and the store that it stands beside.
+fn on_picky() -> (TempDir, Arc<Picky>, MirroredJournal) {
     let directory = TempDir::new().unwrap();
     let engine = Arc::new(Picky { engine: MemoryJournal::new(), full: AtomicBool::new(false) });
     let journal = on(engine.clone(), directory.path()).unwrap();
+    (directory, engine, journal)
+}
+
+#[test]
+fn what_the_store_refuses_for_sure_is_taken_back_from_the_mirror() {
+    let (directory, engine, journal) = on_picky();
     fill(&journal, 2);
     engine.full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -254,9 +260,7 @@ fn a_checkpoint_that_was_taken_back_with_a_batch_is_written_with_the_next() {
         notes
     };
     for goes_on in [true, false] {
-        let directory = TempDir::new().unwrap();
-        let engine = Arc::new(Picky { engine: MemoryJournal::new(), full: AtomicBool::new(false) });
-        let journal = on(engine.clone(), directory.path()).unwrap();
+        let (directory, engine, journal) = on_picky();
         fill(&journal, 1);
         journal.keep_checkpoint(1, b"of one");
         fill(&journal, 2);
@@ -274,9 +278,7 @@ fn a_checkpoint_that_was_taken_back_with_a_batch_is_written_with_the_next() {
         expect(&file(&directory), head);
     }
     // An older one, which is in the file, is not written again in its place.
-    let directory = TempDir::new().unwrap();
-    let engine = Arc::new(Picky { engine: MemoryJournal::new(), full: AtomicBool::new(false) });
-    let journal = on(engine.clone(), directory.path()).unwrap();
+    let (directory, engine, journal) = on_picky();
     fill(&journal, 1);
     journal.keep_checkpoint(1, b"of one");
     fill(&journal, 2);
